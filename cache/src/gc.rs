@@ -1,0 +1,522 @@
+//! Garbage collection: what goes when the cache is too large or too old, while others go on building.
+//!
+//! First the rows go, in one transaction, then the files, in transactions of their own that look again whether
+//! somebody has put a row there meanwhile. Files are renamed away inside the transaction and deleted outside it. So
+//! at no moment does a row point to a file that is gone, and a collector that is killed leaves only files without
+//! rows, which the next one takes.
+//!
+//! Roots, what living runs have leased, and whatever was written or used in the last minutes stay.
+
+use std::collections::{HashMap, HashSet};
+use std::fs::{File, TryLockError};
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use imgbuild_digest::Hash;
+use imgbuild_tree::DeltaId;
+use rusqlite::Transaction;
+
+use crate::database::hash_column;
+use crate::removal::remove_tree;
+use crate::runs::{KIND_BLOB, KIND_KEY, KIND_LAYER, live_runs, sweep_dead_runs};
+use crate::{Cache, Error, Result};
+
+const DAY: i64 = 86_400;
+/// After how long without use small records are forgotten.
+const MEMO_AGE: i64 = 30 * DAY;
+const RECORD_AGE: i64 = 365 * DAY;
+/// How much all memos may take together, in bytes.
+const MEMO_SIZE: i64 = 256 << 20;
+/// How long damaged blobs are kept for whoever wants to look at them.
+const QUARANTINE_AGE: i64 = 7 * DAY;
+/// How many files are moved away in one transaction, so that writers wait only for moments.
+const CHUNK: usize = 256;
+
+/// What may stay.
+#[derive(Clone, Debug)]
+pub struct GcPolicy {
+    /// How many bytes layers and blobs may take together; `None` for any number.
+    pub max_size: Option<u64>,
+    /// How long something may go unused (known to the hour); `None` for ever.
+    pub max_age: Option<Duration>,
+    /// What is younger than this stays in any case: a build that has written it may not have recorded its result
+    /// yet.
+    pub grace: Duration,
+    /// Only say what would go.
+    pub dry_run: bool,
+}
+
+impl Default for GcPolicy {
+    /// No limits: only what nothing points to goes, an hour after it was written.
+    fn default() -> Self {
+        Self { max_size: None, max_age: None, grace: Duration::from_secs(3600), dry_run: false }
+    }
+}
+
+/// What went, or with a dry run, what would go.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct GcReport {
+    /// Results.
+    pub results: usize,
+    /// Layers.
+    pub layers: usize,
+    /// Blobs.
+    pub blobs: usize,
+    /// The size of those layers and blobs in bytes.
+    pub bytes_freed: u64,
+    /// The size of all layers and blobs before, in bytes.
+    pub bytes_before: u64,
+    /// Files and folders without a row, left by killed processes.
+    pub orphans: usize,
+    /// Dead runs whose temporary files were swept.
+    pub dead_runs: usize,
+}
+
+/// What the cache holds.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct CacheStats {
+    /// Results.
+    pub results: u64,
+    /// Keys that name them.
+    pub keys: u64,
+    /// Layers.
+    pub layers: u64,
+    /// Their size in bytes.
+    pub layer_bytes: u64,
+    /// Blobs.
+    pub blobs: u64,
+    /// Their size in bytes.
+    pub blob_bytes: u64,
+    /// Files whose digest is remembered.
+    pub memo_files: u64,
+    /// The size of the index in bytes.
+    pub index_bytes: u64,
+    /// Names that protect a result.
+    pub roots: u64,
+    /// Runs that are alive.
+    pub runs: u64,
+}
+
+/// A layer or a blob.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+enum Object {
+    Layer([u8; 32]),
+    Blob([u8; 32]),
+}
+
+#[derive(Default)]
+struct Held {
+    size: u64,
+    last_used: i64,
+    references: usize,
+    leased: bool,
+}
+
+struct Candidate {
+    last_used: i64,
+    what: What,
+}
+
+enum What {
+    Result { id: i64, objects: Vec<Object> },
+    Blob(Object),
+}
+
+/// What the collector has decided.
+#[derive(Default)]
+struct Plan {
+    results: Vec<i64>,
+    objects: Vec<Object>,
+    freed: u64,
+    before: u64,
+    known: HashSet<Object>,
+}
+
+/// The lock of whoever removes or checks things; free when dropped.
+pub(crate) struct CollectorLock(#[expect(dead_code, reason = "held, not read")] File);
+
+impl CollectorLock {
+    pub(crate) fn take(cache: &Cache) -> Result<Self> {
+        let path = cache.layout().collector_lock();
+        let file = fs_err::OpenOptions::new().write(true).create(true).truncate(false).open(path)?;
+        let file = file.into_file();
+        match file.try_lock() {
+            Ok(()) => Ok(Self(file)),
+            Err(TryLockError::WouldBlock) => Err(Error::Busy),
+            Err(TryLockError::Error(error)) => Err(error.into()),
+        }
+    }
+}
+
+impl Cache {
+    /// Removes what the policy does not let stay, the least recently used results first. Safe while others build.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Busy`] if another process collects or verifies; otherwise if something cannot be removed.
+    pub fn gc(&self, policy: &GcPolicy) -> Result<GcReport> {
+        let _lock = CollectorLock::take(self)?;
+        let now = crate::clock::now();
+        let dead_runs = if policy.dry_run { 0 } else { sweep_dead_runs(self)? };
+        let live: HashSet<String> = live_runs(self)?.into_iter().map(|run| run.as_str().to_owned()).collect();
+        let choose = |transaction: &Transaction<'_>| self.choose(transaction, policy, &live, now);
+        let plan = if policy.dry_run {
+            self.database().read(choose)?
+        } else {
+            self.database().write(|transaction| {
+                let plan = choose(transaction)?;
+                delete_rows(transaction, &plan)?;
+                forget(transaction, &live, now)?;
+                Ok(plan)
+            })?
+        };
+        let orphans = self.orphans(&plan.known, now - seconds(policy.grace))?;
+        let layers = plan.objects.iter().filter(|object| matches!(object, Object::Layer(_))).count();
+        let report = GcReport {
+            results: plan.results.len(),
+            layers,
+            blobs: plan.objects.len() - layers,
+            bytes_freed: plan.freed,
+            bytes_before: plan.before,
+            orphans: orphans.len(),
+            dead_runs,
+        };
+        if !policy.dry_run {
+            let objects: Vec<Object> = plan.objects.iter().copied().chain(orphans).collect();
+            self.remove_objects(&objects)?;
+            self.remove_old_quarantine(now)?;
+            self.remove_free_locks()?;
+            self.database().with(|connection| {
+                // Only saves space; another reader may be in the way.
+                if let Err(error) = connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())) {
+                    tracing::debug!(%error, "the index's log was not emptied");
+                }
+                Ok(())
+            })?;
+        }
+        Ok(report)
+    }
+
+    /// Counts and sizes.
+    ///
+    /// # Errors
+    ///
+    /// If the index cannot be read.
+    pub fn stats(&self) -> Result<CacheStats> {
+        let runs = live_runs(self)?.len() as u64;
+        let index_bytes = fs_err::metadata(self.layout().index())?.len();
+        self.database().read(|transaction| {
+            let number = |sql: &str| -> Result<u64> {
+                Ok(transaction.prepare_cached(sql)?.query_row([], |row| row.get::<_, i64>(0))? as u64)
+            };
+            Ok(CacheStats {
+                results: number("SELECT count(*) FROM results")?,
+                keys: number("SELECT count(*) FROM result_keys")?,
+                layers: number("SELECT count(*) FROM layers")?,
+                layer_bytes: number("SELECT coalesce(sum(size), 0) FROM layers")?,
+                blobs: number("SELECT count(*) FROM blobs")?,
+                blob_bytes: number("SELECT coalesce(sum(size), 0) FROM blobs")?,
+                memo_files: number("SELECT count(*) FROM file_memo")?,
+                roots: number("SELECT count(*) FROM roots")?,
+                index_bytes,
+                runs,
+            })
+        })
+    }
+
+    fn choose(
+        &self,
+        transaction: &Transaction<'_>,
+        policy: &GcPolicy,
+        live: &HashSet<String>,
+        now: i64,
+    ) -> Result<Plan> {
+        let mut held = held_objects(transaction)?;
+        let protected = protected_results(transaction, live, &mut held)?;
+        let mut candidates = Vec::new();
+        crate::actions::each_result(transaction, |stored| {
+            let layers = stored.result.layers.iter().map(|delta| Object::Layer(delta.0.0));
+            let objects: HashSet<Object> =
+                layers.chain(stored.result.blobs().map(|digest| Object::Blob(digest.bytes))).collect();
+            for object in &objects {
+                held.entry(*object).or_default().references += 1;
+            }
+            if !protected.contains(&stored.id) {
+                let what = What::Result { id: stored.id, objects: objects.into_iter().collect() };
+                candidates.push(Candidate { last_used: stored.last_used, what });
+            }
+            Ok(())
+        })?;
+
+        let mut plan = Plan {
+            before: held.values().map(|held| held.size).sum(),
+            known: held.keys().copied().collect(),
+            ..Plan::default()
+        };
+        let young = now - seconds(policy.grace);
+        let is_free = |held: &Held| held.references == 0 && !held.leased && held.last_used <= young;
+        let mut unreferenced: Vec<Object> =
+            held.iter().filter(|(_, held)| is_free(held)).map(|(object, _)| *object).collect();
+        unreferenced.sort_unstable();
+        for object in unreferenced {
+            match object {
+                // Nothing leads to it any more.
+                Object::Layer(_) => plan.drop_object(object, &held),
+                // Its digest does: a download may be wanted again.
+                Object::Blob(_) => candidates
+                    .push(Candidate { last_used: held[&object].last_used, what: What::Blob(object) }),
+            }
+        }
+        candidates.sort_by_key(|candidate| candidate.last_used);
+        let oldest = policy.max_age.map(|age| now - seconds(age));
+        for Candidate { last_used, what } in candidates {
+            let too_old = oldest.is_some_and(|oldest| last_used <= oldest);
+            let too_much = policy.max_size.is_some_and(|size| plan.before - plan.freed > size);
+            if last_used > young || !(too_old || too_much) {
+                continue;
+            }
+            match what {
+                What::Blob(object) => plan.drop_object(object, &held),
+                What::Result { id, mut objects } => {
+                    plan.results.push(id);
+                    objects.sort_unstable();
+                    for object in objects {
+                        let Some(entry) = held.get_mut(&object) else { continue };
+                        entry.references -= 1;
+                        if is_free(entry) {
+                            plan.drop_object(object, &held);
+                        }
+                    }
+                }
+            }
+        }
+        Ok(plan)
+    }
+
+    /// Files in the store without a row that were last changed before `before`.
+    fn orphans(&self, known: &HashSet<Object>, before: i64) -> Result<Vec<Object>> {
+        Ok(self
+            .objects_on_disk()?
+            .into_iter()
+            .filter(|(object, path)| {
+                !known.contains(object)
+                    && fs_err::symlink_metadata(path).is_ok_and(|status| status.ctime() <= before)
+            })
+            .map(|(object, _)| object)
+            .collect())
+    }
+
+    fn objects_on_disk(&self) -> Result<Vec<(Object, PathBuf)>> {
+        let mut found = Vec::new();
+        let mut add = |folder: &Path, object: fn([u8; 32]) -> Object| -> Result<()> {
+            for entry in fs_err::read_dir(folder)? {
+                let entry = entry?;
+                if let Ok(hash) = entry.file_name().to_string_lossy().parse::<Hash>() {
+                    found.push((object(hash.0), entry.path()));
+                }
+            }
+            Ok(())
+        };
+        add(&self.layout().layers(), Object::Layer)?;
+        for shard in fs_err::read_dir(self.layout().blobs())? {
+            add(&shard?.path(), Object::Blob)?;
+        }
+        Ok(found)
+    }
+
+    /// What lies in the store without a row, right now.
+    pub(crate) fn paths_without_row(&self) -> Result<Vec<PathBuf>> {
+        let found = self.objects_on_disk()?;
+        self.database().read(|transaction| {
+            let mut without = Vec::new();
+            for (object, path) in found {
+                if !has_row(transaction, object)? && path.exists() {
+                    without.push(path);
+                }
+            }
+            without.sort_unstable();
+            Ok(without)
+        })
+    }
+
+    /// Removes the files of objects that have no row.
+    fn remove_objects(&self, objects: &[Object]) -> Result<()> {
+        for chunk in objects.chunks(CHUNK) {
+            let trash = tempfile::Builder::new().prefix("trash-").tempdir_in(self.temporary()?)?.keep();
+            self.database().write(|transaction| {
+                for object in chunk {
+                    // Somebody may have put it again since its row went.
+                    if !has_row(transaction, *object)? {
+                        move_away(&self.place(*object), &trash)?;
+                    }
+                }
+                Ok(())
+            })?;
+            remove_tree(&trash)?;
+        }
+        Ok(())
+    }
+
+    /// Takes a layer out of the store, with its row.
+    pub(crate) fn remove_layer(&self, delta: &DeltaId) -> Result<()> {
+        self.database().write(|transaction| {
+            transaction.prepare_cached("DELETE FROM layers WHERE delta = ?1")?.execute([&delta.0.0])?;
+            Ok(())
+        })?;
+        self.remove_objects(&[Object::Layer(delta.0.0)])
+    }
+
+    fn place(&self, object: Object) -> PathBuf {
+        match object {
+            Object::Layer(hash) => self.layout().layer(&DeltaId(Hash(hash))),
+            Object::Blob(hash) => self.layout().blob(&hash),
+        }
+    }
+
+    fn remove_old_quarantine(&self, now: i64) -> Result<()> {
+        for entry in fs_err::read_dir(self.layout().quarantine())? {
+            let entry = entry?;
+            // Renaming sets the change time: when it was put there.
+            if entry.metadata().is_ok_and(|status| status.ctime() < now - QUARANTINE_AGE) {
+                remove_tree(&entry.path())?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Removes the lock files that killed processes have left.
+    fn remove_free_locks(&self) -> Result<()> {
+        let collector = self.layout().collector_lock();
+        let Some(folder) = collector.parent() else { return Ok(()) };
+        for entry in fs_err::read_dir(folder)? {
+            let path = entry?.path();
+            let Ok(file) = File::open(&path) else { continue };
+            if path != collector && file.try_lock().is_ok() && file.metadata()?.nlink() > 0 {
+                remove_tree(&path)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Plan {
+    fn drop_object(&mut self, object: Object, held: &HashMap<Object, Held>) {
+        self.freed += held.get(&object).map_or(0, |held| held.size);
+        self.objects.push(object);
+    }
+}
+
+fn seconds(duration: Duration) -> i64 {
+    i64::try_from(duration.as_secs()).unwrap_or(i64::MAX / 2)
+}
+
+fn held_objects(transaction: &Transaction<'_>) -> Result<HashMap<Object, Held>> {
+    let mut held = HashMap::new();
+    let mut add = |sql: &str, object: fn([u8; 32]) -> Object| -> Result<()> {
+        let mut statement = transaction.prepare(sql)?;
+        let mut rows = statement.query([])?;
+        while let Some(row) = rows.next()? {
+            let entry = Held {
+                size: row.get::<_, i64>(1)?.unsigned_abs(),
+                last_used: row.get(2)?,
+                ..Held::default()
+            };
+            held.insert(object(hash_column(row, 0)?), entry);
+        }
+        Ok(())
+    };
+    add("SELECT delta, size, last_used FROM layers", Object::Layer)?;
+    add("SELECT hash, size, last_used FROM blobs", Object::Blob)?;
+    Ok(held)
+}
+
+/// The ids of results that roots and living runs protect; marks the leased objects.
+fn protected_results(
+    transaction: &Transaction<'_>,
+    live: &HashSet<String>,
+    held: &mut HashMap<Object, Held>,
+) -> Result<HashSet<i64>> {
+    let mut protected = HashSet::new();
+    let mut statement =
+        transaction.prepare("SELECT k.result FROM roots r JOIN result_keys k ON k.key = r.key")?;
+    for id in statement.query_map([], |row| row.get(0))? {
+        protected.insert(id?);
+    }
+    let mut result = transaction.prepare("SELECT result FROM result_keys WHERE key = ?1")?;
+    let mut statement = transaction.prepare("SELECT run, kind, id FROM leases")?;
+    let mut rows = statement.query([])?;
+    while let Some(row) = rows.next()? {
+        if !live.contains(row.get_ref(0)?.as_str().map_err(rusqlite::Error::from)?) {
+            continue;
+        }
+        let id = hash_column(row, 2)?;
+        match row.get::<_, i64>(1)? {
+            KIND_KEY => {
+                for found in result.query_map([id], |row| row.get(0))? {
+                    protected.insert(found?);
+                }
+            }
+            kind @ (KIND_BLOB | KIND_LAYER) => {
+                let object = if kind == KIND_BLOB { Object::Blob(id) } else { Object::Layer(id) };
+                held.entry(object).or_default().leased = true;
+            }
+            _ => return Err(Error::DamagedRow("lease")),
+        }
+    }
+    Ok(protected)
+}
+
+fn delete_rows(transaction: &Transaction<'_>, plan: &Plan) -> Result<()> {
+    for id in &plan.results {
+        crate::actions::remove_result(transaction, *id)?;
+    }
+    for object in &plan.objects {
+        let (sql, hash) = match object {
+            Object::Layer(hash) => ("DELETE FROM layers WHERE delta = ?1", hash),
+            Object::Blob(hash) => ("DELETE FROM blobs WHERE hash = ?1", hash),
+        };
+        transaction.prepare_cached(sql)?.execute([hash])?;
+    }
+    Ok(())
+}
+
+/// Forgets small records by age and size, and leases of runs that are gone.
+fn forget(transaction: &Transaction<'_>, live: &HashSet<String>, now: i64) -> Result<()> {
+    let leasing: Vec<String> = transaction
+        .prepare("SELECT DISTINCT run FROM leases")?
+        .query_map([], |row| row.get(0))?
+        .collect::<rusqlite::Result<_>>()?;
+    for run in leasing.iter().filter(|run| !live.contains(*run)) {
+        transaction.execute("DELETE FROM leases WHERE run = ?1", [run])?;
+    }
+    transaction.execute("DELETE FROM memo WHERE last_used < ?1", [now - MEMO_AGE])?;
+    transaction.execute("DELETE FROM file_memo WHERE recorded < ?1", [now - MEMO_AGE])?;
+    transaction.execute("DELETE FROM durations WHERE last_used < ?1", [now - RECORD_AGE])?;
+    transaction.execute("DELETE FROM slots WHERE created < ?1", [now - RECORD_AGE])?;
+    transaction.execute(
+        "DELETE FROM memo WHERE rowid IN (
+             SELECT rowid FROM (
+                 SELECT rowid, sum(length(value)) OVER (ORDER BY last_used DESC, rowid DESC) AS newer FROM memo
+             ) WHERE newer > ?1
+         )",
+        [MEMO_SIZE],
+    )?;
+    Ok(())
+}
+
+fn has_row(transaction: &Transaction<'_>, object: Object) -> Result<bool> {
+    let (sql, hash) = match object {
+        Object::Layer(hash) => ("SELECT 1 FROM layers WHERE delta = ?1", hash),
+        Object::Blob(hash) => ("SELECT 1 FROM blobs WHERE hash = ?1", hash),
+    };
+    Ok(transaction.prepare_cached(sql)?.exists([hash])?)
+}
+
+fn move_away(path: &Path, trash: &Path) -> Result<()> {
+    let Some(name) = path.file_name() else { return Ok(()) };
+    match fs_err::rename(path, trash.join(name)) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error.into()),
+        _ => Ok(()),
+    }
+}

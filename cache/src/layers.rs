@@ -1,0 +1,176 @@
+//! Layers: the tree that a step wrote, beside its canonical manifest, under the name of its delta.
+//!
+//! A tree is written in a run's temporary folder by an overlay mount, captured there, and renamed as a whole; it
+//! shares no inode with anything. What is not here: the mount and the capture.
+
+use std::collections::HashMap;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, Weak};
+
+use imgbuild_tree::{DeltaId, DeltaManifest, Node};
+
+use crate::removal::remove_tree;
+use crate::{Cache, Error, Result, Run};
+
+/// What a file's blocks are rounded up to when a layer's size is told, in bytes.
+const BLOCK: u64 = 4096;
+
+/// The two folders of an overlay mount whose result may become a layer. Dropped without commit, they are removed.
+#[derive(Debug)]
+pub struct Staged {
+    folder: PathBuf,
+    upper: PathBuf,
+    work: PathBuf,
+}
+
+impl Staged {
+    /// The upper directory.
+    #[must_use]
+    pub fn upper(&self) -> &Path {
+        &self.upper
+    }
+
+    /// The work directory, on the same file system.
+    #[must_use]
+    pub fn work(&self) -> &Path {
+        &self.work
+    }
+
+    /// What is renamed into the store: the upper directory lies in it as `tree`.
+    fn layer(&self) -> PathBuf {
+        self.folder.join("layer")
+    }
+}
+
+impl Drop for Staged {
+    fn drop(&mut self) {
+        if let Err(error) = remove_tree(&self.folder) {
+            tracing::warn!(%error, "a staged layer was not removed; it goes with its run");
+        }
+    }
+}
+
+/// Manifests that are in use, so that images with common layers share them.
+#[derive(Default)]
+pub(crate) struct ManifestMemory(Mutex<HashMap<DeltaId, Weak<DeltaManifest>>>);
+
+impl ManifestMemory {
+    fn get(&self, delta: &DeltaId) -> Option<Arc<DeltaManifest>> {
+        self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).get(delta)?.upgrade()
+    }
+
+    fn keep(&self, delta: DeltaId, manifest: &Arc<DeltaManifest>) {
+        let mut known = self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        known.retain(|_, manifest| manifest.strong_count() > 0);
+        known.insert(delta, Arc::downgrade(manifest));
+    }
+}
+
+impl Cache {
+    /// Makes the folders for an overlay mount, on the file system of the store.
+    ///
+    /// # Errors
+    ///
+    /// If they cannot be made.
+    pub fn stage(&self, run: &Run) -> Result<Staged> {
+        let folder = tempfile::Builder::new().prefix("stage-").tempdir_in(run.temporary())?.keep();
+        let staged = Staged { upper: folder.join("layer/tree"), work: folder.join("work"), folder };
+        fs_err::create_dir(staged.layer())?;
+        fs_err::create_dir(&staged.upper)?;
+        // The root of an image is open to its users; the folders around it are not.
+        fs_err::set_permissions(&staged.upper, std::os::unix::fs::PermissionsExt::from_mode(0o755))?;
+        fs_err::create_dir(&staged.work)?;
+        Ok(staged)
+    }
+
+    /// Puts a captured tree into the store. `manifest` is what its capture returned. If an equal layer is there
+    /// already, the staged one is removed.
+    ///
+    /// # Errors
+    ///
+    /// If the tree cannot be synced or renamed.
+    pub fn commit_layer(&self, staged: Staged, manifest: &DeltaManifest) -> Result<DeltaId> {
+        let encoded = manifest.encode();
+        let delta = DeltaManifest::id_of_encoded(&encoded);
+        let target = self.layout().layer(&delta);
+        let is_new = !self.has_layer(&delta);
+        if is_new {
+            fs_err::write(staged.layer().join("manifest"), &encoded)?;
+            self.sync_file_system()?;
+        }
+        self.database().write(|transaction| {
+            if !self.has_layer(&delta) {
+                if !is_new {
+                    // It went away between the two looks: there is nothing synced to put in its place.
+                    fs_err::write(staged.layer().join("manifest"), &encoded)?;
+                    self.sync_file_system()?;
+                }
+                // A folder without a manifest is what a damaged disk leaves.
+                remove_tree(&target)?;
+                fs_err::rename(staged.layer(), &target)?;
+            }
+            transaction
+                .prepare_cached(
+                    "INSERT INTO layers (delta, size, last_used) VALUES (?1, ?2, ?3)
+                     ON CONFLICT (delta) DO UPDATE SET last_used = ?3",
+                )?
+                .execute((&delta.0.0, size_of(manifest) as i64, crate::clock::now()))?;
+            Ok(())
+        })?;
+        Ok(delta)
+    }
+
+    /// Whether the store holds the layer: its commit marker is there.
+    #[must_use]
+    pub fn has_layer(&self, delta: &DeltaId) -> bool {
+        self.layout().layer(delta).join("manifest").exists()
+    }
+
+    /// The folder of a layer's files, to be mounted as a lower layer. Whether it is there is for
+    /// [`Cache::has_layer`].
+    #[must_use]
+    pub fn layer_tree(&self, delta: &DeltaId) -> PathBuf {
+        self.layout().layer(delta).join("tree")
+    }
+
+    /// A layer's manifest; one that is in use already is shared.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NoSuchLayer`], or [`Error::DamagedLayer`] if the manifest is not what the name says.
+    pub fn layer_manifest(&self, delta: &DeltaId) -> Result<Arc<DeltaManifest>> {
+        if let Some(manifest) = self.0.manifests.get(delta) {
+            return Ok(manifest);
+        }
+        let manifest = Arc::new(self.read_manifest(delta)?);
+        self.0.manifests.keep(*delta, &manifest);
+        Ok(manifest)
+    }
+
+    pub(crate) fn read_manifest(&self, delta: &DeltaId) -> Result<DeltaManifest> {
+        let encoded = match fs_err::read(self.layout().layer(delta).join("manifest")) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(Error::NoSuchLayer(*delta)),
+            encoded => encoded?,
+        };
+        let damaged = |reason: String| Error::DamagedLayer { layer: *delta, reason };
+        if DeltaManifest::id_of_encoded(&encoded) != *delta {
+            return Err(damaged("its hash is another".to_owned()));
+        }
+        DeltaManifest::decode(&encoded).map_err(|error| damaged(error.to_string()))
+    }
+}
+
+/// What a layer takes on disk, nearly: each file's bytes in whole blocks, and one block for everything else.
+pub(crate) fn size_of(manifest: &DeltaManifest) -> u64 {
+    manifest
+        .entries
+        .iter()
+        .map(|entry| match &entry.node {
+            Node::File { digest, .. } => digest.size.next_multiple_of(BLOCK),
+            Node::Directory { .. } => BLOCK,
+            _ => 0,
+        })
+        .sum::<u64>()
+        + BLOCK
+}

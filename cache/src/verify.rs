@@ -1,0 +1,259 @@
+//! Does the cache still hold what its index says? Reads everything; nothing of this is on the path of a hit.
+
+use std::io::Read as _;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use imgbuild_digest::{Digest, Hash};
+use imgbuild_tree::{DeltaId, Mismatch};
+use rayon::prelude::*;
+use sha2::{Digest as _, Sha256};
+
+use crate::actions::{StoredResult, each_result, remove_result};
+use crate::gc::CollectorLock;
+use crate::{Cache, Error, Missing, Result};
+
+/// How to verify.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct VerifyOptions {
+    /// Take damaged blobs, layers and results out of the cache, so that they are made again.
+    pub repair: bool,
+}
+
+/// How far it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct VerifyProgress {
+    /// Blobs and layers that were read.
+    pub checked: u64,
+    /// Blobs and layers that there are.
+    pub total: u64,
+}
+
+/// One thing that is not as it should be.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Damage {
+    /// A blob whose file is gone.
+    #[error("the blob `{0}` is missing")]
+    BlobMissing(Digest),
+    /// A blob whose bytes have another digest.
+    #[error("the blob `{0}` has other bytes than its digest says")]
+    BlobChanged(Digest),
+    /// A layer that is gone or whose manifest is damaged.
+    #[error("the layer `{layer}` cannot be used: {reason}")]
+    LayerUnusable {
+        /// The layer.
+        layer: DeltaId,
+        /// Why.
+        reason: String,
+    },
+    /// A layer whose files are not those of its manifest.
+    #[error(
+        "the layer `{layer}` differs from its manifest in {} places; the first: {}",
+        mismatches.len(),
+        mismatches[0]
+    )]
+    LayerChanged {
+        /// The layer.
+        layer: DeltaId,
+        /// All differences; at least one.
+        mismatches: Vec<Mismatch>,
+    },
+    /// A result that points to what is not there or not whole.
+    #[error("the result with the output `{output}` is incomplete: {missing}")]
+    ResultIncomplete {
+        /// The result's output.
+        output: Hash,
+        /// What it lacks.
+        missing: Missing,
+    },
+}
+
+/// What was found.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct VerifyReport {
+    /// Blobs that were read.
+    pub blobs: usize,
+    /// Layers that were read.
+    pub layers: usize,
+    /// Results that were checked.
+    pub results: usize,
+    /// What is wrong.
+    pub damage: Vec<Damage>,
+    /// What lies in the store without a row: harmless, and garbage collection's to remove.
+    pub orphans: Vec<PathBuf>,
+    /// How many of the damaged things were taken out.
+    pub repaired: usize,
+}
+
+struct Blob {
+    digest: Digest,
+    sha256: [u8; 32],
+}
+
+impl Cache {
+    /// Reads every blob and every layer and compares them with their names, and checks that every result has what
+    /// it points to. In a store whose layers were made in a user namespace, call this in one with the same mapping.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Busy`] if another process collects or verifies; otherwise if the index or a folder cannot be read.
+    /// What is damaged is no error; it is in the report.
+    pub fn verify(
+        &self,
+        options: VerifyOptions,
+        progress: &(dyn Fn(VerifyProgress) + Sync),
+    ) -> Result<VerifyReport> {
+        let _lock = CollectorLock::take(self)?;
+        let (blobs, layers) = self.database().read(|transaction| {
+            let blobs: Vec<Blob> = transaction
+                .prepare("SELECT hash, size, sha256 FROM blobs")?
+                .query_map([], |row| {
+                    let size = row.get::<_, i64>(1)?.unsigned_abs();
+                    Ok(Blob { digest: Digest::blake3(Hash(row.get(0)?), size), sha256: row.get(2)? })
+                })?
+                .collect::<rusqlite::Result<_>>()?;
+            let layers: Vec<DeltaId> = transaction
+                .prepare("SELECT delta FROM layers")?
+                .query_map([], |row| Ok(DeltaId(Hash(row.get(0)?))))?
+                .collect::<rusqlite::Result<_>>()?;
+            Ok((blobs, layers))
+        })?;
+        let total = (blobs.len() + layers.len()) as u64;
+        let checked = AtomicU64::new(0);
+        let step = || {
+            let checked = checked.fetch_add(1, Ordering::Relaxed) + 1;
+            progress(VerifyProgress { checked, total });
+        };
+        let damaged_blobs: Vec<Damage> = blobs
+            .par_iter()
+            .with_max_len(16)
+            .filter_map(|blob| {
+                let damage = self.check_blob(blob).transpose();
+                step();
+                damage
+            })
+            .collect::<Result<_>>()?;
+        // Each layer's files are read in parallel.
+        let mut damage = damaged_blobs;
+        for delta in &layers {
+            damage.extend(self.check_layer(delta));
+            step();
+        }
+        let results = self.check_results(&mut damage)?;
+        let repaired = if options.repair { self.repair(&damage)? } else { 0 };
+        Ok(VerifyReport {
+            blobs: blobs.len(),
+            layers: layers.len(),
+            results,
+            damage,
+            orphans: self.paths_without_row()?,
+            repaired,
+        })
+    }
+
+    fn check_blob(&self, blob: &Blob) -> Result<Option<Damage>> {
+        let path = self.layout().blob(&blob.digest.bytes);
+        let mut file = match fs_err::File::open(path) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                return Ok(Some(Damage::BlobMissing(blob.digest)));
+            }
+            file => file?,
+        };
+        let mut blake3 = blake3::Hasher::new();
+        let mut sha256 = Sha256::new();
+        let mut buffer = vec![0; usize::try_from(blob.digest.size).unwrap_or(usize::MAX).clamp(1, 1 << 20)];
+        loop {
+            match file.read(&mut buffer) {
+                Ok(0) => break,
+                Ok(length) => {
+                    blake3.update(&buffer[..length]);
+                    sha256.update(&buffer[..length]);
+                }
+                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+                // A sector that cannot be read is damage, not a reason to stop looking.
+                Err(_) => return Ok(Some(Damage::BlobChanged(blob.digest))),
+            }
+        }
+        let actual = Digest::blake3(Hash(*blake3.finalize().as_bytes()), blake3.count());
+        let same = actual == blob.digest && <[u8; 32]>::from(sha256.finalize()) == blob.sha256;
+        Ok((!same).then_some(Damage::BlobChanged(blob.digest)))
+    }
+
+    fn check_layer(&self, delta: &DeltaId) -> Option<Damage> {
+        let unusable = |reason: String| Some(Damage::LayerUnusable { layer: *delta, reason });
+        let manifest = match self.read_manifest(delta) {
+            Ok(manifest) => manifest,
+            Err(Error::NoSuchLayer(_)) => return unusable("it is missing".to_owned()),
+            Err(Error::DamagedLayer { reason, .. }) => {
+                return unusable(format!("its manifest is damaged: {reason}"));
+            }
+            Err(error) => return unusable(error.to_string()),
+        };
+        match imgbuild_tree::verify(&self.layer_tree(delta), &manifest) {
+            Ok(mismatches) if mismatches.is_empty() => None,
+            Ok(mismatches) => Some(Damage::LayerChanged { layer: *delta, mismatches }),
+            Err(error) => unusable(error.to_string()),
+        }
+    }
+
+    /// Adds the incomplete results to `damage`; one that points to something damaged is incomplete too.
+    fn check_results(&self, damage: &mut Vec<Damage>) -> Result<usize> {
+        let mut results = 0;
+        let mut incomplete = Vec::new();
+        self.database().read(|transaction| {
+            each_result(transaction, |StoredResult { result, .. }| {
+                results += 1;
+                let mut missing = self.missing(transaction, &result)?;
+                for damage in damage.iter() {
+                    match damage {
+                        Damage::BlobChanged(digest) if result.blobs().any(|blob| blob == digest) => {
+                            missing.blobs.push(*digest);
+                        }
+                        Damage::LayerChanged { layer, .. } | Damage::LayerUnusable { layer, .. }
+                            if result.layers.contains(layer) && !missing.layers.contains(layer) =>
+                        {
+                            missing.layers.push(*layer);
+                        }
+                        _ => {}
+                    }
+                }
+                if missing != Missing::default() {
+                    incomplete.push(Damage::ResultIncomplete { output: result.output, missing });
+                }
+                Ok(())
+            })
+        })?;
+        damage.extend(incomplete);
+        Ok(results)
+    }
+
+    /// Takes out what is damaged. Results go last, by what is missing then.
+    fn repair(&self, damage: &[Damage]) -> Result<usize> {
+        for damage in damage {
+            match damage {
+                Damage::BlobMissing(digest) | Damage::BlobChanged(digest) => {
+                    self.quarantine_blob(&digest.bytes)?;
+                }
+                Damage::LayerUnusable { layer, .. } | Damage::LayerChanged { layer, .. } => {
+                    self.remove_layer(layer)?;
+                }
+                Damage::ResultIncomplete { .. } => {}
+            }
+        }
+        self.database().write(|transaction| {
+            let mut incomplete = Vec::new();
+            each_result(transaction, |stored| {
+                if self.missing(transaction, &stored.result)? != Missing::default() {
+                    incomplete.push(stored.id);
+                }
+                Ok(())
+            })?;
+            for id in incomplete {
+                remove_result(transaction, id)?;
+            }
+            Ok(())
+        })?;
+        Ok(damage.len())
+    }
+}

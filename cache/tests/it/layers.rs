@@ -1,0 +1,100 @@
+use std::os::unix::fs::PermissionsExt;
+
+use imgbuild_cache::{Damage, Error, Run, VerifyOptions};
+use imgbuild_tree::{CaptureOptions, DeltaId, EmptyView, XattrNamespace, capture};
+
+use crate::support::{everything, key, layer, open, result, verify};
+
+#[test]
+fn a_layer_is_committed_with_its_manifest() {
+    let (_folder, cache) = open();
+    let run = Run::begin(&cache).unwrap();
+    let delta = layer(&cache, &run, b"hello");
+    assert!(cache.has_layer(&delta));
+    assert_eq!(std::fs::read(cache.layer_tree(&delta).join("file")).unwrap(), b"hello");
+    let manifest = cache.layer_manifest(&delta).unwrap();
+    assert_eq!(manifest.id(), delta);
+    assert!(std::sync::Arc::ptr_eq(&manifest, &cache.layer_manifest(&delta).unwrap()));
+    assert_eq!(std::fs::read_dir(run.temporary()).unwrap().count(), 0, "the work folder is gone");
+    assert_eq!(layer(&cache, &run, b"hello"), delta, "an equal layer is the same one");
+    assert_eq!(std::fs::read_dir(run.temporary()).unwrap().count(), 0);
+    assert_eq!(verify(&cache).damage, []);
+}
+
+#[test]
+fn what_is_not_committed_is_removed_whatever_its_modes() {
+    let (_folder, cache) = open();
+    let run = Run::begin(&cache).unwrap();
+    let staged = cache.stage(&run).unwrap();
+    let closed = staged.upper().join("closed/inner");
+    std::fs::create_dir_all(&closed).unwrap();
+    std::fs::write(closed.join("file"), b"").unwrap();
+    std::fs::create_dir(staged.work().join("work")).unwrap();
+    for folder in [&closed, closed.parent().unwrap(), &staged.work().join("work")] {
+        std::fs::set_permissions(folder, PermissionsExt::from_mode(0o0)).unwrap();
+    }
+    drop(staged);
+    assert_eq!(std::fs::read_dir(run.temporary()).unwrap().count(), 0);
+    let temporary = run.temporary().to_owned();
+    drop(run);
+    assert!(!temporary.exists());
+}
+
+#[test]
+fn a_missing_or_damaged_layer_is_an_error_that_says_so() {
+    let (_folder, cache) = open();
+    let run = Run::begin(&cache).unwrap();
+    let nowhere = DeltaId(imgbuild_digest::Hash::of(b"nowhere"));
+    assert!(!cache.has_layer(&nowhere));
+    assert!(matches!(cache.layer_manifest(&nowhere), Err(Error::NoSuchLayer(_))));
+    let delta = layer(&cache, &run, b"hello");
+    let manifest = cache.layer_tree(&delta).with_file_name("manifest");
+    let mut bytes = std::fs::read(&manifest).unwrap();
+    *bytes.last_mut().unwrap() ^= 1;
+    std::fs::write(&manifest, bytes).unwrap();
+    let error = cache.layer_manifest(&delta).unwrap_err();
+    assert!(error.to_string().contains("run `imgbuild cache verify --repair`"), "{error}");
+}
+
+#[test]
+fn verify_reads_trees_and_repair_drops_what_stands_on_damage() {
+    let (_folder, cache) = open();
+    let run = Run::begin(&cache).unwrap();
+    let [good, bad] = [b"good", b"evil"].map(|contents| layer(&cache, &run, contents));
+    for (name, layers) in [("good", vec![good]), ("bad", vec![good, bad])] {
+        cache.put(&key(name), &imgbuild_cache::ActionResult { layers, ..result(name) }).unwrap();
+    }
+    std::fs::write(cache.layer_tree(&bad).join("file"), b"EVIL").unwrap();
+    let report = cache.verify(VerifyOptions { repair: true }, &|_| {}).unwrap();
+    assert!(
+        matches!(&report.damage[..], [
+        Damage::LayerChanged { layer, .. },
+        Damage::ResultIncomplete { missing, .. },
+    ] if *layer == bad && missing.layers == [bad]),
+        "{:?}",
+        report.damage
+    );
+    assert!(!cache.has_layer(&bad) && cache.has_layer(&good));
+    assert_eq!(cache.get(&key("bad")).unwrap(), None);
+    assert_eq!(cache.get(&key("good")).unwrap().unwrap().layers, [good]);
+    let after = verify(&cache);
+    assert_eq!((after.damage, after.orphans), (vec![], vec![]));
+}
+
+#[test]
+fn a_collected_layer_is_gone_with_its_files() {
+    let (_folder, cache) = open();
+    let run = Run::begin(&cache).unwrap();
+    let staged = cache.stage(&run).unwrap();
+    std::fs::create_dir(staged.upper().join("closed")).unwrap();
+    std::fs::write(staged.upper().join("closed/file"), b"x").unwrap();
+    std::fs::set_permissions(staged.upper().join("closed"), PermissionsExt::from_mode(0o555)).unwrap();
+    let options = CaptureOptions::new(0, XattrNamespace::User);
+    let manifest = capture(staged.upper(), &EmptyView, &options).unwrap();
+    let delta = cache.commit_layer(staged, &manifest).unwrap();
+    drop(run);
+    let report = cache.gc(&everything()).unwrap();
+    assert_eq!((report.layers, report.orphans), (1, 0));
+    assert!(!cache.layer_tree(&delta).exists());
+    assert_eq!(cache.stats().unwrap().layers, 0);
+}

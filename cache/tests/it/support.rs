@@ -1,0 +1,70 @@
+//! What the tests share.
+
+use std::path::Path;
+use std::time::Duration;
+
+use imgbuild_cache::{ActionKey, ActionResult, Cache, GcPolicy, Run, VerifyOptions, VerifyReport};
+use imgbuild_digest::Hash;
+use imgbuild_tree::{CaptureOptions, DeltaId, EmptyView, XattrNamespace, capture};
+
+pub fn open() -> (tempfile::TempDir, Cache) {
+    let folder = tempfile::tempdir().unwrap();
+    let cache = Cache::open(folder.path().join("cache")).unwrap();
+    (folder, cache)
+}
+
+pub fn key(name: &str) -> ActionKey {
+    ActionKey(Hash::of(name.as_bytes()))
+}
+
+pub fn result(output: &str) -> ActionResult {
+    ActionResult {
+        output: Hash::of(output.as_bytes()),
+        layers: Vec::new(),
+        files: Vec::new(),
+        metadata: output.into(),
+        fingerprint: b"fingerprint".to_vec(),
+        log: None,
+        duration: Duration::from_millis(1500),
+        created: 1_700_000_000,
+        builder: "rootfs".to_owned(),
+    }
+}
+
+/// Stores a layer that holds one file with these bytes, as a step would.
+pub fn layer(cache: &Cache, run: &Run, contents: &[u8]) -> DeltaId {
+    let staged = cache.stage(run).unwrap();
+    std::fs::write(staged.upper().join("file"), contents).unwrap();
+    let options = CaptureOptions::new(1_600_000_000, XattrNamespace::User);
+    let manifest = capture(staged.upper(), &EmptyView, &options).unwrap();
+    cache.commit_layer(staged, &manifest).unwrap()
+}
+
+pub fn verify(cache: &Cache) -> VerifyReport {
+    cache.verify(VerifyOptions::default(), &|_| {}).unwrap()
+}
+
+/// A policy under which everything may go that nothing protects.
+pub fn everything() -> GcPolicy {
+    GcPolicy { max_size: Some(0), max_age: None, grace: Duration::ZERO, dry_run: false }
+}
+
+/// All files under a folder.
+pub fn files_under(folder: &Path) -> Vec<String> {
+    let mut files: Vec<String> = walkdir::WalkDir::new(folder)
+        .into_iter()
+        .map(Result::unwrap)
+        .filter(|entry| !entry.file_type().is_dir())
+        .map(|entry| entry.path().display().to_string())
+        .collect();
+    files.sort();
+    files
+}
+
+/// This test program again, in a process of its own, running only `test` with `variable` set.
+pub fn again(test: &str, variable: &str, value: &Path) -> std::process::Command {
+    let mut command = std::process::Command::new(std::env::current_exe().unwrap());
+    command.args(["--exact", test, "--nocapture"]).env(variable, value);
+    command.stdout(std::process::Stdio::null());
+    command
+}

@@ -1,0 +1,169 @@
+//! The environment variables that the program reads: one table, from which the reference is made, and one struct, which
+//! is filled once at the start. Nothing else in the program looks at the environment of the process.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+/// A variable as the reference shows it.
+#[derive(Clone, Copy, Debug)]
+pub struct Variable {
+    /// Its name.
+    pub name: &'static str,
+    /// What it does.
+    pub doc: &'static str,
+}
+
+/// Each variable that is read.
+pub const VARIABLES: &[Variable] = &[
+    Variable { name: "IMGBUILD_CACHE_DIR", doc: "The folder of the cache, as `--cache-dir`." },
+    Variable { name: "IMGBUILD_CONFIG", doc: "The user's configuration file, as `--config`." },
+    Variable {
+        name: "IMGBUILD_DEBIAN_MIRROR",
+        doc: "The mirror that Debian packages are fetched from, as `mirrors.debian`.",
+    },
+    Variable {
+        name: "IMGBUILD_UBUNTU_MIRROR",
+        doc: "The mirror that Ubuntu packages are fetched from, as `mirrors.ubuntu`.",
+    },
+    Variable {
+        name: "IMGBUILD_SNAPSHOT_MIRROR",
+        doc: "Where locked versions are fetched from that the mirror has dropped, as `mirrors.snapshot`.",
+    },
+    Variable {
+        name: "IMGBUILD_LOG",
+        doc: "What to write of the program's own log to standard error, as a `tracing` filter: `debug`, \
+              `imgbuild_engine=trace,warn`.",
+    },
+    Variable { name: "NO_COLOR", doc: "If set and not empty: no colours, unless `--color always` is given." },
+    Variable {
+        name: "CLICOLOR_FORCE",
+        doc: "If set and neither empty nor `0`: colours also where the output is not a terminal.",
+    },
+    Variable {
+        name: "TERM",
+        doc: "If `dumb`: no colours and plain progress, as where the output is not a terminal.",
+    },
+    Variable {
+        name: "LC_ALL",
+        doc: "With `LC_CTYPE` and `LANG`, the first that is set decides whether signs beyond ASCII are drawn.",
+    },
+    Variable { name: "LC_CTYPE", doc: "See `LC_ALL`." },
+    Variable { name: "LANG", doc: "See `LC_ALL`." },
+    Variable { name: "XDG_CONFIG_HOME", doc: "Where the user's configuration lies; else `~/.config`." },
+    Variable { name: "XDG_CACHE_HOME", doc: "Where the cache lies unless it is named; else `~/.cache`." },
+    Variable { name: "HOME", doc: "The user's home folder." },
+];
+
+/// The environment of the process, read once. An empty variable counts as not set.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Environment {
+    /// `IMGBUILD_CACHE_DIR`.
+    pub cache_dir: Option<PathBuf>,
+    /// `IMGBUILD_CONFIG`.
+    pub config: Option<PathBuf>,
+    /// `IMGBUILD_DEBIAN_MIRROR`.
+    pub debian_mirror: Option<String>,
+    /// `IMGBUILD_UBUNTU_MIRROR`.
+    pub ubuntu_mirror: Option<String>,
+    /// `IMGBUILD_SNAPSHOT_MIRROR`.
+    pub snapshot_mirror: Option<String>,
+    /// `IMGBUILD_LOG`.
+    pub log: Option<String>,
+    /// `NO_COLOR` is set.
+    pub no_color: bool,
+    /// `CLICOLOR_FORCE` is set, and not to `0`.
+    pub force_color: bool,
+    /// `TERM` is `dumb`.
+    pub dumb_terminal: bool,
+    /// The locale's encoding is UTF-8.
+    pub unicode: bool,
+    /// The folder of configuration files: `XDG_CONFIG_HOME`, else `.config` in the home folder.
+    pub config_home: Option<PathBuf>,
+    /// The folder of caches: `XDG_CACHE_HOME`, else `.cache` in the home folder.
+    pub cache_home: Option<PathBuf>,
+    /// `HOME`.
+    pub home: Option<PathBuf>,
+}
+
+impl Environment {
+    /// The environment of this process.
+    #[must_use]
+    pub fn of_process() -> Self {
+        Self::read(|name| std::env::var_os(name))
+    }
+
+    /// The environment as `get` tells it.
+    #[must_use]
+    pub fn read(get: impl Fn(&str) -> Option<OsString>) -> Self {
+        let get = |name: &str| get(name).filter(|value| !value.is_empty());
+        let path = |name: &str| get(name).map(PathBuf::from);
+        let text = |name: &str| get(name).map(|value| value.to_string_lossy().into_owned());
+        let home = path("HOME");
+        // The base directory specification tells programs to ignore relative paths.
+        let base = |name: &str, below: &str| {
+            path(name)
+                .filter(|path| path.is_absolute())
+                .or_else(|| home.as_ref().map(|home| home.join(below)))
+        };
+        let locale = ["LC_ALL", "LC_CTYPE", "LANG"].into_iter().find_map(text).unwrap_or_default();
+        let locale = locale.to_ascii_lowercase();
+        Self {
+            cache_dir: path("IMGBUILD_CACHE_DIR"),
+            config: path("IMGBUILD_CONFIG"),
+            debian_mirror: text("IMGBUILD_DEBIAN_MIRROR"),
+            ubuntu_mirror: text("IMGBUILD_UBUNTU_MIRROR"),
+            snapshot_mirror: text("IMGBUILD_SNAPSHOT_MIRROR"),
+            log: text("IMGBUILD_LOG"),
+            no_color: get("NO_COLOR").is_some(),
+            force_color: get("CLICOLOR_FORCE").is_some_and(|value| value != "0"),
+            dumb_terminal: get("TERM").is_some_and(|value| value == "dumb"),
+            unicode: locale.contains("utf-8") || locale.contains("utf8"),
+            config_home: base("XDG_CONFIG_HOME", ".config"),
+            cache_home: base("XDG_CACHE_HOME", ".cache"),
+            home,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::RefCell;
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    fn of(pairs: &[(&str, &str)]) -> Environment {
+        Environment::read(|name| {
+            pairs.iter().find(|(key, _)| *key == name).map(|(_, value)| OsString::from(value))
+        })
+    }
+
+    #[test]
+    fn the_table_names_what_is_read_and_nothing_else() {
+        let asked = RefCell::new(BTreeSet::new());
+        let _ = Environment::read(|name| {
+            asked.borrow_mut().insert(name.to_owned());
+            None
+        });
+        let documented: BTreeSet<_> = VARIABLES.iter().map(|variable| variable.name.to_owned()).collect();
+        assert_eq!(asked.into_inner(), documented);
+    }
+
+    #[test]
+    fn empty_and_relative_values_count_as_unset() {
+        let environment =
+            of(&[("IMGBUILD_CACHE_DIR", ""), ("NO_COLOR", ""), ("XDG_CONFIG_HOME", "rel"), ("HOME", "/h")]);
+        assert_eq!(environment.cache_dir, None);
+        assert!(!environment.no_color);
+        assert_eq!(environment.config_home, Some(PathBuf::from("/h/.config")));
+        assert!(!of(&[("CLICOLOR_FORCE", "0")]).force_color);
+    }
+
+    #[test]
+    fn the_first_locale_variable_decides() {
+        assert!(of(&[("LANG", "en_GB.UTF-8")]).unicode);
+        assert!(of(&[("LANG", "C.utf8")]).unicode);
+        assert!(!of(&[("LC_ALL", "C"), ("LANG", "en_GB.UTF-8")]).unicode);
+        assert!(!of(&[]).unicode);
+    }
+}

@@ -1,0 +1,217 @@
+//! From the text of a configuration file to [`Layer`], with every mistake at its place. The table of keys says which
+//! there are; here is what each may hold.
+
+use std::num::NonZero;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+
+use imgbuild_model::{Diagnostic, Diagnostics, Location, did_you_mean};
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+use super::{KEYS, Keyrings, Layer, Mirrors};
+
+type Value<'a> = Spanned<DeValue<'a>>;
+
+pub(super) fn read(text: &str, name: &str, folder: &Path, home: Option<&Path>) -> Result<Layer, Diagnostics> {
+    let mut reader = Reader { text, name, folder, home, problems: Vec::new() };
+    let (table, errors) = DeTable::parse_recoverable(text);
+    if !errors.is_empty() {
+        // What a broken file means is a guess: its syntax is mended first.
+        for error in &errors {
+            let message = error.message().split_whitespace().collect::<Vec<_>>().join(" ");
+            let diagnostic = Diagnostic::error(message);
+            reader.problems.push(match error.span() {
+                Some(span) => diagnostic.at(reader.location(&span)),
+                None => diagnostic.at(Location::file(name)),
+            });
+        }
+        return Err(Diagnostics(reader.problems));
+    }
+    let table = table.get_ref();
+    reader.refuse_unknown(table);
+    let layer = Layer {
+        mirrors: Mirrors {
+            debian: reader.value(table, "mirrors", "debian", Reader::address),
+            ubuntu: reader.value(table, "mirrors", "ubuntu", Reader::address),
+            snapshot: reader.value(table, "mirrors", "snapshot", Reader::address),
+        },
+        keyrings: Keyrings {
+            debian: reader.value(table, "keyrings", "debian", Reader::path),
+            ubuntu: reader.value(table, "keyrings", "ubuntu", Reader::path),
+        },
+        cache_dir: reader.value(table, "cache", "dir", Reader::path),
+        cache_max_size: reader.value(table, "cache", "max_size", Reader::parsed),
+        cache_max_age: reader.value(table, "cache", "max_age", Reader::parsed),
+        jobs: reader.value(table, "build", "jobs", Reader::number),
+        output_dir: reader.value(table, "build", "output_dir", Reader::path),
+        default_platform: reader.value(table, "build", "default_platform", Reader::parsed),
+        salt: reader.value(table, "build", "salt", Reader::text),
+    };
+    if reader.problems.is_empty() { Ok(layer) } else { Err(Diagnostics(reader.problems)) }
+}
+
+/// Why a text is no address of a mirror.
+pub(super) fn check_address(text: &str) -> Result<(), String> {
+    let rest = ["http://", "https://", "file://"].iter().find_map(|scheme| text.strip_prefix(scheme));
+    match rest {
+        Some(rest) if !rest.is_empty() && !rest.contains(char::is_whitespace) => Ok(()),
+        _ => Err(format!("`{text}` is not an address; it begins with `http://`, `https://` or `file://`")),
+    }
+}
+
+struct Reader<'t> {
+    text: &'t str,
+    name: &'t str,
+    folder: &'t Path,
+    home: Option<&'t Path>,
+    problems: Vec<Diagnostic>,
+}
+
+impl Reader<'_> {
+    fn location(&self, span: &Range<usize>) -> Location {
+        let place = |byte: usize| {
+            let before = self.text.get(..byte.min(self.text.len())).unwrap_or(self.text);
+            let line = before.matches('\n').count() + 1;
+            let column = before.chars().rev().take_while(|c| *c != '\n').count() + 1;
+            (u32::try_from(line).unwrap_or(0), u32::try_from(column).unwrap_or(0))
+        };
+        let ((line, column), (end_line, end_column)) = (place(span.start), place(span.end));
+        Location { file: self.name.into(), line, column, end_line, end_column }
+    }
+
+    fn problem(&mut self, span: &Range<usize>, message: String) -> &mut Diagnostic {
+        let location = self.location(span);
+        self.problems.push(Diagnostic::error(message).at(location));
+        self.problems.last_mut().expect("it was pushed")
+    }
+
+    fn refuse_unknown(&mut self, table: &DeTable<'_>) {
+        let mut sections: Vec<&str> = KEYS.iter().map(|key| key.section).collect();
+        sections.dedup();
+        for (section, content) in table {
+            let (span, section) = (section.span(), section.get_ref().as_ref());
+            if !sections.contains(&section) {
+                let hint = match KEYS.iter().find(|key| key.name == section) {
+                    Some(key) => format!("it belongs into `[{}]`", key.section),
+                    None => match did_you_mean(section, sections.iter().copied()) {
+                        Some(meant) => format!("did you mean `[{meant}]`?"),
+                        None => {
+                            format!("there are {}", listed(sections.iter().map(|name| format!("[{name}]"))))
+                        }
+                    },
+                };
+                self.problem(&span, format!("there is no table `{section}` in the configuration")).hint =
+                    Some(hint);
+                continue;
+            }
+            let Some(content_table) = content.get_ref().as_table() else {
+                let found = article(content.get_ref().type_str());
+                self.problem(&content.span(), format!("`{section}` is a table, not {found}")).hint =
+                    Some(format!("write `[{section}]` in a line of its own"));
+                continue;
+            };
+            let names: Vec<&str> =
+                KEYS.iter().filter(|key| key.section == section).map(|key| key.name).collect();
+            for name in content_table.keys() {
+                let (span, name) = (name.span(), name.get_ref().as_ref());
+                if names.contains(&name) {
+                    continue;
+                }
+                let elsewhere = KEYS.iter().find(|key| key.name == name);
+                let hint = match (did_you_mean(name, names.iter().copied()), elsewhere) {
+                    (Some(meant), _) => format!("did you mean `{meant}`?"),
+                    (None, Some(key)) => format!("it belongs into `[{}]`", key.section),
+                    (None, None) => format!("there are {}", listed(names.iter().map(ToString::to_string))),
+                };
+                self.problem(&span, format!("there is no key `{name}` in `[{section}]`")).hint = Some(hint);
+            }
+        }
+    }
+
+    fn value<T>(
+        &mut self,
+        table: &DeTable<'_>,
+        section: &str,
+        name: &str,
+        read: impl Fn(&Self, &Value<'_>) -> Result<T, Mistake>,
+    ) -> Option<T> {
+        let value = table.get(section)?.get_ref().as_table()?.get(name)?;
+        match read(self, value) {
+            Ok(read) => Some(read),
+            Err(Mistake { span, message }) => {
+                let key = KEYS.iter().find(|key| key.section == section && key.name == name);
+                let example = key.map(|key| format!("for example `{name} = {}`", key.example));
+                self.problem(&span, format!("`{section}.{name}`: {message}")).hint = example;
+                None
+            }
+        }
+    }
+
+    #[expect(clippy::unused_self, reason = "one shape for all readers of values")]
+    fn text(&self, value: &Value<'_>) -> Result<String, Mistake> {
+        match value.get_ref().as_str() {
+            Some(text) => Ok(text.to_owned()),
+            None => Err(Mistake::kind(value, "a text")),
+        }
+    }
+
+    fn parsed<T: std::str::FromStr<Err: std::fmt::Display>>(&self, value: &Value<'_>) -> Result<T, Mistake> {
+        self.text(value)?.parse().map_err(|error: T::Err| Mistake::new(value, error.to_string()))
+    }
+
+    fn path(&self, value: &Value<'_>) -> Result<PathBuf, Mistake> {
+        let text = self.text(value)?;
+        if text.is_empty() {
+            return Err(Mistake::new(value, "the path is empty"));
+        }
+        match (text.strip_prefix("~/"), self.home) {
+            (Some(rest), Some(home)) => Ok(home.join(rest)),
+            (Some(_), None) => {
+                Err(Mistake::new(value, "`~` stands for the home folder, and `HOME` is not set"))
+            }
+            (None, _) => Ok(self.folder.join(text)),
+        }
+    }
+
+    fn address(&self, value: &Value<'_>) -> Result<String, Mistake> {
+        let text = self.text(value)?;
+        check_address(&text).map_err(|reason| Mistake::new(value, reason))?;
+        Ok(text)
+    }
+
+    #[expect(clippy::unused_self, reason = "one shape for all readers of values")]
+    fn number(&self, value: &Value<'_>) -> Result<NonZero<usize>, Mistake> {
+        let Some(integer) = value.get_ref().as_integer() else {
+            return Err(Mistake::kind(value, "a number"));
+        };
+        usize::from_str_radix(integer.as_str(), integer.radix())
+            .ok()
+            .and_then(NonZero::new)
+            .ok_or_else(|| Mistake::new(value, format!("`{integer}` is not a number from 1 on")))
+    }
+}
+
+struct Mistake {
+    span: Range<usize>,
+    message: String,
+}
+
+impl Mistake {
+    fn new(value: &Value<'_>, message: impl Into<String>) -> Self {
+        Self { span: value.span(), message: message.into() }
+    }
+
+    fn kind(value: &Value<'_>, wanted: &str) -> Self {
+        Self::new(value, format!("{wanted} is needed here, not {}", article(value.get_ref().type_str())))
+    }
+}
+
+fn article(noun: &str) -> String {
+    let article = if noun.starts_with(['a', 'e', 'i', 'o', 'u']) { "an" } else { "a" };
+    format!("{article} {noun}")
+}
+
+fn listed(names: impl Iterator<Item = String>) -> String {
+    names.map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")
+}

@@ -1,0 +1,247 @@
+//! Writes artifacts into the workspace's output folder, each with its provenance beside it.
+//!
+//! What is there already and the same is left alone: on a hit nothing is written. Every file is written under another
+//! name first and renamed, so that nobody sees half of one.
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use imgbuild_cache::{ActionResult, Cache, OutputFile};
+use imgbuild_digest::ContentHash as _;
+use imgbuild_engine::LayerMetadata;
+use imgbuild_model::{ActionRef, Artifact, Class, Diagnostic, Diagnostics, Event, EventSink as _};
+
+use crate::session::{Prepared, Session, cache_error};
+use crate::verbs::become_root;
+
+/// The output folder, in the workspace's root.
+pub(crate) const OUTPUT_FOLDER: &str = "imgbuild-out";
+
+/// Writes all artifacts of the targets asked for.
+pub(crate) fn publish(
+    session: &mut Session,
+    prepared: &Prepared,
+    results: &HashMap<usize, Arc<ActionResult>>,
+    folder: Option<PathBuf>,
+) -> Result<(), Diagnostics> {
+    let cache = session.cache()?;
+    let root = session.files()?.root().to_path_buf();
+    let folder = folder.unwrap_or_else(|| root.join(OUTPUT_FOLDER));
+    for target in &prepared.analyzed.roots {
+        let several = target.platforms.len() > 1;
+        for artifact in target.artifacts(&prepared.analyzed) {
+            let Artifact::Output { action, name } = &artifact else { continue };
+            let Some(place) = prepared.graph.find(action) else { continue };
+            let Some(result) = results.get(&place) else { continue };
+            let mut base = folder.join(action.label.package.as_str()).join(action.label.name.as_str());
+            if several && action.index < ActionRef::COMBINED {
+                base = base.join(action.configuration.platform.to_string().replace('/', "-"));
+            }
+            let files: Vec<&OutputFile> = result
+                .files
+                .iter()
+                .filter(|file| file.path == **name || file.path.starts_with(&format!("{name}/")))
+                .collect();
+            let provenance = provenance(prepared, place, result, &files);
+            match prepared.graph.nodes[place].schema.id {
+                "directory" => write_folder(session, &cache, &base, name, &files, &provenance)?,
+                _ => write_all(&cache, &base, name, &files)?,
+            }
+            write_provenance(&base, name, &provenance)?;
+            let path = base.join(&**name);
+            let shown = path.strip_prefix(&root).unwrap_or(&path).display().to_string();
+            session.ui.emit(Event::Artifact {
+                target: format!("{} ({})", action.label, action.configuration.platform),
+                path: shown,
+                kind: prepared.graph.nodes[place].schema.id.to_owned(),
+                digest: artifact_digest(&files),
+                size: files.iter().map(|file| file.digest.size).sum(),
+            });
+        }
+    }
+    Ok(())
+}
+
+/// The digest of a file, or of the names and digests of a folder's files.
+fn artifact_digest(files: &[&OutputFile]) -> String {
+    match files {
+        [file] => format!("blake3:{}", file.digest.hex()),
+        files => {
+            let names: BTreeMap<String, imgbuild_digest::Digest> =
+                files.iter().map(|file| (file.path.clone(), file.digest)).collect();
+            format!("blake3:{}", names.hash_as("imgbuild artifact"))
+        }
+    }
+}
+
+fn write_all(cache: &Cache, base: &Path, name: &str, files: &[&OutputFile]) -> Result<(), Diagnostics> {
+    let paths: Vec<PathBuf> = files.iter().map(|file| base.join(&file.path)).collect();
+    let existing: Vec<&PathBuf> = paths.iter().filter(|path| path.is_file()).collect();
+    let digests = cache.file_memo(false).digest_many(&existing).map_err(|error| cache_error(&error))?;
+    let present: HashMap<&PathBuf, _> =
+        existing.into_iter().zip(digests).filter_map(|(path, digest)| Some((path, digest.ok()?))).collect();
+    remove_others(base, name, files)?;
+    for (file, path) in files.iter().zip(&paths) {
+        let same = present
+            .get(path)
+            .is_some_and(|found| found.digest == file.digest && found.executable == file.executable);
+        if !same {
+            write_one(cache, file, path).map_err(|error| write_error(path, &error))?;
+        }
+    }
+    Ok(())
+}
+
+fn write_one(cache: &Cache, file: &OutputFile, path: &Path) -> std::io::Result<()> {
+    use std::os::unix::fs::PermissionsExt as _;
+    if let Some(above) = path.parent() {
+        fs_err::create_dir_all(above)?;
+    }
+    let mut name = path.file_name().unwrap_or_default().to_os_string();
+    name.push(format!(".{}.tmp", std::process::id()));
+    let temporary = path.with_file_name(name);
+    let written = (|| {
+        let mut from = cache.open_verified(&file.digest).map_err(std::io::Error::other)?;
+        let mut to = fs_err::File::create(&temporary)?;
+        std::io::copy(&mut from, &mut to)?;
+        let mode = if file.executable { 0o755 } else { 0o644 };
+        fs_err::set_permissions(&temporary, std::fs::Permissions::from_mode(mode))?;
+        fs_err::rename(&temporary, path)
+    })();
+    if written.is_err() {
+        let _ = fs_err::remove_file(&temporary);
+    }
+    written
+}
+
+/// Removes what an earlier build left in an artifact that is a folder, and an artifact that was a folder and is a file.
+fn remove_others(base: &Path, name: &str, files: &[&OutputFile]) -> Result<(), Diagnostics> {
+    let path = base.join(name);
+    let is_folder = files.iter().any(|file| file.path != name);
+    let stale = |path: &Path, error: std::io::Error| write_error(path, &error);
+    if !is_folder {
+        return match path.symlink_metadata() {
+            Ok(metadata) if metadata.is_dir() => fs_err::remove_dir_all(&path).map_err(|error| stale(&path, error)),
+            _ => Ok(()),
+        };
+    }
+    let wanted: std::collections::HashSet<PathBuf> = files.iter().map(|file| base.join(&file.path)).collect();
+    let mut folders = vec![path];
+    while let Some(folder) = folders.pop() {
+        let Ok(entries) = fs_err::read_dir(&folder) else { continue };
+        for entry in entries.flatten() {
+            let path = entry.path();
+            if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+                folders.push(path);
+            } else if !wanted.contains(&path) {
+                fs_err::remove_file(&path).map_err(|error| stale(&path, error))?;
+            }
+        }
+    }
+    Ok(())
+}
+
+fn write_error(path: &Path, error: &std::io::Error) -> Diagnostics {
+    Diagnostic::error(format!("cannot write `{}`: {error}", path.display())).class(Class::Environment).into()
+}
+
+/// A root file system as a folder, unpacked from the tar stream that the store keeps of it. The provenance beside it says
+/// whether it is the one that is there.
+fn write_folder(
+    session: &Session,
+    cache: &Cache,
+    base: &Path,
+    name: &str,
+    files: &[&OutputFile],
+    provenance: &[u8],
+) -> Result<(), Diagnostics> {
+    let path = base.join(name);
+    if path.is_dir() && fs_err::read(provenance_path(base, name)).is_ok_and(|old| old == provenance) {
+        return Ok(());
+    }
+    // The image's owners can be given to files only by root, of the machine or of a namespace.
+    become_root(session)?;
+    let failed = |error: &dyn std::fmt::Display| write_error(&path, &std::io::Error::other(error.to_string()));
+    for file in files {
+        let staged = base.join(format!(".{name}.{}.tmp", std::process::id()));
+        let unpacked = (|| -> Result<(), Diagnostics> {
+            fs_err::create_dir_all(&staged).map_err(|error| write_error(&staged, &error))?;
+            let stream = cache.open_verified(&file.digest).map_err(|error| cache_error(&error))?;
+            imgbuild_formats::unpack::unpack_rootfs_tar(stream, &staged).map_err(|error| failed(&error))?;
+            if path.symlink_metadata().is_ok() {
+                fs_err::remove_dir_all(&path).map_err(|error| write_error(&path, &error))?;
+            }
+            fs_err::rename(&staged, &path).map_err(|error| write_error(&path, &error))
+        })();
+        if unpacked.is_err() {
+            let _ = fs_err::remove_dir_all(&staged);
+        }
+        unpacked?;
+    }
+    Ok(())
+}
+
+fn provenance_path(base: &Path, name: &str) -> PathBuf {
+    base.join(format!("{name}.provenance.json"))
+}
+
+/// What an artifact was made from and by what: an in-toto statement with SLSA's predicate.
+fn provenance(prepared: &Prepared, place: usize, result: &ActionResult, files: &[&OutputFile]) -> Vec<u8> {
+    let node = &prepared.graph.nodes[place];
+    let metadata: LayerMetadata = serde_json::from_slice(&result.metadata).unwrap_or_default();
+    let mut steps = Vec::new();
+    let mut above = Some(place);
+    while let Some(at) = above {
+        let node = &prepared.graph.nodes[at];
+        steps.push(serde_json::json!({
+            "kind": node.schema.id,
+            "description": node.describe(),
+            "key": prepared.plan.actions[at].key.map(|key| key.to_string()),
+        }));
+        above = node.parent;
+    }
+    steps.reverse();
+    let subject: Vec<_> = files
+        .iter()
+        .map(|file| serde_json::json!({ "name": file.path, "digest": { "blake3": file.digest.hex() }, "size": file.digest.size }))
+        .collect();
+    let materials: Vec<_> = metadata
+        .materials
+        .iter()
+        .map(|(uri, digest)| serde_json::json!({ "uri": uri, "digest": digest }))
+        .collect();
+    let document = serde_json::json!({
+        "_type": "https://in-toto.io/Statement/v1",
+        "predicateType": "https://slsa.dev/provenance/v1",
+        "subject": subject,
+        "predicate": {
+            "buildDefinition": {
+                "buildType": "urn:imgbuild:build:image:v1",
+                "externalParameters": {
+                    "target": node.label().to_string(),
+                    "platform": node.platform().to_string(),
+                    "artifact": artifact_digest(files),
+                    "size": files.iter().map(|file| file.digest.size).sum::<u64>(),
+                },
+                "internalParameters": { "steps": steps },
+                "resolvedDependencies": materials,
+            },
+            "runDetails": { "builder": { "id": "urn:imgbuild", "version": { "imgbuild": env!("CARGO_PKG_VERSION") } } },
+        },
+    });
+    let mut text = serde_json::to_vec_pretty(&document).unwrap_or_default();
+    text.push(b'\n');
+    text
+}
+
+fn write_provenance(base: &Path, name: &str, text: &[u8]) -> Result<(), Diagnostics> {
+    let path = provenance_path(base, name);
+    if fs_err::read(&path).is_ok_and(|old| old == text) {
+        return Ok(());
+    }
+    if let Some(above) = path.parent() {
+        fs_err::create_dir_all(above).map_err(|error| write_error(&path, &error))?;
+    }
+    fs_err::write(&path, text).map_err(|error| write_error(&path, &error))
+}

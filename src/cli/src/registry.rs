@@ -1,0 +1,60 @@
+//! Which code is behind which kind: the one place that knows all of it.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use imgbuild::args::Environment;
+use imgbuild::config::Config;
+use imgbuild_cache::Cache;
+use imgbuild_engine::{Registry, SharedExecutor};
+use imgbuild_model::EventSink;
+use imgbuild_provisioners::ArchiveConfig;
+use imgbuild_rootfs::RootfsBuilder;
+
+/// Where packages and images come from, by flags, environment and configuration.
+pub(crate) fn archives(
+    config: &Config,
+    environment: &Environment,
+    cache: Cache,
+    now: i64,
+    events: Arc<dyn EventSink>,
+) -> Arc<ArchiveConfig> {
+    Arc::new(ArchiveConfig {
+        debian: config.mirrors.debian.clone().into_iter().collect(),
+        ubuntu: config.mirrors.ubuntu.clone().into_iter().collect(),
+        snapshot: config.mirrors.snapshot.clone(),
+        debian_keyring: config.keyrings.debian.clone(),
+        ubuntu_keyring: config.keyrings.ubuntu.clone(),
+        docker_config: environment.home.as_ref().map(|home| home.join(".docker/config.json")),
+        ..ArchiveConfig::new(cache, now, events)
+    })
+}
+
+/// All the code that this build of the program has.
+pub(crate) fn registry(archives: Arc<ArchiveConfig>) -> Registry {
+    let cache = archives.cache.clone();
+    let mut executors: HashMap<&'static str, SharedExecutor> = imgbuild_provisioners::executors();
+    executors.extend(imgbuild_provisioners::source_executors(archives));
+    executors.extend(imgbuild_exports::executors(env!("CARGO_PKG_VERSION")));
+    Registry { builder: Arc::new(RootfsBuilder::new(cache)), executors }
+}
+
+#[cfg(test)]
+mod tests {
+    use imgbuild_model::{Effect, KindClass};
+
+    use super::*;
+
+    #[test]
+    fn every_kind_has_code() {
+        let folder = tempfile::tempdir().unwrap();
+        let cache = Cache::open(folder.path().join("cache")).unwrap();
+        let events: Arc<dyn EventSink> = Arc::new(|_: imgbuild_model::Event| {});
+        let registry = registry(Arc::new(ArchiveConfig::new(cache, 0, events)));
+        for schema in imgbuild_kinds::all() {
+            // What only moves the state runs nothing, and single checks are run by `image_test`.
+            let runs = schema.effect != Effect::State && (schema.class != KindClass::Test || schema.id == "image_test");
+            assert_eq!(registry.executors.contains_key(schema.id), runs, "`{}`", schema.id);
+        }
+    }
+}

@@ -1,0 +1,286 @@
+//! What the code behind a kind is given.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+
+use imgbuild_cache::{ActionResult, Cache, Run};
+use imgbuild_model::{
+    ActionId, Artifact, AttributeType, Attributes, Default, Event, EventSink, LayerRef, Platform, Stream,
+    Value,
+};
+use imgbuild_plan::{ActionGraph, ActionNode, LockFile};
+
+use crate::{ActionError, Builder, Cancel, LayerMetadata, Machine, MachineSpec, Snapshot};
+
+/// A file or folder that an action reads, on this host.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InputFile {
+    /// Where it is.
+    pub path: PathBuf,
+    /// The name that the action knows it by.
+    pub name: String,
+    /// Whether it is a folder.
+    pub is_directory: bool,
+    /// Whether it may be executed.
+    pub executable: bool,
+}
+
+/// All that an action is given.
+pub struct ActionContext {
+    /// Which action of the run it is.
+    pub id: ActionId,
+    /// The graph that it is in.
+    pub graph: Arc<ActionGraph>,
+    /// Its place there.
+    pub place: usize,
+    /// The cache.
+    pub cache: Cache,
+    /// The results of its prerequisites, by their places.
+    pub results: Vec<(usize, Arc<ActionResult>)>,
+    /// The lock file.
+    pub lock: Arc<LockFile>,
+    /// The workspace's root.
+    pub workspace: PathBuf,
+    /// The run.
+    pub run: Arc<Run>,
+    /// A folder of its own for temporary files, on the cache's file system.
+    pub temporary: PathBuf,
+    /// The builder of its chain.
+    pub builder: Arc<dyn Builder>,
+    /// Ends when the run is cancelled.
+    pub cancel: Cancel,
+    /// Where events go.
+    pub events: Arc<dyn EventSink>,
+    /// Its log so far.
+    pub log: Arc<Mutex<Vec<u8>>>,
+    /// The state that it left when it failed, for `shell --failed`.
+    pub failed_state: Mutex<Option<Snapshot>>,
+}
+
+impl ActionContext {
+    /// The node of the graph.
+    #[must_use]
+    pub fn node(&self) -> &ActionNode {
+        &self.graph.nodes[self.place]
+    }
+
+    /// Its attributes: those of the source, for a source's action.
+    #[must_use]
+    pub fn attributes(&self) -> &Attributes {
+        self.node().attributes()
+    }
+
+    /// The target platform.
+    #[must_use]
+    pub fn platform(&self) -> Platform {
+        self.node().platform()
+    }
+
+    /// The result of a prerequisite.
+    #[must_use]
+    pub fn result(&self, place: usize) -> Option<&ActionResult> {
+        self.results.iter().find(|(other, _)| *other == place).map(|(_, result)| &**result)
+    }
+
+    /// The layer that it stands on; the empty one for the start of a chain.
+    #[must_use]
+    pub fn parent(&self) -> Snapshot {
+        let result = self.node().parent.and_then(|parent| self.result(parent));
+        Snapshot { layers: result.map(|result| result.layers.clone()).unwrap_or_default() }
+    }
+
+    /// What is known of the layer that it stands on.
+    #[must_use]
+    pub fn parent_metadata(&self) -> LayerMetadata {
+        self.node()
+            .parent
+            .and_then(|parent| self.result(parent))
+            .and_then(|result| serde_json::from_slice(&result.metadata).ok())
+            .unwrap_or_default()
+    }
+
+    /// Starts a machine from a layer.
+    ///
+    /// # Errors
+    /// As the builder's `start`.
+    pub async fn machine(&self, from: &Snapshot) -> Result<Box<dyn Machine>, ActionError> {
+        let spec = MachineSpec {
+            platform: self.platform(),
+            source_date: self.parent_metadata().source_date,
+            run: self.run.clone(),
+        };
+        self.builder.start(from, &spec).await
+    }
+
+    /// The layer of another image that an attribute names.
+    ///
+    /// # Errors
+    /// If the attribute names none.
+    pub fn layer(&self, attribute: &str) -> Result<Snapshot, ActionError> {
+        let Some(Value::Layer(LayerRef { action, .. })) = self.attributes().get(attribute) else {
+            return Err(ActionError::input(format!("`{attribute}` names no image")));
+        };
+        let result = self.graph.find(action).and_then(|place| self.result(place));
+        result
+            .map(|result| Snapshot { layers: result.layers.clone() })
+            .ok_or_else(|| ActionError::input(format!("the image of `{attribute}` was not built")))
+    }
+
+    /// The files that an attribute names.
+    ///
+    /// # Errors
+    /// If one of them is not there.
+    pub fn files(&self, attribute: &str) -> Result<Vec<InputFile>, ActionError> {
+        match self.attributes().get(attribute) {
+            None | Some(Value::None) => Ok(Vec::new()),
+            Some(value) => self.files_of(value),
+        }
+    }
+
+    /// The files that a value names.
+    ///
+    /// # Errors
+    /// If one of them is not there.
+    pub fn files_of(&self, value: &Value) -> Result<Vec<InputFile>, ActionError> {
+        match value {
+            Value::List(items) => {
+                let lists: Result<Vec<_>, _> = items.iter().map(|item| self.files_of(item)).collect();
+                Ok(lists?.concat())
+            }
+            Value::Artifact(Artifact::Source(file)) => {
+                let path = self.workspace.join(file.path.as_str());
+                let metadata = fs_err::metadata(&path)?;
+                Ok(vec![InputFile {
+                    name: base_name(file.path.as_str()).to_owned(),
+                    is_directory: metadata.is_dir(),
+                    executable: is_executable(&metadata),
+                    path,
+                }])
+            }
+            Value::Artifact(Artifact::Output { action, name }) => {
+                let result = self.graph.find(action).and_then(|place| self.result(place));
+                let result = result.ok_or_else(|| ActionError::input(format!("`{name}` was not made")))?;
+                self.output_files(result, name)
+            }
+            _ => Ok(Vec::new()),
+        }
+    }
+
+    /// A declared output of another action: a blob, or a folder that is put together from blobs.
+    fn output_files(&self, result: &ActionResult, name: &str) -> Result<Vec<InputFile>, ActionError> {
+        if let Some(file) = result.files.iter().find(|file| file.path == name) {
+            return Ok(vec![InputFile {
+                path: self.cache.path(&file.digest)?,
+                name: base_name(name).to_owned(),
+                is_directory: false,
+                executable: file.executable,
+            }]);
+        }
+        let prefix = format!("{name}/");
+        let folder = self.temporary.join("inputs").join(name);
+        fs_err::create_dir_all(&folder)?;
+        for file in result.files.iter().filter(|file| file.path.starts_with(&prefix)) {
+            let path = folder.join(&file.path[prefix.len()..]);
+            if let Some(above) = path.parent() {
+                fs_err::create_dir_all(above)?;
+            }
+            fs_err::copy(self.cache.path(&file.digest)?, &path)?;
+            set_mode(&path, if file.executable { 0o755 } else { 0o644 })?;
+        }
+        Ok(vec![InputFile {
+            path: folder,
+            name: base_name(name).to_owned(),
+            is_directory: true,
+            executable: false,
+        }])
+    }
+
+    /// Texts of a list attribute.
+    #[must_use]
+    pub fn texts(&self, attribute: &str) -> Vec<String> {
+        self.attributes().strings(attribute).map(str::to_owned).collect()
+    }
+
+    /// A text attribute, or its schema's default.
+    #[must_use]
+    pub fn text(&self, attribute: &str) -> Option<String> {
+        match self.attributes().get(attribute) {
+            Some(Value::String(text)) => Some(text.to_string()),
+            _ => match self.node().schema.attribute(attribute)?.default {
+                Default::String(text) => Some(text.to_owned()),
+                _ => None,
+            },
+        }
+    }
+
+    /// A truth attribute, or its schema's default.
+    #[must_use]
+    pub fn flag(&self, attribute: &str) -> bool {
+        match self.attributes().get(attribute) {
+            Some(Value::Bool(value)) => *value,
+            _ => matches!(
+                self.node().schema.attribute(attribute).map(|schema| schema.default),
+                Some(Default::Bool(true))
+            ),
+        }
+    }
+
+    /// A number attribute.
+    #[must_use]
+    pub fn number(&self, attribute: &str) -> Option<i64> {
+        match self.attributes().get(attribute) {
+            Some(Value::Int(number)) => Some(*number),
+            _ => match self.node().schema.attribute(attribute)?.default {
+                Default::Int(number) => Some(number),
+                _ => None,
+            },
+        }
+    }
+
+    /// Permission bits of a mode attribute, or its schema's default.
+    #[must_use]
+    pub fn mode(&self, attribute: &str) -> Option<u32> {
+        debug_assert!(
+            self.node().schema.attribute(attribute).is_none_or(|schema| schema.type_ == AttributeType::Mode)
+        );
+        u32::from_str_radix(&self.text(attribute)?, 8).ok()
+    }
+
+    /// The key-value pairs of a dict attribute.
+    #[must_use]
+    pub fn pairs(&self, attribute: &str) -> Vec<(String, String)> {
+        let entries = self.attributes().get(attribute).and_then(Value::as_dict).unwrap_or_default();
+        entries
+            .iter()
+            .filter_map(|(key, value)| Some((key.to_string(), value.as_str()?.to_owned())))
+            .collect()
+    }
+
+    /// Takes a line of output: into the log and to whoever watches.
+    pub fn line(&self, stream: Stream, line: &str) {
+        if let Ok(mut log) = self.log.lock() {
+            log.extend_from_slice(line.as_bytes());
+            log.push(b'\n');
+        }
+        self.events.emit(Event::Output { id: self.id, stream, line: line.to_owned() });
+    }
+
+    /// Says how far it is.
+    pub fn progress(&self, message: &str, done: u64, total: u64) {
+        self.events.emit(Event::Progress { id: self.id, message: message.into(), done, total });
+    }
+}
+
+fn base_name(path: &str) -> &str {
+    path.rsplit('/').next().unwrap_or(path)
+}
+
+fn is_executable(metadata: &std::fs::Metadata) -> bool {
+    use std::os::unix::fs::PermissionsExt as _;
+    metadata.is_file() && metadata.permissions().mode() & 0o100 != 0
+}
+
+fn set_mode(path: &Path, mode: u32) -> std::io::Result<()> {
+    use std::os::unix::fs::PermissionsExt as _;
+    fs_err::set_permissions(path, std::fs::Permissions::from_mode(mode))
+}

@@ -1,0 +1,535 @@
+//! What builders, sessions and the code behind each kind agree on (DESIGN section 6).
+
+use std::collections::BTreeMap;
+use std::os::fd::BorrowedFd;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use imgbuild_cache::{OutputFile, Run};
+use imgbuild_digest::{ContentHash, ContentHasher, Hash};
+use imgbuild_model::{Class, Diagnostic, Platform, Stream};
+use imgbuild_tree::DeltaId;
+
+use crate::ActionContext;
+
+/// Why an action failed.
+#[derive(Debug, thiserror::Error)]
+pub enum ActionError {
+    /// A command of the user's ended with another code than it should.
+    #[error("{what} ended with exit code {code}")]
+    ExitCode {
+        /// What ran.
+        what: String,
+        /// How it ended.
+        code: i32,
+    },
+    /// A command of the user's was ended by a signal.
+    #[error("{what} was ended by signal {signal}")]
+    Signal {
+        /// What ran.
+        what: String,
+        /// Which signal.
+        signal: i32,
+    },
+    /// It ran out of the time that it was given.
+    #[error("it took longer than its `timeout` of {} s", .0.as_secs())]
+    TimedOut(Duration),
+    /// The run was cancelled.
+    #[error("it was cancelled")]
+    Cancelled,
+    /// Checks failed.
+    #[error("{failed} of {total} checks failed")]
+    Checks {
+        /// How many failed.
+        failed: usize,
+        /// Of how many.
+        total: usize,
+    },
+    /// Anything else, with what to do about it.
+    #[error("{0}")]
+    Other(Box<Diagnostic>),
+}
+
+impl ActionError {
+    /// An error of the user's input.
+    #[must_use]
+    pub fn input(message: impl Into<String>) -> Self {
+        Self::Other(Box::new(Diagnostic::error(message)))
+    }
+
+    /// An error of the machine that the program runs on.
+    #[must_use]
+    pub fn environment(message: impl Into<String>) -> Self {
+        Self::Other(Box::new(Diagnostic::error(message).class(Class::Environment)))
+    }
+
+    /// The same with a hint; errors that carry no diagnostic are left as they are.
+    #[must_use]
+    pub fn hint(self, hint: impl Into<String>) -> Self {
+        match self {
+            Self::Other(diagnostic) => Self::Other(Box::new(diagnostic.hint(hint))),
+            other => other,
+        }
+    }
+
+    /// Who must act.
+    #[must_use]
+    pub fn class(&self) -> Class {
+        match self {
+            Self::Other(diagnostic) => diagnostic.class,
+            _ => Class::Input,
+        }
+    }
+
+    /// Whether a state was left that a shell could be opened in.
+    #[must_use]
+    pub fn left_a_state(&self) -> bool {
+        matches!(self, Self::ExitCode { .. } | Self::Signal { .. } | Self::TimedOut(_))
+    }
+}
+
+impl From<Diagnostic> for ActionError {
+    fn from(diagnostic: Diagnostic) -> Self {
+        Self::Other(Box::new(diagnostic))
+    }
+}
+
+impl From<imgbuild_cache::Error> for ActionError {
+    fn from(error: imgbuild_cache::Error) -> Self {
+        let full = error.is_disk_full();
+        let error = Self::environment(format!("the cache failed: {error}"));
+        if full { error.hint("free some space, for example with `imgbuild cache gc`") } else { error }
+    }
+}
+
+impl From<std::io::Error> for ActionError {
+    fn from(error: std::io::Error) -> Self {
+        let full = error.kind() == std::io::ErrorKind::StorageFull;
+        let error = Self::environment(error.to_string());
+        if full { error.hint("free some space, for example with `imgbuild cache gc`") } else { error }
+    }
+}
+
+/// What an action made.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Outcome {
+    /// For a layer: all its deltas, the lowest first.
+    pub layers: Vec<DeltaId>,
+    /// For a layer: what is known of it besides its files.
+    pub layer: Option<LayerMetadata>,
+    /// For files: what came out, by declared name (and path below it, for folders).
+    pub files: Vec<OutputFile>,
+}
+
+/// What is known of a layer besides its files.
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct LayerMetadata {
+    /// The deltas that each action of the chain added, from the source on; empty for an action that changed nothing.
+    pub steps: Vec<Vec<DeltaId>>,
+    /// The configuration that the source brought.
+    #[serde(default)]
+    pub base: BaseConfig,
+    /// `SOURCE_DATE_EPOCH` of the chain, in seconds since 1970.
+    pub source_date: i64,
+    /// What the source was, for provenance: a name and a digest.
+    #[serde(default)]
+    pub materials: Vec<(String, String)>,
+}
+
+/// The part of a source's image configuration that a chain inherits.
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(default)]
+pub struct BaseConfig {
+    /// Environment variables.
+    pub env: BTreeMap<String, String>,
+    /// The user.
+    pub user: Option<String>,
+    /// The working folder.
+    pub workdir: Option<String>,
+    /// The shell of `shell` steps.
+    pub shell: Option<Vec<String>>,
+    /// The entry point.
+    pub entrypoint: Option<Vec<String>>,
+    /// The default arguments.
+    pub cmd: Option<Vec<String>>,
+    /// Labels.
+    pub labels: BTreeMap<String, String>,
+    /// Ports, as `80/tcp`.
+    pub exposed_ports: Vec<String>,
+    /// Volumes.
+    pub volumes: Vec<String>,
+    /// The stop signal.
+    pub stop_signal: Option<String>,
+}
+
+/// A layer made real: what a machine starts from.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Snapshot {
+    /// Its deltas, the lowest first.
+    pub layers: Vec<DeltaId>,
+}
+
+/// What a machine is to be.
+#[derive(Clone)]
+pub struct MachineSpec {
+    /// The image's platform.
+    pub platform: Platform,
+    /// `SOURCE_DATE_EPOCH`: no file that is captured is younger, in seconds since 1970.
+    pub source_date: i64,
+    /// The run that it belongs to: what it leaves behind goes with it.
+    pub run: Arc<Run>,
+}
+
+/// A command to run in a machine.
+#[derive(Clone, Debug, Default)]
+pub struct Command {
+    /// Program and arguments.
+    pub argv: Vec<String>,
+    /// The whole environment, but for what the machine must add (`HOME`, `PATH` if absent).
+    pub env: BTreeMap<String, String>,
+    /// Who runs it, as `user`, `user:group` or numbers; root if absent.
+    pub user: Option<String>,
+    /// Where it runs; `/` if absent.
+    pub workdir: Option<String>,
+    /// What it reads; nothing if absent.
+    pub stdin: Option<Vec<u8>>,
+    /// Whether it may use the network.
+    pub network: bool,
+    /// Whether it may reach metadata addresses.
+    pub metadata: bool,
+    /// Whether set-user-id bits count.
+    pub new_privileges: bool,
+    /// Folders and files of the host that it sees, read-only unless said otherwise.
+    pub binds: Vec<Bind>,
+    /// Whether it has the terminal: its streams are those of this process and `on_line` is not called.
+    pub interactive: bool,
+}
+
+/// A folder or file of the host inside a machine.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Bind {
+    /// On the host.
+    pub source: PathBuf,
+    /// In the machine: an absolute path.
+    pub target: String,
+    /// Whether the machine may write to it.
+    pub writable: bool,
+}
+
+/// How a command ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Exit {
+    /// With this code.
+    Code(i32),
+    /// By this signal.
+    Signal(i32),
+}
+
+impl Exit {
+    /// An error unless it is code 0.
+    ///
+    /// # Errors
+    /// [`ActionError::ExitCode`] or [`ActionError::Signal`], naming `what`.
+    pub fn success(self, what: &str) -> Result<(), ActionError> {
+        match self {
+            Self::Code(0) => Ok(()),
+            Self::Code(code) => Err(ActionError::ExitCode { what: what.to_owned(), code }),
+            Self::Signal(signal) => Err(ActionError::Signal { what: what.to_owned(), signal }),
+        }
+    }
+}
+
+/// Takes each line of a command's output, without its end.
+pub type OnLine<'a> = &'a mut (dyn FnMut(Stream, &str) + Send);
+
+/// A change of files that needs no process of the machine's own.
+#[derive(Clone, Debug)]
+pub enum FileOperation {
+    /// A file with these contents, in place of what is there.
+    Write {
+        /// An absolute path in the machine.
+        path: String,
+        /// What it holds.
+        content: Vec<u8>,
+        /// Permission bits.
+        mode: u32,
+        /// `user:group` by names or numbers.
+        owner: String,
+    },
+    /// A file of the host, in place of what is there.
+    CopyFile {
+        /// On the host.
+        source: PathBuf,
+        /// An absolute path in the machine.
+        path: String,
+        /// Permission bits.
+        mode: u32,
+        /// `user:group`.
+        owner: String,
+    },
+    /// The contents of a folder of the host into one of the machine.
+    CopyTree {
+        /// On the host.
+        source: PathBuf,
+        /// An absolute path in the machine.
+        path: String,
+        /// Permission bits of files; 0644, or 0755 where the owner may execute, if absent.
+        mode: Option<u32>,
+        /// `user:group`.
+        owner: String,
+    },
+    /// A folder, and those above it.
+    MakeDirectory {
+        /// An absolute path in the machine.
+        path: String,
+        /// Permission bits.
+        mode: u32,
+        /// `user:group`.
+        owner: String,
+    },
+    /// A symbolic link, in place of a file or link that is there.
+    Symlink {
+        /// What it says.
+        target: String,
+        /// An absolute path in the machine.
+        path: String,
+        /// `user:group`.
+        owner: String,
+    },
+    /// What matches, with all below it.
+    Remove {
+        /// An absolute path in the machine; may be a glob.
+        path: String,
+        /// Whether it is well if nothing matches.
+        missing_ok: bool,
+    },
+    /// Files out of another image.
+    CopyFrom {
+        /// The other image.
+        from: Snapshot,
+        /// An absolute path there; may be a glob.
+        source: String,
+        /// An absolute path in the machine; with a trailing `/`, the folder that receives them.
+        path: String,
+        /// `user:group`; as there if absent.
+        owner: Option<String>,
+    },
+    /// A user account.
+    AddUser(UserSpec),
+    /// A group.
+    AddGroup {
+        /// Its name.
+        name: String,
+        /// Its number.
+        gid: Option<u32>,
+        /// Who is in it.
+        members: Vec<String>,
+        /// Whether it is a service's.
+        system: bool,
+    },
+    /// Enables, disables or masks a unit of systemd, after writing its file if there is one.
+    Unit {
+        /// Its name.
+        name: String,
+        /// Its text.
+        content: Option<Vec<u8>>,
+        /// What to do with it.
+        state: UnitState,
+    },
+    /// Removes what belongs to one machine and not to an image.
+    Seal,
+}
+
+/// A user account.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct UserSpec {
+    /// Its name.
+    pub name: String,
+    /// Its number.
+    pub uid: Option<u32>,
+    /// Its primary group; one of its own name if absent.
+    pub group: Option<String>,
+    /// Further groups.
+    pub groups: Vec<String>,
+    /// Its home.
+    pub home: Option<String>,
+    /// Whether the home is made; as `not system` if absent.
+    pub create_home: Option<bool>,
+    /// Its login shell.
+    pub shell: Option<String>,
+    /// The full name or purpose.
+    pub comment: String,
+    /// Whether it is a service's.
+    pub system: bool,
+}
+
+/// What to do with a unit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum UnitState {
+    /// Started at boot.
+    Enabled,
+    /// Not started at boot.
+    Disabled,
+    /// Never started.
+    Masked,
+}
+
+/// Where layers are made.
+#[async_trait]
+pub trait Builder: Send + Sync {
+    /// Its name with its version, as it enters keys: `rootfs/1`.
+    fn key(&self) -> &str;
+
+    /// Starts a copy of a snapshot.
+    ///
+    /// # Errors
+    /// If this machine does not allow it; the message says what to switch on.
+    async fn start(&self, from: &Snapshot, spec: &MachineSpec) -> Result<Box<dyn Machine>, ActionError>;
+}
+
+/// One running, or entered, copy of a snapshot.
+#[async_trait]
+pub trait Machine: Send {
+    /// The way to it.
+    fn session(&mut self) -> &mut dyn Session;
+
+    /// Ends it and keeps what changed as a layer; nothing is added where nothing changed.
+    ///
+    /// # Errors
+    /// If what changed cannot be read or kept.
+    async fn finish(self: Box<Self>) -> Result<Snapshot, ActionError>;
+
+    /// Ends it and forgets what changed.
+    ///
+    /// # Errors
+    /// If something of it cannot be removed.
+    async fn discard(self: Box<Self>) -> Result<(), ActionError>;
+}
+
+/// What can be done in a machine.
+#[async_trait]
+pub trait Session: Send + Sync {
+    /// Runs a command to its end.
+    ///
+    /// # Errors
+    /// If it cannot be started; how it ended is no error here.
+    async fn exec(&mut self, command: &Command, on_line: OnLine<'_>) -> Result<Exit, ActionError>;
+
+    /// Changes files, in order; stops at the first that fails.
+    ///
+    /// # Errors
+    /// What cannot be done, naming the path.
+    async fn apply(&mut self, operations: Vec<FileOperation>) -> Result<(), ActionError>;
+
+    /// What a file holds; `None` if it is not there.
+    ///
+    /// # Errors
+    /// If it cannot be read.
+    async fn read(&mut self, path: &str) -> Result<Option<Vec<u8>>, ActionError>;
+
+    /// What stands at a path, links not followed at the end; `None` if nothing does.
+    ///
+    /// # Errors
+    /// If it cannot be looked at.
+    async fn stat(&mut self, path: &str) -> Result<Option<Stat>, ActionError>;
+
+    /// The names in a folder, sorted; empty if it is not there.
+    ///
+    /// # Errors
+    /// If it cannot be read.
+    async fn list(&mut self, path: &str) -> Result<Vec<String>, ActionError>;
+
+    /// The numbers of `user`, `user:group` or numbers, by the machine's own accounts.
+    ///
+    /// # Errors
+    /// If there is no such user or group.
+    async fn identity(&mut self, owner: &str) -> Result<(u32, u32), ActionError>;
+
+    /// The root of the machine's files, where it can be reached without a process of the machine's own.
+    fn root(&mut self) -> Option<BorrowedFd<'_>>;
+}
+
+/// What stands at a path of a machine.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stat {
+    /// Permission bits.
+    pub mode: u32,
+    /// The owner's number.
+    pub uid: u32,
+    /// The group's number.
+    pub gid: u32,
+    /// Size in bytes.
+    pub size: u64,
+    /// What it says, if it is a symbolic link.
+    pub link_target: Option<String>,
+    /// Whether it is a folder.
+    pub is_directory: bool,
+}
+
+/// The code behind a kind.
+#[async_trait]
+pub trait Executor: Send + Sync {
+    /// Carries out an action.
+    ///
+    /// # Errors
+    /// What went wrong, for the user.
+    async fn execute(&self, context: &ActionContext) -> Result<Outcome, ActionError>;
+}
+
+impl ContentHash for LayerMetadata {
+    fn content_hash(&self, hasher: &mut ContentHasher) {
+        let Self { steps, base, source_date, materials } = self;
+        steps.content_hash(hasher);
+        base.content_hash(hasher);
+        source_date.content_hash(hasher);
+        materials.content_hash(hasher);
+    }
+}
+
+impl ContentHash for BaseConfig {
+    fn content_hash(&self, hasher: &mut ContentHasher) {
+        let Self { env, user, workdir, shell, entrypoint, cmd, labels, exposed_ports, volumes, stop_signal } =
+            self;
+        env.content_hash(hasher);
+        user.content_hash(hasher);
+        workdir.content_hash(hasher);
+        shell.content_hash(hasher);
+        entrypoint.content_hash(hasher);
+        cmd.content_hash(hasher);
+        labels.content_hash(hasher);
+        exposed_ports.content_hash(hasher);
+        volumes.content_hash(hasher);
+        stop_signal.content_hash(hasher);
+    }
+}
+
+/// The output hash of a layer: all of it that what stands on it can see or inherits, whoever made it.
+///
+/// The metadata is part of it: steps run in the environment of the source's configuration, and exports write how the
+/// layers are divided among the steps. Without it, a base image whose configuration alone moved would leave stale
+/// results above it.
+#[must_use]
+pub fn layer_output(layers: &[DeltaId], metadata: &LayerMetadata) -> Hash {
+    let mut hasher = ContentHasher::new("imgbuild layer output");
+    layers.content_hash(&mut hasher);
+    metadata.content_hash(&mut hasher);
+    hasher.finish()
+}
+
+/// The output hash of files.
+#[must_use]
+pub fn files_output(files: &[OutputFile]) -> Hash {
+    let mut hasher = ContentHasher::new("imgbuild files output");
+    hasher.write_u64(files.len() as u64);
+    for OutputFile { path, digest, executable } in files {
+        path.content_hash(&mut hasher);
+        digest.content_hash(&mut hasher);
+        executable.content_hash(&mut hasher);
+    }
+    hasher.finish()
+}
+
+/// An executor that many actions share.
+pub type SharedExecutor = Arc<dyn Executor>;

@@ -1,0 +1,649 @@
+//! Carries out a plan.
+//!
+//! Each action that runs goes the same way: wait for the key's lock, look once more whether another process has made
+//! the result, look by content where that is now known, carry it out, check that no input changed meanwhile, keep the
+//! result. Only then may what depends on it start.
+
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::num::NonZeroUsize;
+use std::panic::AssertUnwindSafe;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use futures::FutureExt as _;
+use futures::future::BoxFuture;
+use imgbuild_cache::{ActionKey, ActionResult, Cache, Lease, Run};
+use imgbuild_digest::Hash;
+use imgbuild_model::{ActionId, Class, Diagnostic, Event, EventSink, KindClass, Outcome as EventOutcome};
+use imgbuild_plan::{
+    ActionGraph, ActionNode, DiskFiles, InputDigests, KeyContext, LockFile, Plan, Reference, Status,
+    content_key, duration_key, fingerprint, slot,
+};
+use petgraph::graph::NodeIndex;
+
+use crate::resources::{Demand, Limits, Pool};
+use crate::scheduler::{self, Task, TaskGraph, TaskResult};
+use crate::{
+    ActionContext, ActionError, Builder, Cancel, Outcome, SharedExecutor, Snapshot, files_output,
+    layer_output,
+};
+
+/// Where the digest of each place's last log is kept.
+pub const LOG_MEMO: &str = "log";
+/// Where the state that a failed step left is kept, by target.
+pub const FAILED_MEMO: &str = "failed";
+
+/// The code behind each kind, and the builder.
+#[derive(Clone)]
+pub struct Registry {
+    /// Where layers are made.
+    pub builder: Arc<dyn Builder>,
+    /// By the kind's name.
+    pub executors: HashMap<&'static str, SharedExecutor>,
+}
+
+/// How to run.
+#[derive(Clone, Debug, Default)]
+pub struct RunOptions {
+    /// `--jobs`.
+    pub jobs: Option<NonZeroUsize>,
+    /// `--keep-going`.
+    pub keep_going: bool,
+    /// Targets whose own actions run even if their results are there.
+    pub force: BTreeSet<imgbuild_model::Label>,
+}
+
+/// What to run, with all that it needs.
+pub struct RunRequest {
+    /// The graph.
+    pub graph: Arc<ActionGraph>,
+    /// What is to be done about each of its actions.
+    pub plan: Plan,
+    /// The lock file.
+    pub lock: Arc<LockFile>,
+    /// The digests that the plan's keys were made from.
+    pub digests: Arc<InputDigests>,
+    /// The builder's key, as the plan used it.
+    pub builder_key: String,
+    /// The workspace's salt.
+    pub salt: String,
+    /// The workspace.
+    pub files: DiskFiles,
+    /// The cache.
+    pub cache: Cache,
+    /// The code.
+    pub registry: Registry,
+    /// How.
+    pub options: RunOptions,
+    /// Seconds since 1970, for what is kept.
+    pub now: i64,
+    /// Ends the run.
+    pub cancel: Cancel,
+    /// Where events go.
+    pub events: Arc<dyn EventSink>,
+}
+
+/// An action that failed.
+#[derive(Debug)]
+pub struct Failure {
+    /// Which.
+    pub place: usize,
+    /// Why.
+    pub error: ActionError,
+}
+
+/// How a run ended.
+#[derive(Debug, Default)]
+pub struct RunReport {
+    /// The result of each action that has one, by place.
+    pub results: HashMap<usize, Arc<ActionResult>>,
+    /// How many ran.
+    pub built: usize,
+    /// How many had a result already.
+    pub hits: usize,
+    /// Those that failed.
+    pub failures: Vec<Failure>,
+    /// How many did not run.
+    pub skipped: usize,
+    /// The run's id.
+    pub run: String,
+    /// Whether it was cancelled.
+    pub cancelled: bool,
+}
+
+/// The state that a failed step left.
+#[derive(Clone, Debug, serde::Serialize, serde::Deserialize)]
+pub struct FailedState {
+    /// Its layers.
+    pub layers: Vec<imgbuild_tree::DeltaId>,
+    /// What failed, in a few words.
+    pub description: String,
+    /// The state of the chain there.
+    pub state: imgbuild_model::ChainState,
+    /// The platform.
+    pub platform: imgbuild_model::Platform,
+}
+
+/// What the state of a failed target is kept under.
+#[must_use]
+pub fn failed_memo_key(label: &imgbuild_model::Label) -> Hash {
+    Hash::of(label.to_string().as_bytes())
+}
+
+struct Shared {
+    request: RunRequest,
+    run: Arc<Run>,
+    results: Mutex<HashMap<usize, Arc<ActionResult>>>,
+    failures: Mutex<Vec<Failure>>,
+    built: Mutex<BTreeSet<usize>>,
+    /// What this run has put: asked for by force, it is built once all the same.
+    put: Mutex<HashSet<ActionKey>>,
+}
+
+/// Runs all that the plan says must run.
+///
+/// # Errors
+/// If the run cannot begin; what fails in it is in the report.
+pub async fn execute(request: RunRequest) -> Result<RunReport, ActionError> {
+    let run = Arc::new(Run::begin(&request.cache)?);
+    let running: Vec<usize> = request.plan.running().collect();
+    let hits = request.plan.hits();
+    lease(&request, &run)?;
+    check_hits(&request, &running)?;
+    let (graph, places) = task_graph(&request, &running);
+    let pool = Pool::new(match request.options.jobs {
+        Some(jobs) => Limits::detect().with_jobs(jobs),
+        None => Limits::detect(),
+    });
+    let options =
+        scheduler::Options { keep_going: request.options.keep_going, ..scheduler::Options::default() };
+    let cancel = request.cancel.clone();
+    let results = request
+        .plan
+        .actions
+        .iter()
+        .enumerate()
+        .filter_map(|(place, action)| Some((place, Arc::new(action.result.clone()?))))
+        .collect();
+    let shared = Arc::new(Shared {
+        request,
+        run,
+        results: Mutex::new(results),
+        failures: Mutex::default(),
+        built: Mutex::default(),
+        put: Mutex::default(),
+    });
+    let tasks = Tasks { shared: shared.clone(), places: places.clone() };
+    let report =
+        scheduler::run(&graph, &pool, &options, &cancel, Arc::new(tasks)).await.map_err(|cycle| {
+            ActionError::from(
+                Diagnostic::error(format!("the actions wait for each other: {cycle}")).class(Class::Bug),
+            )
+        })?;
+    let mut summary = RunReport {
+        hits,
+        run: shared.run.id().as_str().to_owned(),
+        cancelled: cancel.is_cancelled(),
+        ..RunReport::default()
+    };
+    let built = lock(&shared.built).clone();
+    for (index, outcome) in report.outcomes.iter().enumerate() {
+        let place = places[index];
+        match outcome {
+            scheduler::Outcome::Done | scheduler::Outcome::NotNeeded if built.contains(&place) => {
+                summary.built += 1
+            }
+            scheduler::Outcome::Done | scheduler::Outcome::NotNeeded => summary.hits += 1,
+            scheduler::Outcome::Failed(scheduler::Failure::Panicked { message }) => {
+                lock(&shared.failures).push(Failure { place, error: panicked(message) });
+            }
+            scheduler::Outcome::Failed(_) => {}
+            scheduler::Outcome::Cancelled
+            | scheduler::Outcome::Aborted
+            | scheduler::Outcome::Skipped { .. }
+            | scheduler::Outcome::NotStarted(_) => summary.skipped += 1,
+        }
+    }
+    summary.failures = std::mem::take(&mut *lock(&shared.failures));
+    summary.results = std::mem::take(&mut *lock(&shared.results));
+    summary.failures.sort_by_key(|failure| failure.place);
+    Ok(summary)
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Holds what the plan found until the run ends, so that the garbage collector leaves it alone.
+fn lease(request: &RunRequest, run: &Run) -> Result<(), ActionError> {
+    let mut leases = Vec::new();
+    for action in &request.plan.actions {
+        if matches!(action.status, Status::NotNeeded) {
+            continue;
+        }
+        leases.extend(action.key.map(Lease::Key));
+        if let Some(result) = &action.result {
+            leases.extend(result.layers.iter().map(|delta| Lease::Layer(*delta)));
+            leases.extend(result.blobs().map(|digest| Lease::Blob(*digest)));
+        }
+    }
+    run.lease(&leases)?;
+    Ok(())
+}
+
+/// What the run stands on must still be there now that it is leased: it was looked at before.
+fn check_hits(request: &RunRequest, running: &[usize]) -> Result<(), ActionError> {
+    let needed: BTreeSet<usize> =
+        running.iter().flat_map(|place| &request.graph.nodes[*place].prerequisites).copied().collect();
+    for place in needed {
+        if let Some(result) = &request.plan.actions[place].result
+            && let Err(missing) = request.cache.is_complete(result)
+        {
+            let node = &request.graph.nodes[place];
+            return Err(ActionError::environment(format!(
+                "the result of `{}` went away: {missing}",
+                node.describe()
+            ))
+            .hint("the cache was collected meanwhile; build again"));
+        }
+    }
+    Ok(())
+}
+
+fn panicked(message: &str) -> ActionError {
+    Diagnostic::error(format!("this is a bug in imgbuild: {message}")).class(Class::Bug).into()
+}
+
+fn task_graph(request: &RunRequest, running: &[usize]) -> (TaskGraph, Vec<usize>) {
+    let mut graph = TaskGraph::new();
+    let mut nodes: HashMap<usize, NodeIndex> = HashMap::new();
+    for place in running {
+        let expected = request.plan.actions[*place].estimate.unwrap_or_default();
+        nodes.insert(*place, graph.add_node(Task { expected, demand: Demand::ONE_CPU }));
+    }
+    let mut same: HashMap<ActionKey, NodeIndex> = HashMap::new();
+    for place in running {
+        let node = nodes[place];
+        for needed in &request.graph.nodes[*place].prerequisites {
+            if let Some(from) = nodes.get(needed) {
+                graph.add_edge(*from, node, ());
+            }
+        }
+        // Of actions with one key the later ones take what the first makes, rather than wait for its lock on a job.
+        if let Some(key) = request.plan.actions[*place].key
+            && let Some(first) = same.insert(key, node)
+        {
+            graph.add_edge(first, node, ());
+        }
+    }
+    (graph, running.to_vec())
+}
+
+struct Tasks {
+    shared: Arc<Shared>,
+    places: Vec<usize>,
+}
+
+impl scheduler::Executor for Tasks {
+    type Error = ();
+
+    fn execute(&self, node: NodeIndex) -> BoxFuture<'static, TaskResult<()>> {
+        let shared = self.shared.clone();
+        let place = self.places[node.index()];
+        async move { shared.task(place).await }.boxed()
+    }
+}
+
+impl Shared {
+    fn key_context(&self) -> KeyContext<'_> {
+        KeyContext {
+            graph: &self.request.graph,
+            lock: &self.request.lock,
+            digests: &self.request.digests,
+            builder: &self.request.builder_key,
+            salt: &self.request.salt,
+        }
+    }
+
+    fn node(&self, place: usize) -> &ActionNode {
+        &self.request.graph.nodes[place]
+    }
+
+    fn target(&self, place: usize) -> String {
+        let node = self.node(place);
+        format!("{} ({})", node.label(), node.platform())
+    }
+
+    async fn task(self: Arc<Self>, place: usize) -> TaskResult<()> {
+        let started = Instant::now();
+        let id = ActionId(u32::try_from(place).unwrap_or(u32::MAX));
+        let finish = |outcome: EventOutcome| {
+            self.request.events.emit(Event::ActionFinished {
+                id,
+                target: self.target(place),
+                kind: self.node(place).schema.id.to_owned(),
+                description: self.node(place).describe(),
+                key: self.request.plan.actions[place].key.map(|key| key.0),
+                outcome,
+                duration: started.elapsed(),
+            });
+        };
+        let resolved = AssertUnwindSafe(self.clone().resolve(place, id)).catch_unwind().await;
+        match resolved.unwrap_or_else(|panic| Err(panicked(panic_message(&*panic)))) {
+            Ok((result, outcome)) => {
+                if outcome == EventOutcome::Built {
+                    lock(&self.built).insert(place);
+                }
+                lock(&self.results).insert(place, Arc::new(result));
+                finish(outcome);
+                TaskResult::Done
+            }
+            // A signal from the terminal reaches the commands too: how they then end is no failure of theirs.
+            Err(error)
+                if matches!(error, ActionError::Cancelled)
+                    || (self.request.cancel.is_cancelled() && error.left_a_state()) =>
+            {
+                finish(EventOutcome::Skipped);
+                TaskResult::Cancelled
+            }
+            Err(error) => {
+                finish(EventOutcome::Failed { message: error.to_string() });
+                lock(&self.failures).push(Failure { place, error });
+                TaskResult::Failed(())
+            }
+        }
+    }
+
+    /// Finds or makes the result of an action.
+    async fn resolve(
+        self: Arc<Self>,
+        place: usize,
+        id: ActionId,
+    ) -> Result<(ActionResult, EventOutcome), ActionError> {
+        let known = self.request.plan.actions[place].key;
+        let content = if self.node(place).impure().is_some() { None } else { self.content_key(place) };
+        let Some(key) = known.or(content) else {
+            // It is kept for nobody, but must stay until this run is over.
+            let result = self.clone().carry_out(place, id).await?;
+            let layers = result.layers.iter().map(|delta| Lease::Layer(*delta));
+            self.run.lease(
+                &layers.chain(result.blobs().map(|digest| Lease::Blob(*digest))).collect::<Vec<_>>(),
+            )?;
+            return Ok((result, EventOutcome::Built));
+        };
+        // The static key's lock comes first everywhere, so nobody who has the other's waits for this one.
+        let keys: Vec<ActionKey> =
+            [Some(key), content.filter(|content| *content != key)].into_iter().flatten().collect();
+        self.run.lease(&keys.iter().map(|key| Lease::Key(*key)).collect::<Vec<_>>())?;
+        let forced = self.request.options.force.contains(self.node(place).label());
+        let mut guards = Vec::with_capacity(keys.len());
+        for candidate in &keys {
+            guards.push(self.clone().lock_key(*candidate, id).await?);
+            let again = forced && !lock(&self.put).contains(candidate);
+            if !again && let Some(result) = self.stored(place, candidate, &key)? {
+                let outcome =
+                    if known == Some(*candidate) { EventOutcome::Hit } else { EventOutcome::Unchanged };
+                return Ok((result, outcome));
+            }
+        }
+        let result = self.clone().carry_out(place, id).await?;
+        if forced {
+            for key in &keys {
+                self.request.cache.invalidate(key)?;
+            }
+        }
+        let stored = self.request.cache.put(&key, &result)?;
+        for other in &keys[1..] {
+            self.request.cache.alias(other, &key)?;
+        }
+        lock(&self.put).extend(keys);
+        self.record_slot(place, key)?;
+        drop(guards);
+        Ok((stored, EventOutcome::Built))
+    }
+
+    /// The whole result of `candidate`, if the cache has one; from then on it is that of `key` too.
+    fn stored(
+        &self,
+        place: usize,
+        candidate: &ActionKey,
+        key: &ActionKey,
+    ) -> Result<Option<ActionResult>, ActionError> {
+        let cache = &self.request.cache;
+        let Some(result) = cache.get(candidate)?.filter(|result| cache.is_complete(result).is_ok()) else {
+            return Ok(None);
+        };
+        if key != candidate {
+            match cache.alias(key, candidate) {
+                // Collected between the two looks: it is made again.
+                Err(imgbuild_cache::Error::NoSuchResult(_)) => return Ok(None),
+                other => other?,
+            }
+        }
+        self.record_slot(place, *key)?;
+        Ok(Some(result))
+    }
+
+    fn outputs(&self, place: usize) -> HashMap<usize, Hash> {
+        let results = lock(&self.results);
+        self.node(place)
+            .prerequisites
+            .iter()
+            .filter_map(|needed| Some((*needed, results.get(needed)?.output)))
+            .collect()
+    }
+
+    fn content_key(&self, place: usize) -> Option<ActionKey> {
+        let outputs = self.outputs(place);
+        if outputs.len() != self.node(place).prerequisites.len() {
+            return None;
+        }
+        content_key(self.key_context(), place, &|needed| outputs[&needed])
+    }
+
+    async fn lock_key(
+        self: Arc<Self>,
+        key: ActionKey,
+        id: ActionId,
+    ) -> Result<imgbuild_cache::KeyLock, ActionError> {
+        if let Some(guard) = self.request.cache.try_lock_key(&key)? {
+            return Ok(guard);
+        }
+        self.request
+            .events
+            .emit(Event::Waiting { id, message: "another process builds the same layer".to_owned() });
+        let mut pause = Duration::from_millis(5);
+        loop {
+            // Polled rather than blocked on, so that a cancelled run does not wait for another process.
+            if self.request.cancel.unless_cancelled(tokio::time::sleep(pause)).await.is_none() {
+                return Err(ActionError::Cancelled);
+            }
+            pause = (pause * 2).min(Duration::from_millis(100));
+            if let Some(guard) = self.request.cache.try_lock_key(&key)? {
+                return Ok(guard);
+            }
+        }
+    }
+
+    async fn carry_out(self: Arc<Self>, place: usize, id: ActionId) -> Result<ActionResult, ActionError> {
+        let node = self.node(place);
+        let kind = node.schema.id;
+        let executor = self.request.registry.executors.get(kind).cloned().ok_or_else(|| {
+            ActionError::environment(format!("`{kind}` is not available in this build of imgbuild"))
+        })?;
+        self.request.events.emit(Event::ActionStarted {
+            id,
+            target: self.target(place),
+            kind: kind.to_owned(),
+            description: node.describe(),
+        });
+        let temporary = self.run.temporary().join(format!("action-{place}"));
+        fs_err::create_dir_all(&temporary)?;
+        let context = ActionContext {
+            id,
+            graph: self.request.graph.clone(),
+            place,
+            cache: self.request.cache.clone(),
+            results: {
+                let results = lock(&self.results);
+                node.prerequisites
+                    .iter()
+                    .filter_map(|needed| Some((*needed, results.get(needed)?.clone())))
+                    .collect()
+            },
+            lock: self.request.lock.clone(),
+            workspace: self.request.files.root().to_path_buf(),
+            run: self.run.clone(),
+            temporary: temporary.clone(),
+            builder: self.request.registry.builder.clone(),
+            cancel: self.request.cancel.clone(),
+            events: self.request.events.clone(),
+            log: Arc::default(),
+            failed_state: Mutex::default(),
+        };
+        let started = Instant::now();
+        let outcome = with_timeout(context.number("timeout"), executor.execute(&context)).await;
+        let duration = started.elapsed();
+        let log = self.keep_log(place, &context);
+        // What is left of it goes with the run's folder at the latest.
+        let _ = fs_err::remove_dir_all(&temporary);
+        let (outcome, log) = match outcome {
+            Ok(outcome) => (outcome, log?),
+            Err(error) => {
+                // What went wrong first is what the user must hear of.
+                if let Err(problem) = self.keep_failed_state(place, &context) {
+                    tracing::warn!(%problem, "the state of the failure could not be kept");
+                }
+                return Err(error);
+            }
+        };
+        self.check_inputs(place).await?;
+        self.request.cache.record_duration(&duration_key(&slot(&self.request.graph, place)), duration)?;
+        self.make_result(place, &context, outcome, duration, log)
+    }
+
+    fn make_result(
+        &self,
+        place: usize,
+        context: &ActionContext,
+        outcome: Outcome,
+        duration: Duration,
+        log: Option<imgbuild_digest::Digest>,
+    ) -> Result<ActionResult, ActionError> {
+        let node = self.node(place);
+        let metadata = match node.schema.class {
+            KindClass::Source | KindClass::Step => {
+                let mut metadata = outcome.layer.unwrap_or_else(|| context.parent_metadata());
+                let below: usize = metadata.steps.iter().map(Vec::len).sum();
+                metadata.steps.push(outcome.layers.get(below..).unwrap_or_default().to_vec());
+                metadata
+            }
+            KindClass::Export | KindClass::Command | KindClass::Test => context.parent_metadata(),
+        };
+        let output = if node.makes_layer() {
+            layer_output(&outcome.layers, &metadata)
+        } else {
+            files_output(&outcome.files)
+        };
+        let fingerprint = self.fingerprint(place);
+        Ok(ActionResult {
+            output,
+            layers: outcome.layers,
+            files: outcome.files,
+            metadata: serde_json::to_vec(&metadata).unwrap_or_default(),
+            fingerprint,
+            log,
+            duration,
+            created: self.request.now,
+            builder: self.request.builder_key.clone(),
+        })
+    }
+
+    fn fingerprint(&self, place: usize) -> Vec<u8> {
+        let outputs = self.outputs(place);
+        let fingerprint =
+            fingerprint(self.key_context(), place, &|needed| match self.request.plan.actions[needed].key {
+                Some(key) => Reference::Static(key.0),
+                None => Reference::Output(outputs.get(&needed).copied().unwrap_or(Hash([0; 32]))),
+            });
+        serde_json::to_vec(&fingerprint).unwrap_or_default()
+    }
+
+    fn record_slot(&self, place: usize, key: ActionKey) -> Result<(), ActionError> {
+        let name = slot(&self.request.graph, place);
+        self.request.cache.record_slot(&name, &key, &self.fingerprint(place), self.request.now)?;
+        Ok(())
+    }
+
+    /// An input that changed while it was read would make a result under the wrong key.
+    async fn check_inputs(&self, place: usize) -> Result<(), ActionError> {
+        let paths = self.node(place).inputs();
+        if paths.is_empty() {
+            return Ok(());
+        }
+        let (files, cache, before) =
+            (self.request.files.clone(), self.request.cache.clone(), self.request.digests.clone());
+        let changed = tokio::task::spawn_blocking(move || {
+            let after = InputDigests::read(&paths, &files, &cache);
+            match after {
+                Ok(after) => paths
+                    .into_iter()
+                    .find(|path| before.get(path) != after.get(path))
+                    .map(|path| format!("`{path}` changed while it was used")),
+                Err(problems) => Some(format!("an input changed while it was used: {problems}")),
+            }
+        })
+        .await
+        .map_err(|error| ActionError::environment(error.to_string()))?;
+        match changed {
+            None => Ok(()),
+            Some(problem) => {
+                Err(ActionError::environment(problem).hint("build again; the result was not kept"))
+            }
+        }
+    }
+
+    fn keep_log(
+        &self,
+        place: usize,
+        context: &ActionContext,
+    ) -> Result<Option<imgbuild_digest::Digest>, ActionError> {
+        let log = std::mem::take(&mut *lock(&context.log));
+        if log.is_empty() {
+            return Ok(None);
+        }
+        let digest = self.request.cache.put_bytes(&log)?.digest;
+        let key = Hash::of(slot(&self.request.graph, place).as_bytes());
+        self.request.cache.memo_put(LOG_MEMO, &key, digest.to_string().as_bytes())?;
+        Ok(Some(digest))
+    }
+
+    fn keep_failed_state(&self, place: usize, context: &ActionContext) -> Result<(), ActionError> {
+        let Some(Snapshot { layers }) = lock(&context.failed_state).take() else { return Ok(()) };
+        let node = self.node(place);
+        let state = FailedState {
+            layers,
+            description: node.describe(),
+            state: (*node.state).clone(),
+            platform: node.platform(),
+        };
+        let text = serde_json::to_vec(&state).unwrap_or_default();
+        self.request.cache.memo_put(FAILED_MEMO, &failed_memo_key(node.label()), &text)?;
+        Ok(())
+    }
+}
+
+async fn with_timeout(
+    seconds: Option<i64>,
+    work: impl Future<Output = Result<Outcome, ActionError>>,
+) -> Result<Outcome, ActionError> {
+    let Some(limit) = seconds.and_then(|seconds| u64::try_from(seconds).ok()).map(Duration::from_secs) else {
+        return work.await;
+    };
+    tokio::time::timeout(limit, work).await.unwrap_or(Err(ActionError::TimedOut(limit)))
+}
+
+fn panic_message(panic: &(dyn std::any::Any + Send)) -> &str {
+    let text = panic.downcast_ref::<&str>().copied();
+    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("no message")
+}

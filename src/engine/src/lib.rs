@@ -1,0 +1,22 @@
+//! Carries out a plan: what builders and the code behind kinds agree on, the scheduler, the journal.
+//!
+//! All side effects of a build live below this crate's traits. What is not here: any builder, any kind's code, any
+//! rendering; why something runs (the planner).
+
+pub mod cancel;
+mod context;
+mod contract;
+mod execute;
+pub mod journal;
+pub mod resources;
+pub mod scheduler;
+
+pub use cancel::Cancel;
+pub use context::{ActionContext, InputFile};
+pub use contract::{
+    ActionError, BaseConfig, Bind, Builder, Command, Executor, Exit, FileOperation, LayerMetadata, Machine, MachineSpec,
+    OnLine, Outcome, Session, SharedExecutor, Snapshot, Stat, UnitState, UserSpec, files_output, layer_output,
+};
+pub use execute::{
+    FAILED_MEMO, FailedState, Failure, LOG_MEMO, Registry, RunOptions, RunReport, RunRequest, execute, failed_memo_key,
+};

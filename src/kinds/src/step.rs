@@ -1,0 +1,322 @@
+//! Steps that change the image's files.
+
+use imgbuild_model::{AttributeSchema, AttributeType, Default, Effect, KindClass, KindSchema, StateUse};
+
+use crate::attribute::{CACHE, OWNER, TIMEOUT, content};
+
+const fn step(
+    id: &'static str,
+    doc: &'static str,
+    keeps_packages: bool,
+    attributes: &'static [AttributeSchema],
+) -> KindSchema {
+    KindSchema {
+        id,
+        class: KindClass::Step,
+        key_version: 1,
+        effect: Effect::Guest,
+        doc,
+        attributes,
+        keeps_packages,
+        state: StateUse::None,
+    }
+}
+
+/// Commands of a shell.
+pub(crate) static SHELL: KindSchema = KindSchema {
+    id: "shell",
+    class: KindClass::Step,
+    key_version: 1,
+    effect: Effect::Guest,
+    doc: "Runs commands in the image in a fresh sandbox: no network unless asked for, no environment but what is declared.",
+    attributes: &[
+        content(
+            "inline",
+            AttributeType::StringList,
+            Default::None,
+            "Commands, run one after the other as one script that stops at the first that fails; this or `script`.",
+        ),
+        content(
+            "script",
+            AttributeType::File,
+            Default::None,
+            "A script of the workspace, run by its `#!` line, or by the chain's shell if it has none.",
+        ),
+        content("args", AttributeType::StringList, Default::EmptyList, "Arguments of the script."),
+        content(
+            "srcs",
+            AttributeType::Files,
+            Default::EmptyList,
+            "Files that the commands may read; they are in the folder that `$SRCS` names, under their base names.",
+        ),
+        content(
+            "env",
+            AttributeType::StringDict,
+            Default::EmptyDict,
+            "Environment variables of this step alone.",
+        ),
+        content(
+            "user",
+            AttributeType::String,
+            Default::None,
+            "Who runs it; the chain's user if absent, else root.",
+        ),
+        content(
+            "workdir",
+            AttributeType::String,
+            Default::None,
+            "Where it runs; the chain's folder if absent, else `/`.",
+        ),
+        content("network", AttributeType::Bool, Default::Bool(false), "Whether it may use the network."),
+        content(
+            "metadata",
+            AttributeType::Bool,
+            Default::Bool(false),
+            "Whether it may, with the network, reach a cloud's metadata addresses.",
+        ),
+        content(
+            "new_privileges",
+            AttributeType::Bool,
+            Default::Bool(false),
+            "Whether programs may gain privileges by set-user-id bits (`sudo` and `su` need it).",
+        ),
+        TIMEOUT,
+        CACHE,
+    ],
+    keeps_packages: false,
+    state: StateUse::Commands,
+};
+
+/// Files into the image.
+pub(crate) static FILE: KindSchema = step(
+    "file",
+    "Puts a file, a folder or several files of the workspace, or a text, into the image.",
+    true,
+    &[
+        content(
+            "src",
+            AttributeType::Files,
+            Default::EmptyList,
+            "What to put there: a file, a folder, a target's files, a glob; this or `content`.",
+        ),
+        content("content", AttributeType::String, Default::None, "The text of the file; this or `src`."),
+        content(
+            "dest",
+            AttributeType::String,
+            Default::Required,
+            "Where: the file's absolute path; for several files or with a trailing `/`, the folder that receives them. A folder's contents go into it.",
+        ),
+        content(
+            "mode",
+            AttributeType::Mode,
+            Default::None,
+            "Permission bits of files; `0644`, or `0755` for executable ones, if absent.",
+        ),
+        OWNER,
+    ],
+);
+
+/// The closure of an `apt_install` whose parent's packages are not known before it runs.
+pub(crate) static APT_RESOLVE: KindSchema = KindSchema {
+    id: "apt_resolve",
+    class: KindClass::Command,
+    key_version: 1,
+    effect: Effect::Output,
+    doc: "Resolves packages against what the parent layer has installed and the locked package index. Made by the planner.",
+    attributes: &[content("packages", AttributeType::StringList, Default::Required, "What is asked for.")],
+    keeps_packages: true,
+    state: StateUse::None,
+};
+
+/// Debian packages.
+pub(crate) static APT_INSTALL: KindSchema = step(
+    "apt_install",
+    "Installs Debian packages with what they depend on, in the versions of the lock file, without recommended ones.",
+    true,
+    &[content(
+        "packages",
+        AttributeType::StringList,
+        Default::Required,
+        "Packages, as `name`, `name=version` or `name:architecture`.",
+    )],
+);
+
+/// A user account.
+pub(crate) static USER: KindSchema = step(
+    "user",
+    "Makes a user account, with a group of the same name unless one is given.",
+    true,
+    &[
+        content("name", AttributeType::String, Default::Required, "The account's name."),
+        content(
+            "uid",
+            AttributeType::Int,
+            Default::None,
+            "Its number; the first free one from 1000 (100 for `system`) if absent.",
+        ),
+        content(
+            "group",
+            AttributeType::String,
+            Default::None,
+            "Its primary group; one of its own name if absent.",
+        ),
+        content("groups", AttributeType::StringList, Default::EmptyList, "Further groups; they must exist."),
+        content(
+            "home",
+            AttributeType::String,
+            Default::None,
+            "Its home; `/home/<name>` if absent, `/nonexistent` for `system`.",
+        ),
+        content(
+            "create_home",
+            AttributeType::Bool,
+            Default::None,
+            "Whether the home is made; as `not system` if absent.",
+        ),
+        content(
+            "shell",
+            AttributeType::String,
+            Default::None,
+            "Its login shell; `/bin/sh` if absent, `/usr/sbin/nologin` for `system`.",
+        ),
+        content("comment", AttributeType::String, Default::String(""), "The full name or purpose."),
+        content(
+            "system",
+            AttributeType::Bool,
+            Default::Bool(false),
+            "Whether it is an account for a service.",
+        ),
+    ],
+);
+
+/// A group.
+pub(crate) static GROUP: KindSchema = step(
+    "group",
+    "Makes a group.",
+    true,
+    &[
+        content("name", AttributeType::String, Default::Required, "The group's name."),
+        content(
+            "gid",
+            AttributeType::Int,
+            Default::None,
+            "Its number; the first free one from 1000 (100 for `system`) if absent.",
+        ),
+        content(
+            "members",
+            AttributeType::StringList,
+            Default::EmptyList,
+            "Users to put into it; they must exist.",
+        ),
+        content("system", AttributeType::Bool, Default::Bool(false), "Whether it is a group for a service."),
+    ],
+);
+
+/// A symbolic link.
+pub(crate) static SYMLINK: KindSchema = step(
+    "symlink",
+    "Makes a symbolic link, in place of a link or file that is there.",
+    true,
+    &[
+        content("target", AttributeType::String, Default::Required, "What the link says, as it is."),
+        content("path", AttributeType::String, Default::Required, "Where the link stands: an absolute path."),
+        OWNER,
+    ],
+);
+
+/// A folder.
+pub(crate) static MKDIR: KindSchema = step(
+    "mkdir",
+    "Makes a folder, and those above it; one that is there gets mode and owner.",
+    true,
+    &[
+        content("path", AttributeType::String, Default::Required, "Where: an absolute path."),
+        content("mode", AttributeType::Mode, Default::String("0755"), "Permission bits."),
+        OWNER,
+    ],
+);
+
+/// Removes files.
+pub(crate) static REMOVE: KindSchema = step(
+    "remove",
+    "Removes files and folders with all that is in them.",
+    false,
+    &[
+        content(
+            "paths",
+            AttributeType::StringList,
+            Default::Required,
+            "Absolute paths; `*`, `?`, `[…]` and `**` match as in a glob.",
+        ),
+        content(
+            "missing_ok",
+            AttributeType::Bool,
+            Default::Bool(false),
+            "Whether it is well if a path matches nothing.",
+        ),
+    ],
+);
+
+/// Files out of another image.
+pub(crate) static COPY_FROM: KindSchema = step(
+    "copy_from",
+    "Copies files out of another image, with modes, owners and links: builds in several stages.",
+    false,
+    &[
+        content("image", AttributeType::Image, Default::Required, "The other image."),
+        content(
+            "src",
+            AttributeType::String,
+            Default::Required,
+            "An absolute path in the other image; a glob may match several.",
+        ),
+        content(
+            "dest",
+            AttributeType::String,
+            Default::Required,
+            "Where: the new path; with a trailing `/`, the folder that receives it.",
+        ),
+        content(
+            "owner",
+            AttributeType::String,
+            Default::None,
+            "Owner of all that is copied; as in the other image if absent.",
+        ),
+    ],
+);
+
+/// A unit of systemd.
+pub(crate) static SYSTEMD_UNIT: KindSchema = step(
+    "systemd_unit",
+    "Puts a unit file into the image and enables, disables or masks it, as `systemctl --root` does.",
+    true,
+    &[
+        content(
+            "name",
+            AttributeType::String,
+            Default::Required,
+            "The unit's name, for example `web.service`.",
+        ),
+        content(
+            "src",
+            AttributeType::File,
+            Default::None,
+            "The unit file; this, `content`, or a unit that the image has.",
+        ),
+        content("content", AttributeType::String, Default::None, "The text of the unit file."),
+        content(
+            "state",
+            AttributeType::Enum(&["enabled", "disabled", "masked"]),
+            Default::String("enabled"),
+            "What to do with it.",
+        ),
+    ],
+);
+
+/// Makes an image out of a machine.
+pub(crate) static SEAL: KindSchema = step(
+    "seal",
+    "Removes what belongs to one machine and not to an image: machine id, host keys, seeds, leases, logs, histories, `/tmp`. The last layer of every image.",
+    true,
+    &[],
+);

@@ -1,0 +1,100 @@
+//! Checks of a layer.
+
+use imgbuild_model::{AttributeSchema, AttributeType, Default, Effect, KindClass, KindSchema, StateUse};
+
+use crate::attribute::{TIMEOUT, content};
+
+const fn test(id: &'static str, doc: &'static str, attributes: &'static [AttributeSchema]) -> KindSchema {
+    KindSchema {
+        id,
+        class: KindClass::Test,
+        key_version: 1,
+        effect: Effect::Output,
+        doc,
+        attributes,
+        keeps_packages: true,
+        state: StateUse::Commands,
+    }
+}
+
+/// A command that must succeed.
+pub(crate) static COMMAND_SUCCEEDS: KindSchema = test(
+    "command_succeeds",
+    "A command in a throw-away copy of the image ends as expected.",
+    &[
+        content("command", AttributeType::StringList, Default::Required, "Program and arguments."),
+        content("exit_code", AttributeType::Int, Default::Int(0), "The exit code that is expected."),
+        content(
+            "stdout_matches",
+            AttributeType::String,
+            Default::None,
+            "A regular expression that its output must match.",
+        ),
+        content("user", AttributeType::String, Default::None, "Who runs it; the image's user if absent."),
+    ],
+);
+
+/// A file that must be there.
+pub(crate) static FILE_EXISTS: KindSchema = test(
+    "file_exists",
+    "A file, folder or link is there.",
+    &[
+        content("path", AttributeType::String, Default::Required, "An absolute path."),
+        content("mode", AttributeType::Mode, Default::None, "The permission bits that it must have."),
+        content(
+            "owner",
+            AttributeType::String,
+            Default::None,
+            "The owner that it must have, as `user:group` or numbers.",
+        ),
+        content("link_target", AttributeType::String, Default::None, "What it must say, as a symbolic link."),
+        content(
+            "content_matches",
+            AttributeType::String,
+            Default::None,
+            "A regular expression that its text must match.",
+        ),
+    ],
+);
+
+/// A file that must not be there.
+pub(crate) static FILE_ABSENT: KindSchema = test(
+    "file_absent",
+    "Nothing is there.",
+    &[content("path", AttributeType::String, Default::Required, "An absolute path.")],
+);
+
+/// An account that must be there.
+pub(crate) static USER_EXISTS: KindSchema = test(
+    "user_exists",
+    "An account is there.",
+    &[
+        content("name", AttributeType::String, Default::Required, "The account's name."),
+        content("uid", AttributeType::Int, Default::None, "The number that it must have."),
+        content("groups", AttributeType::StringList, Default::EmptyList, "Groups that it must be in."),
+    ],
+);
+
+/// A package that must be there.
+pub(crate) static PACKAGE_INSTALLED: KindSchema = test(
+    "package_installed",
+    "A Debian package is installed.",
+    &[
+        content("name", AttributeType::String, Default::Required, "The package's name."),
+        content("version", AttributeType::String, Default::None, "The version that it must have."),
+    ],
+);
+
+/// A unit that must be enabled.
+pub(crate) static UNIT_ENABLED: KindSchema = test(
+    "unit_enabled",
+    "A unit of systemd is enabled.",
+    &[content("name", AttributeType::String, Default::Required, "The unit's name.")],
+);
+
+/// All checks of one test target.
+pub(crate) static IMAGE_TEST: KindSchema = test(
+    "image_test",
+    "Runs checks on an image; all of them, and fails if one does.",
+    &[content("checks", AttributeType::Steps, Default::Required, "The checks."), TIMEOUT],
+);

@@ -1,0 +1,381 @@
+//! The action graph: what the wanted artifacts need, each action once, prerequisites first.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+
+use imgbuild_model::{
+    Action, ActionRef, Analysis, Artifact, Attributes, ChainState, Diagnostic, Diagnostics, Effect,
+    KindClass, KindId, KindSchema, Label, LayerRef, Platform, SourceFile, Value, WorkspacePath,
+};
+
+use crate::{Analyzed, DebianRequest, Entry, ImageRequest, PackageState, PinRequest};
+
+/// An action of the graph.
+#[derive(Debug)]
+pub struct ActionNode {
+    /// The declared action that it is; the resolve action of an `apt_install` has that one's.
+    pub reference: Arc<ActionRef>,
+    /// What it does.
+    pub action: Arc<Action>,
+    /// Its kind.
+    pub schema: &'static KindSchema,
+    /// The layer that it stands on or works in.
+    pub parent: Option<usize>,
+    /// All that must be there before it: the parent, inputs made by other actions, joined exports. Sorted, unique.
+    pub prerequisites: Vec<usize>,
+    /// The action that finds the closure of this `apt_install`, where the lock file cannot.
+    pub resolve: Option<usize>,
+    /// The state that it sees.
+    pub state: Arc<ChainState>,
+    /// What is known of the packages below it.
+    pub packages: PackageState,
+    /// The chain whose epoch enters its key, named by the target of its first action that uses the network. Set for each
+    /// action that uses the network: one that sees equal bytes below it is to look at the network again all the same.
+    pub epoch: Option<String>,
+    /// The action at the start of its chain.
+    pub chain_source: Option<usize>,
+    /// The name of its chain's epoch, if an action of the chain, up to this one, uses the network.
+    chain_epoch: Option<String>,
+}
+
+/// The graph.
+#[derive(Debug, Default)]
+pub struct ActionGraph {
+    /// The actions; prerequisites come before what needs them.
+    pub nodes: Vec<ActionNode>,
+    by_reference: HashMap<Arc<ActionRef>, usize>,
+}
+
+impl ActionNode {
+    /// The target that declares it.
+    #[must_use]
+    pub fn label(&self) -> &Label {
+        &self.reference.label
+    }
+
+    /// What it is for.
+    #[must_use]
+    pub fn platform(&self) -> Platform {
+        self.reference.configuration.platform
+    }
+
+    /// Whether its result is a layer.
+    #[must_use]
+    pub fn makes_layer(&self) -> bool {
+        matches!(self.schema.class, KindClass::Source | KindClass::Step)
+    }
+
+    /// Its attributes: those of the source, for a source's action.
+    #[must_use]
+    pub fn attributes(&self) -> &Attributes {
+        self.action.source.as_ref().map_or(&self.action.attributes, |source| &source.attributes)
+    }
+
+    /// Why its result may never be kept, if that is so.
+    #[must_use]
+    pub fn impure(&self) -> Option<&'static str> {
+        if self.schema.effect == Effect::Host || self.action.attributes.is_true("host") {
+            return Some("it runs on the host");
+        }
+        let cache = self.action.attributes.get("cache").and_then(Value::as_bool);
+        (cache == Some(false)).then_some("it says `cache = False`")
+    }
+
+    /// What its key looks up in the lock file.
+    #[must_use]
+    pub fn pins(&self) -> Vec<PinRequest> {
+        let packages = match (self.schema.id, &self.packages) {
+            ("apt_install", PackageState::Known(below)) => {
+                Some(PinRequest::Debian(self.install_request(below)))
+            }
+            ("apt_resolve", PackageState::Unknown(index)) => Some(PinRequest::Index(index.clone())),
+            _ => None,
+        };
+        // What is never kept has no key, and so nothing that dates it.
+        let epoch = self.epoch.as_ref().filter(|_| self.impure().is_none());
+        let epoch = epoch.map(|chain| PinRequest::Epoch(chain.clone()));
+        self.source_pin().into_iter().chain(packages).chain(epoch).collect()
+    }
+
+    /// What the packages of an `apt_install` are asked for by, on packages that are known.
+    pub(crate) fn install_request(&self, below: &DebianRequest) -> DebianRequest {
+        below.with_install(self.action.attributes.strings("packages").map(str::to_owned))
+    }
+
+    /// What a source of a mutable name is pinned by.
+    pub(crate) fn source_pin(&self) -> Option<PinRequest> {
+        let source = self.action.source.as_ref()?;
+        match source.kind.as_str() {
+            "debian" | "ubuntu" => {
+                Some(PinRequest::Debian(DebianRequest::of_source(source, self.platform())))
+            }
+            "oci_base" => source.attributes.str("image").map(|image| {
+                PinRequest::Image(ImageRequest { image: image.to_owned(), platform: self.platform() })
+            }),
+            _ => None,
+        }
+    }
+
+    /// The workspace's files that it reads.
+    #[must_use]
+    pub fn inputs(&self) -> BTreeSet<WorkspacePath> {
+        let mut inputs = BTreeSet::new();
+        visit(self.attributes(), &mut |value| {
+            if let Value::Artifact(Artifact::Source(SourceFile { path, .. })) = value {
+                inputs.insert(path.clone());
+            }
+        });
+        inputs
+    }
+
+    /// What it does, in a few words: its kind and what tells it from others of the kind.
+    #[must_use]
+    pub fn describe(&self) -> String {
+        describe(&self.action)
+    }
+}
+
+/// An action in a few words.
+pub(crate) fn describe(action: &Action) -> String {
+    let (kind, attributes) = (&action.kind, &action.attributes);
+    let attributes = action.source.as_ref().map_or(attributes, |source| &source.attributes);
+    let first = |names: &[&str]| {
+        names.iter().find_map(|name| match attributes.get(name)? {
+            Value::String(text) => text.lines().next().map(str::to_owned),
+            Value::List(items) if !items.is_empty() => {
+                let texts: Vec<_> = items
+                    .iter()
+                    .filter_map(|item| match item {
+                        Value::String(text) => text.lines().next().map(str::to_owned),
+                        Value::Artifact(artifact) => Some(artifact.base_name().to_owned()),
+                        _ => None,
+                    })
+                    .collect();
+                (!texts.is_empty()).then(|| texts.join(if *name == "inline" { "; " } else { " " }))
+            }
+            Value::Artifact(artifact) => Some(artifact.base_name().to_owned()),
+            _ => None,
+        })
+    };
+    let detail = first(&[
+        "inline", "script", "packages", "dest", "path", "paths", "name", "cmd", "suite", "image", "src",
+    ]);
+    let mut text = match detail {
+        Some(detail) => format!("{kind} {detail}"),
+        None => kind.to_string(),
+    };
+    if text.chars().count() > 72 {
+        text = text.chars().take(71).chain(['…']).collect();
+    }
+    text
+}
+
+impl ActionGraph {
+    /// The actions that the artifacts need, with all their prerequisites.
+    ///
+    /// # Errors
+    /// If a kind is unknown or does not fit where it stands.
+    pub fn build(analyzed: &Analyzed, wanted: &[Artifact]) -> Result<Self, Diagnostics> {
+        let mut index: HashMap<(Label, Platform), &Arc<Analysis>> = HashMap::new();
+        for (_, entry) in analyzed.iter() {
+            index.insert((entry.label.clone(), entry.configuration.platform), &entry.analysis);
+        }
+        let combined: HashMap<&Label, &Arc<Analysis>> =
+            analyzed.roots.iter().filter_map(|root| Some((&root.label, root.combined.as_ref()?))).collect();
+        let find = |reference: &ActionRef| -> Option<Arc<Action>> {
+            if reference.index >= ActionRef::COMBINED {
+                let analysis = combined.get(&reference.label)?;
+                return analysis.actions.get((reference.index - ActionRef::COMBINED) as usize).cloned();
+            }
+            let analysis = index.get(&(reference.label.clone(), reference.configuration.platform))?;
+            analysis.actions.get(reference.index as usize).cloned()
+        };
+        Self::of(wanted.iter().filter_map(Entry::owner), &find)
+    }
+
+    /// The actions `wanted` with all their prerequisites, where `find` gives what a declared action is.
+    ///
+    /// # Errors
+    /// If an action is not declared, or if a kind is unknown or does not fit where it stands.
+    pub fn of<'a>(
+        wanted: impl IntoIterator<Item = &'a Arc<ActionRef>>,
+        find: &dyn Fn(&ActionRef) -> Option<Arc<Action>>,
+    ) -> Result<Self, Diagnostics> {
+        let mut graph = Self::default();
+        for action in wanted {
+            graph.add(action, find)?;
+        }
+        Ok(graph)
+    }
+
+    /// The node of a declared action.
+    #[must_use]
+    pub fn find(&self, reference: &ActionRef) -> Option<usize> {
+        self.by_reference.get(reference).copied()
+    }
+
+    /// The workspace's files that the actions read.
+    #[must_use]
+    pub fn inputs(&self) -> BTreeSet<WorkspacePath> {
+        self.nodes.iter().flat_map(ActionNode::inputs).collect()
+    }
+
+    /// Adds an action after all that it needs. Depth first with a stack of its own: chains may be long.
+    fn add(
+        &mut self,
+        reference: &Arc<ActionRef>,
+        find: &dyn Fn(&ActionRef) -> Option<Arc<Action>>,
+    ) -> Result<usize, Diagnostics> {
+        let mut stack = vec![reference.clone()];
+        while let Some(top) = stack.last().cloned() {
+            if self.by_reference.contains_key(&top) {
+                stack.pop();
+                continue;
+            }
+            let action = find(&top).ok_or_else(|| {
+                Diagnostic::error(format!("`{}` refers to an action that was not declared", top.label))
+                    .class(imgbuild_model::Class::Bug)
+            })?;
+            let needs = references(&action);
+            let missing: Vec<_> =
+                needs.into_iter().filter(|need| !self.by_reference.contains_key(need)).collect();
+            if missing.is_empty() {
+                stack.pop();
+                self.insert(&top, action)?;
+            } else {
+                stack.extend(missing);
+            }
+        }
+        Ok(self.by_reference[reference])
+    }
+
+    fn insert(&mut self, reference: &Arc<ActionRef>, action: Arc<Action>) -> Result<(), Diagnostics> {
+        let schema = imgbuild_kinds::find(action.kind.as_str()).ok_or_else(|| {
+            Diagnostic::error(format!("there is no kind `{}`", action.kind)).at(action.location.clone())
+        })?;
+        let action = with_default_reference(action, schema, reference);
+        let platform = reference.configuration.platform;
+        let parent = action.parent.as_ref().map(|layer| self.by_reference[&layer.action]);
+        let below = parent.map(|parent| &self.nodes[parent]);
+        let packages =
+            below.map_or(PackageState::None, |node| node.packages.after(&node.action, node.schema, platform));
+        let uses_network = action.attributes.is_true("network");
+        let epoch_below = below.and_then(|node| node.chain_epoch.clone());
+        let epoch = uses_network
+            .then(|| epoch_below.clone().unwrap_or_else(|| format!("{} {platform}", reference.label)));
+        let source_below = below.and_then(|node| node.chain_source);
+        let state = action.parent.as_ref().map(|layer| layer.state.clone()).unwrap_or_default();
+        let chain_epoch = epoch.clone().or_else(|| epoch_below.clone());
+        let mut prerequisites: Vec<usize> =
+            references(&action).iter().map(|need| self.by_reference[need]).collect();
+        let mut resolve = None;
+        if action.kind.as_str() == "apt_install" {
+            match &packages {
+                PackageState::Known(_) => {}
+                PackageState::Unknown(_) => {
+                    resolve = Some(self.nodes.len());
+                    let attributes: Attributes = action
+                        .attributes
+                        .iter()
+                        .filter(|(name, _)| *name == "packages")
+                        .map(|(name, value)| (Arc::from(name), value.clone()))
+                        .collect();
+                    let resolver = Action {
+                        kind: KindId::new("apt_resolve"),
+                        source: None,
+                        parent: action.parent.clone(),
+                        attributes,
+                        outputs: vec!["closure.json".into()],
+                        joins: Vec::new(),
+                        location: action.location.clone(),
+                    };
+                    self.nodes.push(ActionNode {
+                        reference: reference.clone(),
+                        action: Arc::new(resolver),
+                        schema: imgbuild_kinds::find("apt_resolve").unwrap_or(schema),
+                        parent,
+                        prerequisites: parent.into_iter().collect(),
+                        resolve: None,
+                        state: state.clone(),
+                        packages: packages.clone(),
+                        epoch: None,
+                        chain_source: source_below,
+                        chain_epoch: epoch_below,
+                    });
+                    prerequisites.push(self.nodes.len() - 1);
+                }
+                PackageState::None => {
+                    return Err(Diagnostic::error("`apt_install` needs an image that has Debian's packages")
+                        .at(action.location.clone())
+                        .hint("start the chain from `debian(…)` or `ubuntu(…)`")
+                        .into());
+                }
+            }
+        }
+        prerequisites.sort_unstable();
+        prerequisites.dedup();
+        let chain_source = if action.source.is_some() { Some(self.nodes.len()) } else { source_below };
+        self.by_reference.insert(reference.clone(), self.nodes.len());
+        self.nodes.push(ActionNode {
+            reference: reference.clone(),
+            action,
+            schema,
+            parent,
+            prerequisites,
+            resolve,
+            state,
+            packages,
+            epoch,
+            chain_source,
+            chain_epoch,
+        });
+        Ok(())
+    }
+}
+
+/// An image's name in an artifact is the target's unless one is given; it is written out, as it is part of the bytes.
+fn with_default_reference(action: Arc<Action>, schema: &KindSchema, reference: &ActionRef) -> Arc<Action> {
+    if schema.class != KindClass::Export
+        || schema.attribute("ref").is_none()
+        || action.attributes.get("ref").is_some_and(|value| *value != Value::None)
+    {
+        return action;
+    }
+    let mut action = (*action).clone();
+    action.attributes.set("ref", Value::string(&format!("{}:latest", reference.label.name)));
+    Arc::new(action)
+}
+
+/// The actions that an action refers to.
+fn references(action: &Action) -> Vec<Arc<ActionRef>> {
+    let mut found = Vec::new();
+    found.extend(action.parent.as_ref().map(|layer| layer.action.clone()));
+    for attributes in [Some(&action.attributes), action.source.as_ref().map(|source| &source.attributes)]
+        .into_iter()
+        .flatten()
+    {
+        visit(attributes, &mut |value| match value {
+            Value::Artifact(Artifact::Output { action, .. }) => found.push(action.clone()),
+            Value::Layer(LayerRef { action, .. }) => found.push(action.clone()),
+            _ => {}
+        });
+    }
+    found.extend(action.joins.iter().cloned());
+    found
+}
+
+fn visit(attributes: &Attributes, on_value: &mut dyn FnMut(&Value)) {
+    fn descend(value: &Value, on_value: &mut dyn FnMut(&Value)) {
+        on_value(value);
+        match value {
+            Value::List(items) => items.iter().for_each(|item| descend(item, on_value)),
+            Value::Dict(entries) | Value::Struct(entries) => {
+                entries.iter().for_each(|(_, value)| descend(value, on_value));
+            }
+            Value::Step(step) => visit(&step.attributes, on_value),
+            Value::Source(source) => visit(&source.attributes, on_value),
+            _ => {}
+        }
+    }
+    attributes.iter().for_each(|(_, value)| descend(value, on_value));
+}

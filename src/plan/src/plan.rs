@@ -1,0 +1,385 @@
+//! The plan: for each action, whether its result is there, or why it must run.
+
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::time::Duration;
+
+use imgbuild_cache::{ActionKey, ActionResult, Cache, Error as CacheError};
+use imgbuild_digest::Hash;
+use imgbuild_model::Label;
+use rayon::prelude::*;
+
+use crate::key::{Common, HISTORY, static_key};
+use crate::{
+    ActionGraph, ActionNode, Change, Fingerprint, KeyContext, PinRequest, Reason, Reference, changes,
+    content_key, fingerprint,
+};
+
+/// What to plan for.
+#[derive(Clone, Debug, Default)]
+pub struct PlanOptions {
+    /// Targets whose own actions run even if their results are there.
+    pub force: BTreeSet<Label>,
+    /// Look every action up, those too that nothing needs because what stands on them is there.
+    pub explain_all: bool,
+}
+
+/// What is to be done about an action.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Status {
+    /// Its result is there.
+    Hit {
+        /// Found by what its inputs made, not by their keys.
+        by_content: bool,
+    },
+    /// It runs.
+    Run(Reason),
+    /// Nothing that runs needs it.
+    NotNeeded,
+}
+
+/// An action with what is to be done about it.
+#[derive(Clone, Debug)]
+pub struct Planned {
+    /// Its static key; none if it is unstable.
+    pub key: Option<ActionKey>,
+    /// What to do.
+    pub status: Status,
+    /// Its result, if it is there.
+    pub result: Option<ActionResult>,
+    /// How long it took the last times.
+    pub estimate: Option<Duration>,
+}
+
+/// The plan: one entry for each node of the graph, in its order.
+#[derive(Clone, Debug, Default)]
+pub struct Plan {
+    /// The entries.
+    pub actions: Vec<Planned>,
+    /// What the lock file lacks, each once, sorted. While it is not empty, nothing can run.
+    pub needs: Vec<PinRequest>,
+}
+
+/// The named place of an action, by which its earlier results are found when its key has changed.
+#[must_use]
+pub fn slot(graph: &ActionGraph, place: usize) -> String {
+    let node = &graph.nodes[place];
+    format!("{} {} {} {}", node.label(), node.platform(), node.reference.index, node.schema.id)
+}
+
+/// What durations of a place are kept under.
+#[must_use]
+pub fn duration_key(slot: &str) -> Hash {
+    Hash::of(slot.as_bytes())
+}
+
+struct Planner<'a> {
+    context: KeyContext<'a>,
+    cache: &'a Cache,
+    options: &'a PlanOptions,
+    keys: Vec<Option<ActionKey>>,
+    found: HashMap<ActionKey, ActionResult>,
+    actions: Vec<Option<Planned>>,
+    looked_up_all: bool,
+}
+
+/// What is another than when a place was last built.
+enum Moved {
+    /// It was never built.
+    NeverBuilt,
+    /// Nothing is.
+    Nothing,
+    /// These inputs of its own.
+    Own(Vec<Change>),
+    /// Only what other actions give it.
+    Below(Vec<Change>),
+}
+
+/// Plans for the actions `wanted`, by their places in the graph.
+///
+/// # Errors
+/// If the cache's index cannot be read.
+pub fn plan(
+    context: KeyContext<'_>,
+    wanted: &[usize],
+    cache: &Cache,
+    options: &PlanOptions,
+) -> Result<Plan, CacheError> {
+    let nodes = &context.graph.nodes;
+    // All at once, those too of actions that have no key yet: each round of answers costs a look at the archives.
+    let needs: BTreeSet<PinRequest> =
+        nodes.iter().flat_map(ActionNode::pins).filter(|request| !context.lock.has(request)).collect();
+    if !needs.is_empty() {
+        return Ok(Plan { actions: Vec::new(), needs: needs.into_iter().collect() });
+    }
+    let keys = static_keys(context);
+    let mut planner = Planner {
+        context,
+        cache,
+        options,
+        keys,
+        found: HashMap::new(),
+        actions: vec![None; nodes.len()],
+        looked_up_all: false,
+    };
+    // What is wanted is looked up first; most runs end there.
+    if options.explain_all {
+        planner.look_up_all()?;
+    } else {
+        planner.look_up(wanted.iter().copied())?;
+    }
+    for place in wanted {
+        planner.decide(*place)?;
+    }
+    planner.finish()
+}
+
+/// How many actions are worth more than one thread.
+const FEW: usize = 2000;
+
+/// The static key of each action. Those that need nothing of each other are made at the same time.
+fn static_keys(context: KeyContext<'_>) -> Vec<Option<ActionKey>> {
+    let nodes = &context.graph.nodes;
+    let common = Common::of(context);
+    let mut keys: Vec<Option<ActionKey>> = vec![None; nodes.len()];
+    if nodes.len() < FEW {
+        for place in 0..nodes.len() {
+            keys[place] = static_key(context, &common, place, &keys);
+        }
+        return keys;
+    }
+    let mut depths = vec![0_usize; nodes.len()];
+    let mut levels: Vec<Vec<usize>> = Vec::new();
+    for (place, node) in nodes.iter().enumerate() {
+        let depth = node.prerequisites.iter().map(|needed| depths[*needed] + 1).max().unwrap_or(0);
+        depths[place] = depth;
+        if levels.len() == depth {
+            levels.push(Vec::new());
+        }
+        levels[depth].push(place);
+    }
+    for level in levels {
+        let made: Vec<Option<ActionKey>> = level
+            .par_iter()
+            .with_min_len(256)
+            .map(|place| static_key(context, &common, *place, &keys))
+            .collect();
+        for (place, key) in level.into_iter().zip(made) {
+            keys[place] = key;
+        }
+    }
+    keys
+}
+
+impl Planner<'_> {
+    fn look_up(&mut self, places: impl Iterator<Item = usize>) -> Result<(), CacheError> {
+        let keys: Vec<ActionKey> = places
+            .filter_map(|place| self.keys[place])
+            .filter(|key| !self.found.contains_key(key))
+            .collect::<BTreeSet<_>>()
+            .into_iter()
+            .collect();
+        for (key, result) in keys.iter().zip(self.cache.get_many(&keys)?) {
+            if let Some(result) = result {
+                self.found.insert(*key, result);
+            }
+        }
+        Ok(())
+    }
+
+    fn look_up_all(&mut self) -> Result<(), CacheError> {
+        if !std::mem::replace(&mut self.looked_up_all, true) {
+            self.look_up(0..self.context.graph.nodes.len())?;
+        }
+        Ok(())
+    }
+
+    fn hit(&self, place: usize) -> Option<&ActionResult> {
+        self.found.get(&self.keys[place]?)
+    }
+
+    fn is_forced(&self, place: usize) -> bool {
+        self.options.force.contains(self.context.graph.nodes[place].label())
+    }
+
+    /// Decides about an action, after all that it needs if it must run. With a stack of its own: chains may be long.
+    fn decide(&mut self, place: usize) -> Result<(), CacheError> {
+        let mut stack = vec![(place, false)];
+        while let Some((place, prerequisites_done)) = stack.pop() {
+            if self.actions[place].is_some() {
+                continue;
+            }
+            let forced = self.is_forced(place);
+            let mut incomplete = None;
+            if !forced && let Some(result) = self.hit(place) {
+                match self.cache.is_complete(result) {
+                    Ok(()) => {
+                        let result = result.clone();
+                        self.set(place, Status::Hit { by_content: false }, Some(result));
+                        continue;
+                    }
+                    Err(missing) => incomplete = Some(missing.to_string()),
+                }
+            }
+            if !prerequisites_done {
+                self.look_up_all()?;
+                stack.push((place, true));
+                stack.extend(
+                    self.context.graph.nodes[place].prerequisites.iter().map(|needed| (*needed, false)),
+                );
+                continue;
+            }
+            self.decide_missing(place, forced, incomplete)?;
+        }
+        Ok(())
+    }
+
+    fn decide_missing(
+        &mut self,
+        place: usize,
+        forced: bool,
+        incomplete: Option<String>,
+    ) -> Result<(), CacheError> {
+        let graph = self.context.graph;
+        let node = &graph.nodes[place];
+        if forced {
+            self.set(place, Status::Run(Reason::Forced), None);
+            return Ok(());
+        }
+        if let Some(why) = node.impure() {
+            self.set(place, Status::Run(Reason::Impure { why: why.to_owned() }), None);
+            return Ok(());
+        }
+        let running = node
+            .prerequisites
+            .iter()
+            .find(|needed| matches!(self.actions[**needed], Some(Planned { status: Status::Run(_), .. })));
+        if let Some(running) = running {
+            let reason = match (incomplete, self.key(place)) {
+                (Some(missing), _) => Reason::Incomplete { missing },
+                (None, Some(_)) => match self.moved(place)? {
+                    Moved::Own(changes) => Reason::Changed { changes },
+                    _ => Reason::Below { action: graph.nodes[*running].describe() },
+                },
+                (None, None) => Reason::Below { action: graph.nodes[*running].describe() },
+            };
+            self.set(place, Status::Run(reason), None);
+            return Ok(());
+        }
+        if let Some(result) = self.by_content(place)? {
+            self.set(place, Status::Hit { by_content: true }, Some(result));
+            return Ok(());
+        }
+        let reason = match incomplete {
+            Some(missing) => Reason::Incomplete { missing },
+            None => match self.moved(place)? {
+                Moved::NeverBuilt => Reason::NeverBuilt,
+                Moved::Nothing => Reason::Dropped,
+                Moved::Own(changes) | Moved::Below(changes) => Reason::Changed { changes },
+            },
+        };
+        self.set(place, Status::Run(reason), None);
+        Ok(())
+    }
+
+    /// The other way to a result: all that the action needs is there, so what they made is known.
+    fn by_content(&self, place: usize) -> Result<Option<ActionResult>, CacheError> {
+        let mut outputs = HashMap::new();
+        for needed in &self.context.graph.nodes[place].prerequisites {
+            let Some(result) = self.actions[*needed].as_ref().and_then(|planned| planned.result.as_ref())
+            else {
+                return Ok(None);
+            };
+            outputs.insert(*needed, result.output);
+        }
+        let Some(key) = content_key(self.context, place, &|needed| outputs[&needed]) else { return Ok(None) };
+        Ok(self.cache.get(&key)?.filter(|result| self.cache.is_complete(result).is_ok()))
+    }
+
+    /// What of an action's inputs is another than when its place was last built.
+    fn moved(&self, place: usize) -> Result<Moved, CacheError> {
+        let history = self.cache.slot_history(&slot(self.context.graph, place), 1)?;
+        let Some(last) = history.first() else { return Ok(Moved::NeverBuilt) };
+        let Ok(old) = serde_json::from_slice::<Fingerprint>(&last.fingerprint) else {
+            return Ok(Moved::NeverBuilt);
+        };
+        let new = fingerprint(self.context, place, &|needed| match self.key(needed) {
+            Some(key) => Reference::Static(key.0),
+            None => Reference::Output(Hash([0; 32])),
+        });
+        // What refers to other actions is what differs as soon as they are referred to otherwise.
+        let otherwise = fingerprint(self.context, place, &|_| Reference::Output(Hash([1; 32])));
+        let below: HashSet<&str> = new
+            .0
+            .iter()
+            .zip(&otherwise.0)
+            .filter(|(one, other)| one.hash != other.hash || one.name == HISTORY)
+            .map(|(one, _)| one.name.as_str())
+            .collect();
+        let (below, own): (Vec<_>, Vec<_>) =
+            changes(&old, &new).into_iter().partition(|change| below.contains(change.component.as_str()));
+        Ok(match (own.is_empty(), below.is_empty()) {
+            (false, _) => Moved::Own(own),
+            (true, false) => Moved::Below(below),
+            (true, true) => Moved::Nothing,
+        })
+    }
+
+    fn key(&self, place: usize) -> Option<ActionKey> {
+        self.keys[place]
+    }
+
+    fn set(&mut self, place: usize, status: Status, result: Option<ActionResult>) {
+        let key = self.key(place);
+        self.actions[place] = Some(Planned { key, status, result, estimate: None });
+    }
+
+    fn finish(self) -> Result<Plan, CacheError> {
+        let Self { context, cache, keys, found, actions, .. } = self;
+        let mut planned: Vec<Planned> = actions
+            .into_iter()
+            .zip(&keys)
+            .map(|(action, key)| {
+                action.unwrap_or_else(|| Planned {
+                    key: *key,
+                    status: Status::NotNeeded,
+                    // Two places may have one key, so what was found stays where it is.
+                    result: key.and_then(|key| found.get(&key).cloned()),
+                    estimate: None,
+                })
+            })
+            .collect();
+        let running: Vec<usize> =
+            (0..planned.len()).filter(|place| matches!(planned[*place].status, Status::Run(_))).collect();
+        let slots: Vec<Hash> =
+            running.iter().map(|place| duration_key(&slot(context.graph, *place))).collect();
+        for (place, estimate) in running.into_iter().zip(cache.estimates(&slots)?) {
+            planned[place].estimate = estimate;
+        }
+        Ok(Plan { actions: planned, needs: Vec::new() })
+    }
+}
+
+impl Plan {
+    /// The actions that run, by their places.
+    pub fn running(&self) -> impl Iterator<Item = usize> + '_ {
+        self.actions
+            .iter()
+            .enumerate()
+            .filter(|(_, action)| matches!(action.status, Status::Run(_)))
+            .map(|(place, _)| place)
+    }
+
+    /// What the rest will take if one action runs after the other, in seconds, as far as durations are known.
+    #[must_use]
+    pub fn estimate_seconds(&self) -> Option<f64> {
+        let known: Vec<f64> =
+            self.running().filter_map(|place| Some(self.actions[place].estimate?.as_secs_f64())).collect();
+        (!known.is_empty()).then(|| known.iter().sum())
+    }
+
+    /// How many actions need not run: their results are there, or nothing that runs needs them.
+    #[must_use]
+    pub fn hits(&self) -> usize {
+        self.actions.len() - self.running().count()
+    }
+}

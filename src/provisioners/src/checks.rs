@@ -1,0 +1,229 @@
+//! `image_test`: checks of an image in a throw-away copy of it.
+
+use std::fmt::Write as _;
+
+use async_trait::async_trait;
+use imgbuild_cache::OutputFile;
+use imgbuild_engine::{ActionContext, ActionError, Command, Executor, Exit, Outcome, Session};
+use imgbuild_model::{Attributes, Step, Stream, Value};
+use regex::Regex;
+
+use crate::shell::Surroundings;
+
+/// The code behind `image_test`.
+pub(crate) struct ImageTest;
+
+/// What one check found: `Ok`, or what is wrong.
+type Verdict = Result<(), String>;
+
+#[derive(serde::Serialize)]
+struct Record {
+    check: String,
+    passed: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    message: Option<String>,
+}
+
+#[async_trait]
+impl Executor for ImageTest {
+    async fn execute(&self, context: &ActionContext) -> Result<Outcome, ActionError> {
+        let steps: Vec<_> = context
+            .attributes()
+            .get("checks")
+            .and_then(Value::as_list)
+            .unwrap_or_default()
+            .iter()
+            .filter_map(|value| match value {
+                Value::Step(step) => Some(step.clone()),
+                _ => None,
+            })
+            .collect();
+        if steps.is_empty() {
+            return Err(ActionError::input("`image_test` has no checks"));
+        }
+        let mut machine = context.machine(&context.parent()).await?;
+        let mut records = Vec::new();
+        for step in &steps {
+            let work = check(context, step, machine.session());
+            let verdict = context.cancel.unless_cancelled(work).await.unwrap_or(Err(ActionError::Cancelled))?;
+            let record = Record { check: title(step), passed: verdict.is_ok(), message: verdict.err() };
+            let mut line = format!("{} {}", if record.passed { "ok  " } else { "FAIL" }, record.check);
+            if let Some(message) = &record.message {
+                let _ = write!(line, ": {message}");
+            }
+            context.line(Stream::Stdout, &line);
+            records.push(record);
+        }
+        machine.discard().await?;
+        let failed = records.iter().filter(|record| !record.passed).count();
+        if failed > 0 {
+            return Err(ActionError::Checks { failed, total: records.len() });
+        }
+        let text = serde_json::to_vec_pretty(&records).unwrap_or_default();
+        let blob = context.cache.put_bytes(&text)?;
+        let path = context.node().action.outputs.first().map_or("test.json", |name| &**name).to_owned();
+        Ok(Outcome { files: vec![OutputFile { path, digest: blob.digest, executable: false }], ..Outcome::default() })
+    }
+}
+
+fn title(step: &Step) -> String {
+    let attributes = &step.attributes;
+    let detail = ["path", "name"].iter().find_map(|name| attributes.str(name)).map(str::to_owned);
+    let command: Vec<&str> = attributes.strings("command").collect();
+    format!("{} {}", step.kind, detail.unwrap_or_else(|| command.join(" ")))
+}
+
+async fn check(context: &ActionContext, step: &Step, session: &mut dyn Session) -> Result<Verdict, ActionError> {
+    let attributes = &step.attributes;
+    match step.kind.as_str() {
+        "command_succeeds" => command_succeeds(context, attributes, session).await,
+        "file_exists" => file_exists(attributes, session).await,
+        "file_absent" => file_absent(attributes, session).await,
+        "user_exists" => user_exists(attributes, session).await,
+        "package_installed" => package_installed(attributes, session).await,
+        "unit_enabled" => unit_enabled(attributes, session).await,
+        other => Err(ActionError::input(format!("`{other}` is no check"))),
+    }
+}
+
+async fn command_succeeds(
+    context: &ActionContext,
+    attributes: &Attributes,
+    session: &mut dyn Session,
+) -> Result<Verdict, ActionError> {
+    let around = Surroundings::new(&context.node().state, &context.parent_metadata());
+    let command = Command {
+        argv: attributes.strings("command").map(str::to_owned).collect(),
+        env: around.env,
+        user: attributes.str("user").map(str::to_owned).or(around.user),
+        workdir: around.workdir,
+        ..Command::default()
+    };
+    let mut stdout = String::new();
+    let mut last = String::new();
+    let exit = session
+        .exec(&command, &mut |stream, line| {
+            context.line(stream, line);
+            line.clone_into(&mut last);
+            if stream == Stream::Stdout {
+                stdout.push_str(line);
+                stdout.push('\n');
+            }
+        })
+        .await?;
+    let expected = attributes.get("exit_code").and_then(Value::as_int).unwrap_or(0);
+    if exit != Exit::Code(i32::try_from(expected).unwrap_or(-1)) {
+        let ended = match exit {
+            Exit::Code(code) => format!("exit code {code}"),
+            Exit::Signal(signal) => format!("signal {signal}"),
+        };
+        return Ok(Err(format!("ended with {ended}, expected exit code {expected} (last line: `{last}`)")));
+    }
+    Ok(match attributes.str("stdout_matches") {
+        Some(pattern) => matches(pattern, &stdout, "its output")?,
+        None => Ok(()),
+    })
+}
+
+async fn file_exists(attributes: &Attributes, session: &mut dyn Session) -> Result<Verdict, ActionError> {
+    let path = attributes.str("path").unwrap_or_default();
+    let Some(found) = session.stat(path).await? else { return Ok(Err("it is not there".to_owned())) };
+    if let Some(mode) = attributes.str("mode").and_then(|mode| u32::from_str_radix(mode, 8).ok())
+        && mode != found.mode
+    {
+        return Ok(Err(format!("its mode is {:04o}, expected {mode:04o}", found.mode)));
+    }
+    if let Some(owner) = attributes.str("owner") {
+        let wanted = session.identity(owner).await?;
+        if wanted != (found.uid, found.gid) {
+            return Ok(Err(format!("its owner is {}:{}, expected {owner}", found.uid, found.gid)));
+        }
+    }
+    if let Some(target) = attributes.str("link_target")
+        && found.link_target.as_deref() != Some(target)
+    {
+        return Ok(Err(match found.link_target {
+            Some(other) => format!("it says `{other}`, expected `{target}`"),
+            None => "it is no symbolic link".to_owned(),
+        }));
+    }
+    if let Some(pattern) = attributes.str("content_matches") {
+        let content = session.read(path).await?.unwrap_or_default();
+        return matches(pattern, &String::from_utf8_lossy(&content), "its text");
+    }
+    Ok(Ok(()))
+}
+
+async fn file_absent(attributes: &Attributes, session: &mut dyn Session) -> Result<Verdict, ActionError> {
+    let path = attributes.str("path").unwrap_or_default();
+    Ok(match session.stat(path).await? {
+        None => Ok(()),
+        Some(_) => Err("it is there".to_owned()),
+    })
+}
+
+async fn user_exists(attributes: &Attributes, session: &mut dyn Session) -> Result<Verdict, ActionError> {
+    let name = attributes.str("name").unwrap_or_default();
+    let passwd = text(session, "/etc/passwd").await?;
+    let Some(line) = passwd.lines().find(|line| line.split(':').next() == Some(name)) else {
+        return Ok(Err("there is no such user".to_owned()));
+    };
+    let uid = line.split(':').nth(2).and_then(|uid| uid.parse::<i64>().ok());
+    if let Some(wanted) = attributes.get("uid").and_then(Value::as_int)
+        && uid != Some(wanted)
+    {
+        return Ok(Err(format!("its number is {}, expected {wanted}", uid.unwrap_or(-1))));
+    }
+    let group = text(session, "/etc/group").await?;
+    let primary = line.split(':').nth(3).unwrap_or_default();
+    for wanted in attributes.strings("groups") {
+        let is_member = group.lines().any(|line| {
+            let fields: Vec<&str> = line.split(':').collect();
+            fields.first() == Some(&wanted)
+                && (fields.get(2) == Some(&primary) || fields.get(3).is_some_and(|list| list.split(',').any(|member| member == name)))
+        });
+        if !is_member {
+            return Ok(Err(format!("it is not in group `{wanted}`")));
+        }
+    }
+    Ok(Ok(()))
+}
+
+async fn package_installed(attributes: &Attributes, session: &mut dyn Session) -> Result<Verdict, ActionError> {
+    let name = attributes.str("name").unwrap_or_default();
+    let status = text(session, "/var/lib/dpkg/status").await?;
+    let field = |paragraph: &str, name: &str| {
+        paragraph.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": ").map(str::to_owned))
+    };
+    let found = status.split("\n\n").find(|paragraph| {
+        field(paragraph, "Package").as_deref() == Some(name)
+            && field(paragraph, "Status").is_some_and(|status| status.ends_with(" installed"))
+    });
+    let Some(found) = found else { return Ok(Err("it is not installed".to_owned())) };
+    let version = field(found, "Version").unwrap_or_default();
+    Ok(match attributes.str("version") {
+        Some(wanted) if wanted != version => Err(format!("its version is {version}, expected {wanted}")),
+        _ => Ok(()),
+    })
+}
+
+async fn unit_enabled(attributes: &Attributes, session: &mut dyn Session) -> Result<Verdict, ActionError> {
+    let name = attributes.str("name").unwrap_or_default();
+    let links = session.list("/etc/systemd/system").await?;
+    for folder in links.iter().filter(|entry| entry.ends_with(".wants") || entry.ends_with(".requires")) {
+        if session.list(&format!("/etc/systemd/system/{folder}")).await?.iter().any(|entry| entry == name) {
+            return Ok(Ok(()));
+        }
+    }
+    Ok(Err("nothing wants or requires it".to_owned()))
+}
+
+async fn text(session: &mut dyn Session, path: &str) -> Result<String, ActionError> {
+    Ok(String::from_utf8_lossy(&session.read(path).await?.unwrap_or_default()).into_owned())
+}
+
+fn matches(pattern: &str, text: &str, what: &str) -> Result<Verdict, ActionError> {
+    let regex = Regex::new(pattern)
+        .map_err(|error| ActionError::input(format!("`{pattern}` is no regular expression: {error}")))?;
+    Ok(if regex.is_match(text) { Ok(()) } else { Err(format!("{what} does not match `{pattern}`")) })
+}

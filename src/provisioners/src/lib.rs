@@ -1,0 +1,53 @@
+//! The code behind sources, steps, commands and checks: one file a group of kinds.
+//!
+//! Each reads its attributes from the action's context and works through the builder's session; none of them knows
+//! how a machine is made. What is not here: exports, and anything that decides whether an action runs.
+
+mod base;
+mod checks;
+mod debian;
+mod files;
+mod genrule;
+mod resolve;
+mod shell;
+mod step;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use imgbuild_engine::SharedExecutor;
+
+pub use base::base_executors;
+pub use debian::debian_executors;
+pub use resolve::{ArchiveConfig, Resolver, keep_unchanged};
+pub use step::{Provisioner, StepExecutor};
+
+/// The code behind each kind of this crate that needs no configuration.
+#[must_use]
+pub fn executors() -> HashMap<&'static str, SharedExecutor> {
+    fn step(provisioner: impl Provisioner + 'static) -> SharedExecutor {
+        Arc::new(StepExecutor::new(provisioner))
+    }
+    HashMap::from([
+        ("shell", step(shell::Shell)),
+        ("file", step(files::File)),
+        ("user", step(files::User)),
+        ("group", step(files::Group)),
+        ("symlink", step(files::Symlink)),
+        ("mkdir", step(files::MakeDirectory)),
+        ("remove", step(files::Remove)),
+        ("copy_from", step(files::CopyFrom)),
+        ("systemd_unit", step(files::SystemdUnit)),
+        ("seal", step(files::Seal)),
+        ("genrule", Arc::new(genrule::Genrule) as SharedExecutor),
+        ("image_test", Arc::new(checks::ImageTest)),
+    ])
+}
+
+/// The code behind the kinds that reach archives and registries, or start a chain.
+#[must_use]
+pub fn source_executors(config: Arc<ArchiveConfig>) -> HashMap<&'static str, SharedExecutor> {
+    let mut all = debian_executors(config.clone());
+    all.extend(base_executors(config));
+    all
+}

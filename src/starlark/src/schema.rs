@@ -1,0 +1,350 @@
+//! Steps and sources against the schemas of their kinds.
+
+use std::collections::HashMap;
+use std::sync::{Arc, LazyLock};
+
+use imgbuild_model::{
+    Artifact, AttributeType, Attributes, Default, KindClass, KindId, KindSchema, Value as Data,
+};
+use starlark::values::dict::DictRef;
+use starlark::values::list::ListRef;
+use starlark::values::{UnpackValue, Value};
+
+use crate::context::Context;
+use crate::error::{Problem, did_you_mean};
+use crate::values::convert::to_data;
+use crate::values::plain::{ArtifactValue, LabelValue, LayerValue, StepValue};
+use crate::values::select::SelectValue;
+
+/// A kind with its names shared, so that no step allocates them.
+pub(crate) struct Kind {
+    pub(crate) schema: &'static KindSchema,
+    pub(crate) id: KindId,
+    names: Vec<Arc<str>>,
+}
+
+static KINDS: LazyLock<HashMap<&'static str, Kind>> = LazyLock::new(|| {
+    imgbuild_kinds::all()
+        .iter()
+        .map(|schema| {
+            let names = schema.attributes.iter().map(|attribute| Arc::from(attribute.name)).collect();
+            (schema.id, Kind { schema, id: KindId::new(schema.id), names })
+        })
+        .collect()
+});
+
+/// The kind of that name.
+pub(crate) fn kind(name: &str) -> Option<&'static Kind> {
+    KINDS.get(name)
+}
+
+/// The kind of that name, of one of these classes.
+pub(crate) fn expect_kind(name: &str, wanted: &[KindClass]) -> Result<&'static Kind, Problem> {
+    let of_class = |kind: &Kind| wanted.contains(&kind.schema.class);
+    let known = || KINDS.values().filter(|kind| of_class(kind)).map(|kind| kind.schema.id);
+    let noun = class_name(wanted[0]);
+    match kind(name) {
+        Some(kind) if of_class(kind) => Ok(kind),
+        Some(kind) => Err(Problem::new(format!(
+            "`{name}` is a kind of {}, not of {noun}",
+            class_name(kind.schema.class)
+        ))),
+        None => Err(Problem::new(format!("there is no kind of {noun} called `{name}`"))
+            .maybe_hint(did_you_mean(name, known()))),
+    }
+}
+
+/// The word for a class in messages.
+pub(crate) fn class_name(class: KindClass) -> &'static str {
+    match class {
+        KindClass::Source => "source",
+        KindClass::Step => "step",
+        KindClass::Export => "export",
+        KindClass::Command => "command",
+        KindClass::Test => "check",
+    }
+}
+
+impl Kind {
+    /// The attributes of a step of this kind, from what was written. `None` counts as not written.
+    pub(crate) fn attributes<'v, 'a>(
+        &self,
+        written: impl Iterator<Item = (&'a str, Value<'v>)>,
+        context: &Context<'_>,
+    ) -> Result<Attributes, Problem> {
+        let schema = self.schema;
+        let mut values: [Option<Data>; 24] = [const { None }; 24];
+        for (name, value) in written {
+            let Some(index) = schema.attributes.iter().position(|attribute| attribute.name == name) else {
+                let known = schema.attributes.iter().map(|attribute| attribute.name);
+                return Err(Problem::new(format!("`{}` has no attribute `{name}`", schema.id)).maybe_hint(
+                    did_you_mean(name, known.clone()).or_else(|| {
+                        let known = known.map(|name| format!("`{name}`")).collect::<Vec<_>>();
+                        (!known.is_empty()).then(|| format!("it has {}", known.join(", ")))
+                    }),
+                ));
+            };
+            if value.is_none() {
+                continue;
+            }
+            let data = coerce(schema.attributes[index].type_, value, context)
+                .map_err(|problem| problem.within(&format!("attribute `{name}` of `{}`", schema.id)))?;
+            values[index] = Some(data);
+        }
+        let written = values.iter().flatten().count();
+        let mut attributes = Vec::with_capacity(written);
+        for ((attribute, name), value) in schema.attributes.iter().zip(&self.names).zip(values) {
+            match value {
+                Some(value) => attributes.push((name.clone(), value)),
+                None if attribute.default == Default::Required => {
+                    return Err(Problem::new(format!(
+                        "`{}` needs the attribute `{}`",
+                        schema.id, attribute.name
+                    ))
+                    .hint(format!(
+                        "`{}` is of type {}: {}",
+                        attribute.name,
+                        attribute.type_,
+                        sentence(attribute.doc)
+                    )));
+                }
+                None => {}
+            }
+        }
+        Ok(attributes.into_iter().collect())
+    }
+}
+
+/// A schema's doc as part of a hint.
+fn sentence(doc: &str) -> String {
+    let doc = doc.trim_end_matches('.');
+    let mut chars = doc.chars();
+    chars.next().map(|first| first.to_lowercase().chain(chars).collect()).unwrap_or_default()
+}
+
+fn coerce(type_: AttributeType, value: Value<'_>, context: &Context<'_>) -> Result<Data, Problem> {
+    let wrong = || {
+        if SelectValue::from_value(value).is_some() {
+            return Problem::new("`select()` cannot stand inside a step")
+                .hint("choose between whole steps: `steps = [...] + select({...})`");
+        }
+        Problem::new(format!("expected {type_}, got {}", value.get_type()))
+    };
+    match type_ {
+        AttributeType::String => match value.unpack_str() {
+            Some(text) => Ok(Data::string(text)),
+            None if value.unpack_i32().is_some() => Err(wrong().hint(format!("write `\"{value}\"`"))),
+            None => Err(wrong()),
+        },
+        AttributeType::Int => match i64::unpack_value(value) {
+            Ok(Some(number)) => Ok(Data::Int(number)),
+            _ => Err(wrong()),
+        },
+        AttributeType::Bool => value.unpack_bool().map(Data::Bool).ok_or_else(wrong),
+        AttributeType::StringList => {
+            let items = ListRef::from_value(value).ok_or_else(|| match value.unpack_str() {
+                Some(text) => wrong().hint(format!("write `[\"{text}\"]`")),
+                None => wrong(),
+            })?;
+            items
+                .iter()
+                .enumerate()
+                .map(|(index, item)| {
+                    item.unpack_str().map(Data::string).ok_or_else(|| {
+                        Problem::new(format!("item {}: expected string, got {}", index + 1, item.get_type()))
+                    })
+                })
+                .collect::<Result<_, _>>()
+                .map(Data::List)
+        }
+        AttributeType::StringDict => DictRef::from_value(value)
+            .ok_or_else(wrong)?
+            .iter()
+            .map(|(key, value)| match (key.unpack_str(), value.unpack_str()) {
+                (Some(key), Some(value)) => Ok((Arc::from(key), Data::string(value))),
+                (Some(key), None) => {
+                    let problem =
+                        Problem::new(format!("entry `{key}`: expected string, got {}", value.get_type()));
+                    Err(if value.unpack_i32().is_some() {
+                        problem.hint(format!("write `\"{value}\"`"))
+                    } else {
+                        problem
+                    })
+                }
+                (None, _) => {
+                    Err(Problem::new(format!("the keys must be strings, one is `{}`", key.get_type())))
+                }
+            })
+            .collect::<Result<_, _>>()
+            .map(Data::Dict),
+        AttributeType::Mode => match (value.unpack_str(), value.unpack_i32()) {
+            (Some(text), _) => mode_of_text(text),
+            (None, Some(number)) => mode_of_number(number),
+            (None, None) => Err(wrong()),
+        },
+        AttributeType::Duration => match (value.unpack_str(), i64::unpack_value(value)) {
+            (Some(text), _) => duration(text).map(Data::Int),
+            (None, Ok(Some(seconds))) if seconds >= 0 => Ok(Data::Int(seconds)),
+            _ => Err(wrong()),
+        },
+        AttributeType::Enum(words) => match value.unpack_str() {
+            Some(word) if words.contains(&word) => Ok(Data::string(word)),
+            Some(word) => Err(Problem::new(format!("expected {type_}, got \"{word}\""))
+                .maybe_hint(did_you_mean(word, words.iter().copied()))),
+            None => Err(wrong()),
+        },
+        AttributeType::File => file(value, context)?.ok_or_else(wrong),
+        AttributeType::Files => {
+            if let Some(file) = file(value, context)? {
+                return Ok(Data::list([file]));
+            }
+            ListRef::from_value(value)
+                .ok_or_else(wrong)?
+                .iter()
+                .map(|item| {
+                    file(item, context)?.ok_or_else(|| {
+                        Problem::new(format!("expected label of a file, got {}", item.get_type()))
+                    })
+                })
+                .collect::<Result<_, _>>()
+                .map(Data::List)
+        }
+        AttributeType::Image => {
+            if let Some(layer) = LayerValue::from_value(value) {
+                return Ok(Data::Layer(layer.0.clone()));
+            }
+            label(value, context)?.ok_or_else(wrong)
+        }
+        AttributeType::Steps => ListRef::from_value(value)
+            .ok_or_else(wrong)?
+            .iter()
+            .map(|item| {
+                StepValue::from_value(item).map(|step| Data::Step(step.0.clone())).ok_or_else(|| {
+                    Problem::new(format!("expected list of steps, got an item of type {}", item.get_type()))
+                })
+            })
+            .collect::<Result<_, _>>()
+            .map(Data::List),
+        AttributeType::Any => to_data(value),
+    }
+}
+
+/// A file: a label while targets are declared, an artifact in an implementation.
+fn file(value: Value<'_>, context: &Context<'_>) -> Result<Option<Data>, Problem> {
+    if let Some(artifact) = ArtifactValue::from_value(value) {
+        let artifact: &Artifact = &artifact.0;
+        return Ok(Some(Data::Artifact(artifact.clone())));
+    }
+    label(value, context)
+}
+
+fn label(value: Value<'_>, context: &Context<'_>) -> Result<Option<Data>, Problem> {
+    if let Some(label) = LabelValue::from_value(value) {
+        return declared(context).map(|()| Some(Data::Label(label.0.clone())));
+    }
+    match value.unpack_str() {
+        Some(text) => {
+            declared(context)?;
+            context.label(text).map(|label| Some(Data::Label(label)))
+        }
+        None => Ok(None),
+    }
+}
+
+/// Labels are followed between loading and analysis: one that appears in an implementation comes too late.
+fn declared(context: &Context<'_>) -> Result<(), Problem> {
+    match context {
+        Context::Analysis(_) => Err(Problem::new("an implementation cannot name files by label")
+            .hint("give the rule an attribute for it: `attrs.source()`, then use `ctx.attrs.<name>`")),
+        Context::Module(_) | Context::Package(_) => Ok(()),
+    }
+}
+
+fn mode_of_text(text: &str) -> Result<Data, Problem> {
+    match u32::from_str_radix(text.strip_prefix("0o").unwrap_or(text), 8) {
+        Ok(bits) if bits <= 0o7777 && !text.starts_with('+') => Ok(Data::string(&format!("{bits:04o}"))),
+        _ => Err(Problem::new(format!("`{text}` is no mode"))
+            .hint("write permission bits in octal, for example \"0644\"")),
+    }
+}
+
+/// Numbers that are taken for the usual modes written without their quotes.
+const LOOK_OCTAL: [i32; 18] =
+    [400, 440, 444, 500, 550, 555, 600, 640, 644, 660, 664, 666, 700, 711, 750, 755, 775, 777];
+
+fn mode_of_number(number: i32) -> Result<Data, Problem> {
+    if LOOK_OCTAL.contains(&number) {
+        return Err(Problem::new(format!(
+            "the decimal number {number} is probably not the mode that was meant"
+        ))
+        .hint(format!("write `\"0{number}\"` or `0o{number}`")));
+    }
+    match u32::try_from(number) {
+        Ok(bits) if bits <= 0o7777 => Ok(Data::string(&format!("{bits:04o}"))),
+        _ => Err(Problem::new(format!("{number} is no mode"))
+            .hint("write permission bits in octal, for example \"0644\"")),
+    }
+}
+
+/// `90s`, `10m`, `1h30m`, `2d` in seconds.
+fn duration(text: &str) -> Result<i64, Problem> {
+    let fail = || {
+        Problem::new(format!("`{text}` is no duration"))
+            .hint("write for example \"90s\", \"10m\" or \"1h30m\"")
+    };
+    let (mut total, mut number, mut any) = (0_i64, None::<i64>, false);
+    for c in text.chars() {
+        if let Some(digit) = c.to_digit(10) {
+            let so_far = number.unwrap_or(0);
+            number = Some(so_far.checked_mul(10).and_then(|n| n.checked_add(digit.into())).ok_or_else(fail)?);
+            continue;
+        }
+        let unit = match c {
+            's' => 1,
+            'm' => 60,
+            'h' => 3600,
+            'd' => 86_400,
+            _ => return Err(fail()),
+        };
+        let seconds = number.take().and_then(|n| n.checked_mul(unit)).ok_or_else(fail)?;
+        total = total.checked_add(seconds).ok_or_else(fail)?;
+        any = true;
+    }
+    if any && number.is_none() { Ok(total) } else { Err(fail()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_kind_has_more_attributes_than_the_table() {
+        for kind in imgbuild_kinds::all() {
+            assert!(kind.attributes.len() <= 24, "`{}`", kind.id);
+        }
+    }
+
+    #[test]
+    fn durations_are_seconds() {
+        for (text, seconds) in [("90s", 90), ("10m", 600), ("1h30m", 5400), ("2d", 172_800), ("1h0m5s", 3605)]
+        {
+            assert_eq!(duration(text).unwrap(), seconds, "{text}");
+        }
+        for text in ["", "90", "s", "1x", "1h30", "-5s", "99999999999999999999s"] {
+            assert!(duration(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn modes_have_one_spelling() {
+        for text in ["644", "0644", "0o644", "00644"] {
+            assert_eq!(mode_of_text(text).unwrap().as_str(), Some("0644"), "{text}");
+        }
+        assert_eq!(mode_of_number(0o1777).unwrap().as_str(), Some("1777"));
+        for text in ["", "rwx", "0888", "77777", "+644", "-644"] {
+            assert!(mode_of_text(text).is_err(), "{text}");
+        }
+        assert!(mode_of_number(644).is_err());
+        assert!(mode_of_number(-1).is_err());
+    }
+}

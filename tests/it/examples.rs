@@ -1,0 +1,84 @@
+//! The examples of this repository, built from the real archive.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::OnceLock;
+
+use crate::support::{Said, program, ran, said};
+
+/// A copy of the repository's examples, so that tests may change them.
+struct Examples {
+    folder: tempfile::TempDir,
+}
+
+/// One cache for all of them: what they have in common is built once.
+fn cache() -> &'static Path {
+    static CACHE: OnceLock<tempfile::TempDir> = OnceLock::new();
+    CACHE.get_or_init(|| tempfile::Builder::new().prefix("imgbuild-examples-").tempdir().unwrap()).path()
+}
+
+impl Examples {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let repository = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+        for path in ["examples", "BUILD.star", "imgbuild.toml", "imgbuild.lock"] {
+            let copied = Command::new("cp").arg("-a").arg(repository.join(path)).arg(folder.path()).status().unwrap();
+            assert!(copied.success() || path == "imgbuild.lock", "{path}");
+        }
+        Self { folder }
+    }
+
+    fn run(&self, below: &str, words: &[&str]) -> Said {
+        let mut command = program(&self.folder.path().join(below), &cache().join("cache"), words);
+        said(&command.output().unwrap())
+    }
+
+    fn ok(&self, below: &str, words: &[&str]) -> Said {
+        let said = self.run(below, words);
+        assert_eq!(said.code, Some(0), "imgbuild {}: {said:#?}", words.join(" "));
+        said
+    }
+
+    fn path(&self, path: &str) -> PathBuf {
+        self.folder.path().join(path)
+    }
+}
+
+/// Builds everything and looks at it as a user would. One test, since each part stands on the one before.
+#[test]
+fn the_examples_build_from_the_real_archive() {
+    let examples = Examples::new();
+    let first = examples.ok("", &["--json", "build", "//examples/debian:web"]);
+    assert!(ran(&first).iter().any(|step| step.starts_with("debian")), "{:?}", ran(&first));
+    assert!(ran(&examples.ok("", &["--json", "//examples/debian:web"])).is_empty());
+
+    let layout = examples.path("imgbuild-out/examples/debian/web/web.oci");
+    let inspected = Command::new("skopeo").arg("inspect").arg(format!("oci:{}", layout.display())).output();
+    match inspected {
+        Ok(output) => assert!(String::from_utf8_lossy(&output.stdout).contains("\"Architecture\""), "{output:?}"),
+        Err(error) => eprintln!("SKIPPED: skopeo: {error}"),
+    }
+
+    std::fs::write(examples.path("examples/debian/index.html"), "<h1>changed</h1>\n").unwrap();
+    let plan = examples.ok("", &["plan", "//examples/debian:web"]).stdout;
+    assert!(plan.contains("run  file /srv/site/index.html (input src index.html changed"), "{plan}");
+    let rebuilt = ran(&examples.ok("", &["--json", "//examples/debian:web"]));
+    assert!(rebuilt.iter().all(|step| !step.starts_with("apt_install") && !step.starts_with("debian")), "{rebuilt:?}");
+    let why = examples.ok("", &["why", "//examples/debian:web"]).stdout;
+    assert!(why.contains("input src index.html changed"), "{why}");
+    let os = examples.ok("", &["run", "//examples/debian:web", "--", "cat", "/etc/os-release"]).stdout;
+    assert!(os.contains("ID=debian"), "{os}");
+
+    examples.ok("", &["build", "//examples/debian/..."]);
+    examples.ok("", &["test", "//examples/..."]);
+    assert!(ran(&examples.ok("", &["--json", "test", "//examples/..."])).is_empty());
+    let flagged = examples.ok("", &["run", "-D", "verbose=yes", "//examples/debian:configured", "--", "cat", "/etc/log-level"]);
+    assert_eq!(flagged.stdout, "debug\n");
+    let index = std::fs::read_to_string(examples.path("imgbuild-out/examples/debian/portable/portable.oci/index.json"));
+    assert!(index.unwrap().contains("image.index"));
+
+    let all = ran(&examples.ok("examples/monorepo", &["--json", "build", "//:all"]));
+    assert_eq!(all.iter().filter(|step| step.starts_with("apt_install")).count(), 2, "{all:?}");
+    examples.ok("examples/monorepo", &["test", "//images:debian-base", "//images:python", "//services/..."]);
+    assert!(examples.ok("", &["cache", "verify"]).stdout.contains("nothing is wrong"));
+}

@@ -1,0 +1,6 @@
+//! Drives the built program from outside, as a user would.
+
+mod basics;
+mod examples;
+mod faults;
+mod support;
