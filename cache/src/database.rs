@@ -163,6 +163,9 @@ fn migrate(mut connection: Connection, layout: &Layout) -> Result<Connection> {
     if found > known {
         return Err(newer(found));
     }
+    // One process at a time: SQLite does not wait for others when it changes the journal mode, it fails at once.
+    let lock = fs_err::File::open(layout.root())?;
+    lock.file().lock()?;
     connection.execute_batch("PRAGMA journal_mode = WAL")?;
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     // Another process may have been faster.

@@ -38,7 +38,8 @@ fn nothing_is_wrong_after_a_kill() {
     assert!(report.dead_runs > 0);
     assert_eq!(files_under(&root.join("blobs")), [""; 0]);
     assert_eq!(files_under(&root.join("layers")), [""; 0]);
-    assert_eq!(files_under(&root.join("runs")).len(), 1, "only this process' run");
+    // Runs of the killed are gone; this process has at most its own, and none if it had nothing to put aside.
+    assert!(files_under(&root.join("runs")).len() <= 1);
 }
 
 fn write_until_killed(root: &Path) {

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
 
+use fs_err::File;
 use rusqlite::types::Type;
 use rusqlite::{Connection, OptionalExtension, Row, TransactionBehavior, params};
 
@@ -58,14 +59,13 @@ impl Store {
         let failed = |source| JournalError::Database { path: path.to_path_buf(), source };
         let mut connection = Connection::open(path).map_err(failed)?;
         connection.busy_timeout(BUSY_TIMEOUT).map_err(failed)?;
-        // Before anything is written: a database of someone else, or of a newer version, is left as it is.
-        check_format(&connection, path)?;
-        connection.pragma_update(None, "journal_mode", "WAL").map_err(failed)?;
+        if check_format(&mut connection, path)? != MIGRATIONS.len() {
+            prepare(&mut connection, path)?;
+        }
         // An intent must outlive a power cut, not only a crash: WAL syncs each commit at FULL, and at NORMAL
         // only now and then.
         connection.pragma_update(None, "synchronous", "FULL").map_err(failed)?;
         connection.pragma_update(None, "foreign_keys", true).map_err(failed)?;
-        migrate(&mut connection, path)?;
         Ok(Self { path: path.to_path_buf(), connection })
     }
 
@@ -258,14 +258,16 @@ fn malformed(column: usize, error: impl std::error::Error + Send + Sync + 'stati
     rusqlite::Error::FromSqlConversionFailure(column, Type::Text, Box::new(error))
 }
 
-/// The format that the database has; an error if it is not a journal or from a newer version.
-fn check_format(connection: &Connection, path: &Path) -> Result<usize, JournalError> {
+/// The format that the database has; an error if it is not a journal or from a newer version. Writes nothing, so that
+/// a database of someone else is left as it is.
+fn check_format(connection: &mut Connection, path: &Path) -> Result<usize, JournalError> {
     let failed = |source| JournalError::Database { path: path.to_path_buf(), source };
-    let number = |pragma| connection.pragma_query_value(None, pragma, |row| row.get::<_, i64>(0));
-    let (application, found) =
-        (number("application_id").map_err(failed)?, number("user_version").map_err(failed)?);
+    // One read transaction: half of another process's migration would look like another program's database.
+    let snapshot = connection.transaction().map_err(failed)?;
+    let number = |pragma| snapshot.pragma_query_value(None, pragma, |row| row.get::<_, i64>(0)).map_err(failed);
     let tables: i64 =
-        connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0)).map_err(failed)?;
+        snapshot.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0)).map_err(failed)?;
+    let (application, found) = (number("application_id")?, number("user_version")?);
     if application != APPLICATION_ID && (application != 0 || found != 0 || tables != 0) {
         return Err(JournalError::NotAJournal { path: path.to_path_buf() });
     }
@@ -275,14 +277,16 @@ fn check_format(connection: &Connection, path: &Path) -> Result<usize, JournalEr
     }
 }
 
-fn migrate(connection: &mut Connection, path: &Path) -> Result<(), JournalError> {
+/// Brings a new or older journal to the newest format.
+fn prepare(connection: &mut Connection, path: &Path) -> Result<(), JournalError> {
     let failed = |source| JournalError::Database { path: path.to_path_buf(), source };
-    if check_format(connection, path)? == MIGRATIONS.len() {
-        return Ok(());
-    }
+    // One process at a time: SQLite does not wait for others when it changes the journal mode, it fails at once.
+    let lock = File::open(path.parent().unwrap_or(Path::new(".")))?;
+    lock.file().lock()?;
+    let format = check_format(connection, path)?;
+    connection.pragma_update(None, "journal_mode", "WAL").map_err(failed)?;
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(failed)?;
-    // Again under the write lock: another process may have migrated meanwhile.
-    for migration in &MIGRATIONS[check_format(&transaction, path)?..] {
+    for migration in &MIGRATIONS[format..] {
         transaction.execute_batch(migration).map_err(failed)?;
     }
     transaction.pragma_update(None, "application_id", APPLICATION_ID).map_err(failed)?;
