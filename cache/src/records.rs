@@ -46,7 +46,7 @@ pub struct Root {
 
 impl Cache {
     /// Remembers what the place `slot` (a target, a platform, a step) came to. The same key twice in a row is one
-    /// record.
+    /// record, of the first time.
     ///
     /// # Errors
     ///
@@ -61,8 +61,8 @@ impl Cache {
                 && last == key.0.0
             {
                 transaction
-                    .prepare_cached("UPDATE slots SET created = ?2, fingerprint = ?3 WHERE id = ?1")?
-                    .execute((id, created, fingerprint))?;
+                    .prepare_cached("UPDATE slots SET fingerprint = ?2 WHERE id = ?1")?
+                    .execute((id, fingerprint))?;
                 return Ok(());
             }
             transaction
@@ -91,13 +91,27 @@ impl Cache {
                 .prepare_cached(
                     "SELECT key, fingerprint, created FROM slots WHERE slot = ?1 ORDER BY id DESC LIMIT ?2",
                 )?
-                .query_map((slot, i64::try_from(count).unwrap_or(i64::MAX)), |row| {
-                    Ok(SlotRecord {
-                        key: ActionKey(Hash(row.get(0)?)),
-                        fingerprint: row.get(1)?,
-                        created: row.get(2)?,
-                    })
-                })?
+                .query_map((slot, i64::try_from(count).unwrap_or(i64::MAX)), slot_record)?
+                .map(|record| Ok(record?))
+                .collect()
+        })
+    }
+
+    /// The records of all places whose names start with `prefix`, by name and then the newest first.
+    ///
+    /// # Errors
+    ///
+    /// If the index cannot be read.
+    pub fn slots_under(&self, prefix: &str) -> Result<Vec<(String, SlotRecord)>> {
+        // A text that is greater than all that start with the prefix, in SQLite's order of bytes.
+        let end = format!("{prefix}\u{10ffff}");
+        self.database().read(|transaction| {
+            transaction
+                .prepare_cached(
+                    "SELECT key, fingerprint, created, slot FROM slots WHERE slot >= ?1 AND slot < ?2
+                     ORDER BY slot, id DESC",
+                )?
+                .query_map((prefix, end), |row| Ok((row.get(3)?, slot_record(row)?)))?
                 .map(|record| Ok(record?))
                 .collect()
         })
@@ -270,4 +284,9 @@ fn epoch(transaction: &rusqlite::Transaction<'_>, record: &ActionKey) -> Result<
         .prepare_cached("SELECT id, created FROM epochs WHERE record = ?1")?
         .query_row([&record.0.0], |row| Ok(Epoch { id: row.get(0)?, created: row.get(1)? }))
         .optional()?)
+}
+
+/// A record from the columns `key, fingerprint, created`.
+fn slot_record(row: &rusqlite::Row<'_>) -> rusqlite::Result<SlotRecord> {
+    Ok(SlotRecord { key: ActionKey(Hash(row.get(0)?)), fingerprint: row.get(1)?, created: row.get(2)? })
 }

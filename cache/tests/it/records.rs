@@ -16,10 +16,16 @@ fn a_slot_remembers_its_last_results() {
     cache.record_slot("//a:c", &key("other"), b"", 1).unwrap();
     let history = cache.slot_history("//a:b", 3).unwrap();
     let seen: Vec<_> = history.iter().map(|record| (record.key, record.created)).collect();
-    assert_eq!(seen, [(key("19"), 50), (key("18"), 18), (key("17"), 17)]);
+    assert_eq!(seen, [(key("19"), 19), (key("18"), 18), (key("17"), 17)]);
     assert_eq!(history[0].fingerprint, b"new");
     assert_eq!(cache.slot_history("//a:b", 100).unwrap().len(), 16);
     assert_eq!(cache.slot_history("//nowhere", 3).unwrap(), []);
+    cache.record_slot("//a:bc", &key("longer"), b"", 1).unwrap();
+    let under =
+        |prefix| cache.slots_under(prefix).unwrap().into_iter().map(|(slot, record)| (slot, record.key));
+    assert_eq!(under("//a:c").collect::<Vec<_>>(), [("//a:c".to_owned(), key("other"))]);
+    assert_eq!(under("//a:b").count(), 17);
+    assert_eq!(under("//a:b").next().unwrap().1, key("19"), "the newest first");
 }
 
 #[test]

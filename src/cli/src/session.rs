@@ -11,11 +11,12 @@ use imgbuild::ui::{Shell, Ui};
 use imgbuild_cache::Cache;
 use imgbuild_engine::Builder as _;
 use imgbuild_model::{
-    Artifact, Class, Diagnostic, Diagnostics, Label, LayerRef, Location, PackagePath, PatternSet, Platform, Value,
+    Artifact, Class, Diagnostic, Diagnostics, Label, LayerRef, Location, PackagePath, PatternSet, Platform,
+    Value,
 };
 use imgbuild_plan::{
-    ActionGraph, Analyzed, DiskFiles, InputDigests, KeyContext, LOCK_FILE, LockError, LockFile, Plan, PlanOptions,
-    Selection, Walk, plan,
+    ActionGraph, Analyzed, DiskFiles, InputDigests, KeyContext, LOCK_FILE, LockError, LockFile, Plan,
+    PlanOptions, Selection, Walk, plan,
 };
 use imgbuild_rootfs::RootfsBuilder;
 use imgbuild_starlark::{Limits, Starlark};
@@ -42,6 +43,20 @@ pub(crate) struct Prepared {
     pub(crate) lock: Arc<LockFile>,
     pub(crate) plan: Plan,
     pub(crate) builder_key: String,
+    pub(crate) salt: String,
+}
+
+impl Prepared {
+    /// What keys are made of.
+    pub(crate) fn keys(&self) -> KeyContext<'_> {
+        KeyContext {
+            graph: &self.graph,
+            lock: &self.lock,
+            digests: &self.digests,
+            builder: &self.builder_key,
+            salt: &self.salt,
+        }
+    }
 }
 
 /// Which actions of the selected targets are wanted.
@@ -76,16 +91,22 @@ impl Default for Planning {
 }
 
 impl Session {
-    pub(crate) fn new(global: &Global, environment: Environment, shell: Arc<Shell>) -> Result<Self, Diagnostics> {
+    pub(crate) fn new(
+        global: &Global,
+        environment: Environment,
+        shell: Arc<Shell>,
+    ) -> Result<Self, Diagnostics> {
         let current = match &global.workspace {
             Some(folder) => fs_err::canonicalize(folder),
             None => std::env::current_dir(),
         }
         .map_err(|error| Diagnostic::error(format!("cannot enter the folder: {error}")))?;
         let root = DiskFiles::find_root(&current);
-        let below = root.as_ref().and_then(|root| current.strip_prefix(root).ok()?.to_str().map(str::to_owned));
+        let below =
+            root.as_ref().and_then(|root| current.strip_prefix(root).ok()?.to_str().map(str::to_owned));
         let package = below.and_then(|path| PackagePath::new(&path).ok()).unwrap_or_else(PackagePath::root);
-        let flags = Flags { cache_dir: global.cache_dir.clone(), config: global.config.clone(), ..Flags::default() };
+        let flags =
+            Flags { cache_dir: global.cache_dir.clone(), config: global.config.clone(), ..Flags::default() };
         let config = Config::load(&flags, &environment, root.as_deref())?;
         let ui = Arc::new(Ui::new(shell.clone(), global.progress));
         let workspace = root.map(DiskFiles::new);
@@ -149,8 +170,9 @@ impl Session {
         patterns: impl IntoIterator<Item = &'a str>,
         variant: &Variant,
     ) -> Result<Selection, Diagnostics> {
-        let patterns = PatternSet::parse(patterns, &self.package)
-            .map_err(|error| Diagnostic::error(error.to_string()).hint("a target is written `//package:name`"))?;
+        let patterns = PatternSet::parse(patterns, &self.package).map_err(|error| {
+            Diagnostic::error(error.to_string()).hint("a target is written `//package:name`")
+        })?;
         let flags: BTreeMap<String, String> = variant
             .definitions
             .iter()
@@ -176,7 +198,11 @@ impl Session {
     }
 
     /// From a selection to a plan, with what the lock file lacks resolved on the way.
-    pub(crate) fn prepare(&mut self, selection: &Selection, planning: &Planning) -> Result<Prepared, Diagnostics> {
+    pub(crate) fn prepare(
+        &mut self,
+        selection: &Selection,
+        planning: &Planning,
+    ) -> Result<Prepared, Diagnostics> {
         let cache = self.cache()?;
         let analyzed = self.analyze(selection)?;
         let (graph, wanted) = self.wanted(&analyzed, planning.want)?;
@@ -192,8 +218,13 @@ impl Session {
         let salt = self.config.salt.clone().unwrap_or_default();
         let mut rounds = 0;
         let planned = loop {
-            let context =
-                KeyContext { graph: &graph, lock: &lock, digests: &digests, builder: &builder_key, salt: &salt };
+            let context = KeyContext {
+                graph: &graph,
+                lock: &lock,
+                digests: &digests,
+                builder: &builder_key,
+                salt: &salt,
+            };
             let planned = plan(context, &wanted, &cache, &options).map_err(|error| cache_error(&error))?;
             if planned.needs.is_empty() {
                 break planned;
@@ -220,6 +251,7 @@ impl Session {
             lock: Arc::new(lock),
             plan: planned,
             builder_key,
+            salt,
         })
     }
 
@@ -297,7 +329,8 @@ pub(crate) fn runtime() -> Result<tokio::runtime::Runtime, Diagnostics> {
 
 pub(crate) fn cache_error(error: &imgbuild_cache::Error) -> Diagnostics {
     let diagnostic = Diagnostic::error(format!("the cache failed: {error}")).class(Class::Environment);
-    let full = error.is_disk_full().then(|| "free some space, for example with `imgbuild cache gc`".to_owned());
+    let full =
+        error.is_disk_full().then(|| "free some space, for example with `imgbuild cache gc`".to_owned());
     diagnostic.maybe_hint(full).into()
 }
 
@@ -317,7 +350,9 @@ fn lock_error(error: &LockError) -> Diagnostics {
                 })
                 .hint("resolve a merge by hand, or restore the file from version control")
         }
-        LockError::Newer { .. } => diagnostic.hint("use the version of imgbuild that wrote it, or a newer one"),
+        LockError::Newer { .. } => {
+            diagnostic.hint("use the version of imgbuild that wrote it, or a newer one")
+        }
     }
     .into()
 }

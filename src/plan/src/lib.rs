@@ -6,6 +6,7 @@
 mod digests;
 mod files;
 mod graph;
+mod history;
 mod key;
 mod lock;
 mod packages;
@@ -19,13 +20,14 @@ mod walk;
 pub use digests::{InputDigest, InputDigests};
 pub use files::DiskFiles;
 pub use graph::{ActionGraph, ActionNode};
+pub use history::{Ancestry, Generation, Moved, duration_key, slot};
 pub use key::{Component, Fingerprint, KEY_SCHEMA, KeyContext, Reference, content_key, fingerprint};
 pub use lock::{
     DebianPin, DebianRequest, ImagePin, ImageRequest, IndexPin, IndexRequest, LOCK_FILE, LockError, LockFile,
     PinLineError, PinRequest, PinnedClosure, PinnedPackage, default_source_date,
 };
 pub use packages::PackageState;
-pub use plan::{Plan, PlanOptions, Planned, Status, duration_key, plan, slot};
+pub use plan::{Plan, PlanOptions, Planned, Status, plan};
 pub use query::{Query, QueryError, QueryGraph, parse as parse_query};
 pub use reason::{Change, ChangeKind, Reason, changes};
 pub use walk::{Analyzed, ConfiguredTarget, Entry, Node, Root, Selection, TargetId, Walk};

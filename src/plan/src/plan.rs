@@ -1,6 +1,6 @@
 //! The plan: for each action, whether its result is there, or why it must run.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
 
 use imgbuild_cache::{ActionKey, ActionResult, Cache, Error as CacheError};
@@ -8,10 +8,9 @@ use imgbuild_digest::Hash;
 use imgbuild_model::Label;
 use rayon::prelude::*;
 
-use crate::key::{Common, HISTORY, static_key};
+use crate::key::{Common, static_key};
 use crate::{
-    ActionGraph, ActionNode, Change, Fingerprint, KeyContext, PinRequest, Reason, Reference, changes,
-    content_key, fingerprint,
+    ActionNode, Ancestry, Generation, KeyContext, Moved, PinRequest, Reason, content_key, duration_key, slot,
 };
 
 /// What to plan for.
@@ -59,19 +58,6 @@ pub struct Plan {
     pub needs: Vec<PinRequest>,
 }
 
-/// The named place of an action, by which its earlier results are found when its key has changed.
-#[must_use]
-pub fn slot(graph: &ActionGraph, place: usize) -> String {
-    let node = &graph.nodes[place];
-    format!("{} {} {} {}", node.label(), node.platform(), node.reference.index, node.schema.id)
-}
-
-/// What durations of a place are kept under.
-#[must_use]
-pub fn duration_key(slot: &str) -> Hash {
-    Hash::of(slot.as_bytes())
-}
-
 struct Planner<'a> {
     context: KeyContext<'a>,
     cache: &'a Cache,
@@ -80,18 +66,7 @@ struct Planner<'a> {
     found: HashMap<ActionKey, ActionResult>,
     actions: Vec<Option<Planned>>,
     looked_up_all: bool,
-}
-
-/// What is another than when a place was last built.
-enum Moved {
-    /// It was never built.
-    NeverBuilt,
-    /// Nothing is.
-    Nothing,
-    /// These inputs of its own.
-    Own(Vec<Change>),
-    /// Only what other actions give it.
-    Below(Vec<Change>),
+    ancestry: Ancestry<'a>,
 }
 
 /// Plans for the actions `wanted`, by their places in the graph.
@@ -120,6 +95,7 @@ pub fn plan(
         found: HashMap::new(),
         actions: vec![None; nodes.len()],
         looked_up_all: false,
+        ancestry: Ancestry::new(context, cache, Generation::Latest),
     };
     // What is wanted is looked up first; most runs end there.
     if options.explain_all {
@@ -258,6 +234,7 @@ impl Planner<'_> {
                 (Some(missing), _) => Reason::Incomplete { missing },
                 (None, Some(_)) => match self.moved(place)? {
                     Moved::Own(changes) => Reason::Changed { changes },
+                    Moved::New => Reason::New,
                     _ => Reason::Below { action: graph.nodes[*running].describe() },
                 },
                 (None, None) => Reason::Below { action: graph.nodes[*running].describe() },
@@ -273,6 +250,7 @@ impl Planner<'_> {
             Some(missing) => Reason::Incomplete { missing },
             None => match self.moved(place)? {
                 Moved::NeverBuilt => Reason::NeverBuilt,
+                Moved::New => Reason::New,
                 Moved::Nothing => Reason::Dropped,
                 Moved::Own(changes) | Moved::Below(changes) => Reason::Changed { changes },
             },
@@ -295,33 +273,10 @@ impl Planner<'_> {
         Ok(self.cache.get(&key)?.filter(|result| self.cache.is_complete(result).is_ok()))
     }
 
-    /// What of an action's inputs is another than when its place was last built.
-    fn moved(&self, place: usize) -> Result<Moved, CacheError> {
-        let history = self.cache.slot_history(&slot(self.context.graph, place), 1)?;
-        let Some(last) = history.first() else { return Ok(Moved::NeverBuilt) };
-        let Ok(old) = serde_json::from_slice::<Fingerprint>(&last.fingerprint) else {
-            return Ok(Moved::NeverBuilt);
-        };
-        let new = fingerprint(self.context, place, &|needed| match self.key(needed) {
-            Some(key) => Reference::Static(key.0),
-            None => Reference::Output(Hash([0; 32])),
-        });
-        // What refers to other actions is what differs as soon as they are referred to otherwise.
-        let otherwise = fingerprint(self.context, place, &|_| Reference::Output(Hash([1; 32])));
-        let below: HashSet<&str> = new
-            .0
-            .iter()
-            .zip(&otherwise.0)
-            .filter(|(one, other)| one.hash != other.hash || one.name == HISTORY)
-            .map(|(one, _)| one.name.as_str())
-            .collect();
-        let (below, own): (Vec<_>, Vec<_>) =
-            changes(&old, &new).into_iter().partition(|change| below.contains(change.component.as_str()));
-        Ok(match (own.is_empty(), below.is_empty()) {
-            (false, _) => Moved::Own(own),
-            (true, false) => Moved::Below(below),
-            (true, true) => Moved::Nothing,
-        })
+    /// What of an action's inputs is another than when it was last built.
+    fn moved(&mut self, place: usize) -> Result<Moved, CacheError> {
+        let keys = &self.keys;
+        self.ancestry.moved(place, &|needed| keys[needed])
     }
 
     fn key(&self, place: usize) -> Option<ActionKey> {

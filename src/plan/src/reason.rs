@@ -12,6 +12,8 @@ use crate::{Component, Fingerprint};
 pub enum Reason {
     /// Nothing like it was ever built here.
     NeverBuilt,
+    /// Its target was built without it, or without anything like it.
+    New,
     /// These of its inputs are others than the last time.
     Changed {
         /// Which, from what, to what.
@@ -124,6 +126,7 @@ impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NeverBuilt => f.write_str("it was never built"),
+            Self::New => f.write_str("it is new in its target"),
             Self::Changed { changes } => match changes.as_slice() {
                 [] => f.write_str("its inputs changed"),
                 [change] => write!(f, "{change}"),

@@ -88,7 +88,9 @@ pub(super) fn carry_out(
         .analyzed
         .roots
         .iter()
-        .flat_map(|root| root.platforms.iter().map(move |(platform, _)| format!("{} ({platform})", root.label)))
+        .flat_map(|root| {
+            root.platforms.iter().map(move |(platform, _)| format!("{} ({platform})", root.label))
+        })
         .collect();
     session.ui.goal(Goal { aim, targets });
     let plan = &prepared.plan;
@@ -126,11 +128,15 @@ pub(super) fn carry_out(
             lock: prepared.lock.clone(),
             digests: prepared.digests.clone(),
             builder_key: prepared.builder_key.clone(),
-            salt: session.config.salt.clone().unwrap_or_default(),
+            salt: prepared.salt.clone(),
             files: session.files().map_err(|_| ActionError::Cancelled)?.clone(),
             cache,
             registry: registry::registry(archives),
-            options: RunOptions { jobs: options.jobs.or(session.config.jobs), keep_going: options.keep_going, force },
+            options: RunOptions {
+                jobs: options.jobs.or(session.config.jobs),
+                keep_going: options.keep_going,
+                force,
+            },
             now: Session::now(),
             cancel: cancel.clone(),
             events: session.ui.clone(),
@@ -162,8 +168,11 @@ pub(crate) fn become_root(session: &Session) -> Result<(), Diagnostics> {
     use std::os::unix::process::CommandExt as _;
     let mut words = std::env::args_os();
     let program = words.next().unwrap_or_default();
-    let error = std::process::Command::new("/proc/self/exe").arg0(program).args(words).env(ENTER_MARKER, "1").exec();
-    Err(Diagnostic::error(format!("cannot execute this program again: {error}")).class(Class::Environment).into())
+    let error =
+        std::process::Command::new("/proc/self/exe").arg0(program).args(words).env(ENTER_MARKER, "1").exec();
+    Err(Diagnostic::error(format!("cannot execute this program again: {error}"))
+        .class(Class::Environment)
+        .into())
 }
 
 fn finish(
@@ -242,14 +251,17 @@ fn check(
     let second = carry_out(session, &again, &forced, Aim::Build)?;
     let mut problems = failures(&again, &second);
     for place in again.plan.running() {
-        let (Some(one), Some(other)) = (first.results.get(&place), second.results.get(&place)) else { continue };
+        let (Some(one), Some(other)) = (first.results.get(&place), second.results.get(&place)) else {
+            continue;
+        };
         if one.output == other.output {
             continue;
         }
         let node = &again.graph.nodes[place];
-        let mut diagnostic = Diagnostic::error(format!("`{}` is not reproducible: two runs differ", node.label()))
-            .at(node.action.location.clone())
-            .label(node.describe());
+        let mut diagnostic =
+            Diagnostic::error(format!("`{}` is not reproducible: two runs differ", node.label()))
+                .at(node.action.location.clone())
+                .label(node.describe());
         for path in differing_paths(session, one, other)?.into_iter().take(20) {
             diagnostic = diagnostic.note(path, None);
         }

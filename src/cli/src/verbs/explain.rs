@@ -4,11 +4,10 @@ use std::process::ExitCode;
 
 use imgbuild::args::{Log, Plan, Why};
 use imgbuild::ui::text;
-use imgbuild_cache::Cache;
 use imgbuild_digest::{Digest, Hash};
 use imgbuild_engine::LOG_MEMO;
 use imgbuild_model::{Diagnostic, Diagnostics};
-use imgbuild_plan::{Fingerprint, Reason, Status, changes, slot};
+use imgbuild_plan::{Ancestry, Generation, Moved, Reason, Status, slot};
 
 use crate::session::{Planning, Prepared, Session, Want, cache_error};
 
@@ -33,20 +32,31 @@ pub(super) fn plan(plan: &Plan, session: &mut Session) -> Result<ExitCode, Diagn
             last = Some(target);
         }
         let line = match &planned.status {
-            Status::Hit { by_content: true } => format!("  {}  {} (by content)", paint.good("hit"), node.describe()),
+            Status::Hit { by_content: true } => {
+                format!("  {}  {} (by content)", paint.good("hit"), node.describe())
+            }
             Status::Hit { by_content: false } => format!("  {}  {}", paint.good("hit"), node.describe()),
-            Status::NotNeeded if planned.result.is_some() => format!("  {}  {}", paint.good("hit"), node.describe()),
+            Status::NotNeeded if planned.result.is_some() => {
+                format!("  {}  {}", paint.good("hit"), node.describe())
+            }
             Status::NotNeeded => format!("  {}    {}", paint.faint("-"), node.describe()),
             Status::Run(reason) => {
-                let time = planned.estimate.map(|time| format!(", ~{}", text::rough(time))).unwrap_or_default();
-                format!("  {}  {} {}", paint.warn("run"), node.describe(), paint.faint(format!("({reason}{time})")))
+                let time =
+                    planned.estimate.map(|time| format!(", ~{}", text::rough(time))).unwrap_or_default();
+                format!(
+                    "  {}  {} {}",
+                    paint.warn("run"),
+                    node.describe(),
+                    paint.faint(format!("({reason}{time})"))
+                )
             }
         };
         session.shell.line(&line);
     }
     let running = prepared.plan.running().count();
     let known: Option<f64> = prepared.plan.estimate_seconds();
-    let time = known.map(|seconds| format!(", about {}", text::rough(std::time::Duration::from_secs_f64(seconds))));
+    let time =
+        known.map(|seconds| format!(", about {}", text::rough(std::time::Duration::from_secs_f64(seconds))));
     session.shell.note(&format!(
         "{} to run, {} cached{}",
         running,
@@ -94,12 +104,20 @@ pub(super) fn why(why: &Why, session: &mut Session) -> Result<ExitCode, Diagnost
     let prepared = session.prepare(&selection, &planning)?;
     session.ui.close();
     let cache = session.cache()?;
+    let mut ancestry = Ancestry::new(prepared.keys(), &cache, Generation::BeforeLastChange);
     let mut said = Vec::new();
     for (place, node) in prepared.graph.nodes.iter().enumerate() {
         let reason = match &prepared.plan.actions[place].status {
             Status::Run(Reason::Below { .. }) => continue,
             Status::Run(reason) => Some(reason.clone()),
-            Status::Hit { .. } | Status::NotNeeded => last_change(&prepared, place, &cache)?,
+            Status::Hit { .. } | Status::NotNeeded => {
+                let keys = |needed: usize| prepared.plan.actions[needed].key;
+                match ancestry.moved(place, &keys).map_err(|error| cache_error(&error))? {
+                    Moved::Own(changes) => Some(Reason::Changed { changes }),
+                    Moved::New => Some(Reason::New),
+                    Moved::NeverBuilt | Moved::Nothing | Moved::Below(_) => None,
+                }
+            }
         };
         if let Some(reason) = reason {
             let runs = matches!(prepared.plan.actions[place].status, Status::Run(_));
@@ -144,18 +162,6 @@ pub(super) fn why(why: &Why, session: &mut Session) -> Result<ExitCode, Diagnost
     Ok(ExitCode::SUCCESS)
 }
 
-/// What moved between the last two results that an action's place had, other than what is below it.
-fn last_change(prepared: &Prepared, place: usize, cache: &Cache) -> Result<Option<Reason>, Diagnostics> {
-    let history = cache.slot_history(&slot(&prepared.graph, place), 2).map_err(|error| cache_error(&error))?;
-    let [new, old] = history.as_slice() else { return Ok(None) };
-    let read = |bytes: &[u8]| serde_json::from_slice::<Fingerprint>(bytes).unwrap_or_default();
-    let changes: Vec<_> = changes(&read(&old.fingerprint), &read(&new.fingerprint))
-        .into_iter()
-        .filter(|change| change.component != "parent")
-        .collect();
-    Ok((!changes.is_empty()).then_some(Reason::Changed { changes }))
-}
-
 /// `imgbuild log`.
 pub(super) fn log(log: &Log, session: &mut Session) -> Result<ExitCode, Diagnostics> {
     let label = session.label(&log.label)?;
@@ -184,7 +190,9 @@ pub(super) fn log(log: &Log, session: &mut Session) -> Result<ExitCode, Diagnost
             continue;
         }
         let key = Hash::of(slot(&prepared.graph, place).as_bytes());
-        let Some(digest) = cache.memo_get(LOG_MEMO, &key).map_err(|error| cache_error(&error))? else { continue };
+        let Some(digest) = cache.memo_get(LOG_MEMO, &key).map_err(|error| cache_error(&error))? else {
+            continue;
+        };
         let digest = String::from_utf8_lossy(&digest).parse::<Digest>().ok();
         let Some(text) = digest.and_then(|digest| cache.read(&digest).ok()) else { continue };
         if log.step.is_none() {

@@ -10,8 +10,9 @@ use imgbuild_digest::Hash;
 use imgbuild_model::{ActionRef, LayerRef, Value};
 use imgbuild_plan::testing::{Declared, answer, context, digests, file, label, locked, made, texts};
 use imgbuild_plan::{
-    ActionGraph, Change, ChangeKind, InputDigests, KeyContext, LockFile, PinRequest, Plan, PlanOptions,
-    Reason, Reference, Status, content_key, duration_key, fingerprint, plan, slot,
+    ActionGraph, Ancestry, Change, ChangeKind, Generation, InputDigests, KeyContext, LockFile, Moved,
+    PinRequest, Plan, PlanOptions, Reason, Reference, Status, content_key, duration_key, fingerprint, plan,
+    slot,
 };
 
 use crate::support::{folder, place_of};
@@ -53,6 +54,10 @@ impl World {
 
     /// Carries out what a plan says, with made-up results. Returns what ran, in order.
     fn build(&self, context: KeyContext<'_>, wanted: &[usize], makes: Makes<'_>) -> Vec<usize> {
+        self.build_at(0, context, wanted, makes)
+    }
+
+    fn build_at(&self, time: i64, context: KeyContext<'_>, wanted: &[usize], makes: Makes<'_>) -> Vec<usize> {
         let planned = self.plan(context, wanted);
         let mut outputs: Vec<Option<Hash>> =
             planned.actions.iter().map(|action| action.result.as_ref().map(|result| result.output)).collect();
@@ -76,7 +81,7 @@ impl World {
             let key = planned.actions[*place].key.unwrap_or(content);
             self.cache.put(&key, &result).unwrap();
             self.cache.alias(&content, &key).unwrap();
-            self.cache.record_slot(&slot(context.graph, *place), &key, &text, 0).unwrap();
+            self.cache.record_slot(&slot(context.graph, *place), &key, &text, time).unwrap();
             self.cache
                 .record_duration(&duration_key(&slot(context.graph, *place)), Duration::from_secs(2))
                 .unwrap();
@@ -120,6 +125,7 @@ fn statuses(plan: &Plan) -> Vec<&'static str> {
             Status::Hit { by_content: true } => "hit by content",
             Status::NotNeeded => "not needed",
             Status::Run(Reason::NeverBuilt) => "never built",
+            Status::Run(Reason::New) => "new",
             Status::Run(Reason::Changed { .. }) => "changed",
             Status::Run(Reason::Below { .. }) => "below",
             Status::Run(Reason::Impure { .. }) => "impure",
@@ -191,6 +197,62 @@ fn two_changes_are_each_told_where_they_are() {
     let (after, wanted) = chain("echo two", "y");
     let planned = world.plan(context(&after, &lock, &digests), &wanted);
     assert_eq!(statuses(&planned), ["not needed", "hit", "changed", "changed", "below"]);
+}
+
+/// A chain of shell steps, one for each script.
+fn scripts(scripts: &[&str]) -> (ActionGraph, Vec<usize>) {
+    let mut declared = Declared::default();
+    let mut layer = declared.source("scratch", &[]);
+    for script in scripts {
+        layer = declared.step(&layer, "shell", &[("inline", texts(&[script]))]);
+    }
+    declared.graph(&[&layer.action])
+}
+
+#[test]
+fn a_step_that_is_put_in_is_new_and_those_after_it_are_what_they_were() {
+    let world = World::new();
+    let (lock, digests) = (LockFile::default(), InputDigests::default());
+    let (before, wanted) = scripts(&["one", "two", "three"]);
+    world.build(context(&before, &lock, &digests), &wanted, &by_place);
+    let (after, wanted) = scripts(&["one", "between", "two", "three!"]);
+    let planned = world.plan(context(&after, &lock, &digests), &wanted);
+    assert_eq!(statuses(&planned), ["not needed", "hit", "new", "below", "changed"]);
+    assert_eq!(reason(&planned, 4).to_string(), "attribute inline changed from [\"three\"] to [\"three!\"]");
+}
+
+#[test]
+fn a_step_that_is_taken_out_moves_what_is_above_it_and_no_more() {
+    let world = World::new();
+    let (lock, digests) = (LockFile::default(), InputDigests::default());
+    let (before, wanted) = scripts(&["one", "two", "three", "four"]);
+    world.build(context(&before, &lock, &digests), &wanted, &by_place);
+    let (after, wanted) = scripts(&["one", "three", "four"]);
+    let planned = world.plan(context(&after, &lock, &digests), &wanted);
+    assert_eq!(statuses(&planned), ["not needed", "hit", "changed", "below"]);
+    let Reason::Changed { changes } = reason(&planned, 2) else { panic!() };
+    assert_eq!(changes.iter().map(|change| change.component.as_str()).collect::<Vec<_>>(), ["parent"]);
+}
+
+#[test]
+fn what_ran_last_is_compared_with_the_build_before_it() {
+    let world = World::new();
+    let (lock, digests) = (LockFile::default(), InputDigests::default());
+    let moved = |(graph, _): &(ActionGraph, Vec<usize>)| -> Vec<Moved> {
+        let context = context(graph, &lock, &digests);
+        let mut ancestry = Ancestry::new(context, &world.cache, Generation::BeforeLastChange);
+        (0..graph.nodes.len()).map(|place| ancestry.moved(place, &|_| None).unwrap()).collect()
+    };
+    let first = scripts(&["one", "two"]);
+    world.build_at(1, context(&first.0, &lock, &digests), &first.1, &by_place);
+    assert_eq!(moved(&first), [Moved::NeverBuilt, Moved::NeverBuilt, Moved::NeverBuilt]);
+    let second = scripts(&["zero", "one", "two!"]);
+    world.build_at(2, context(&second.0, &lock, &digests), &second.1, &by_place);
+    let moved = moved(&second);
+    assert!(matches!(moved[0], Moved::Nothing), "{moved:?}");
+    assert!(matches!(moved[1], Moved::New), "{moved:?}");
+    assert!(matches!(moved[2], Moved::Below(_)), "{moved:?}");
+    assert!(matches!(&moved[3], Moved::Own(changes) if changes.len() == 1), "{moved:?}");
 }
 
 #[test]
