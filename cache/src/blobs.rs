@@ -130,6 +130,21 @@ impl Cache {
         Ok(Some(digest))
     }
 
+    /// The SHA-256 of each of these blobs, as it was computed when they were stored; none for what is not there.
+    ///
+    /// # Errors
+    ///
+    /// If the index cannot be read.
+    pub fn sha256_of(&self, digests: &[Digest]) -> Result<Vec<Option<[u8; 32]>>> {
+        self.database().read(|transaction| {
+            let mut select = transaction.prepare_cached("SELECT sha256 FROM blobs WHERE hash = ?1")?;
+            digests
+                .iter()
+                .map(|digest| Ok(select.query_row([blake3_of(digest)?], |row| row.get(0)).optional()?))
+                .collect()
+        })
+    }
+
     fn stored(&self, digest: &Digest) -> Result<Option<StoredBlob>> {
         if !self.contains(digest)? {
             return Ok(None);

@@ -9,9 +9,9 @@ use std::sync::Arc;
 
 use imgbuild_cache::{ActionResult, Cache, OutputFile};
 use imgbuild_digest::ContentHash as _;
-use imgbuild_engine::LayerMetadata;
 use imgbuild_model::{ActionRef, Artifact, Class, Diagnostic, Diagnostics, Event, EventSink as _};
 
+use crate::provenance;
 use crate::session::{Prepared, Session, cache_error};
 use crate::verbs::become_root;
 
@@ -43,12 +43,21 @@ pub(crate) fn publish(
                 .iter()
                 .filter(|file| file.path == **name || file.path.starts_with(&format!("{name}/")))
                 .collect();
-            let provenance = provenance(prepared, place, result, &files);
+            let beside = provenance_path(&base, name);
+            let described = provenance::describe(prepared, &cache, place, &files)?;
+            let is_current = fs_err::read(&beside).is_ok_and(|document| described.is_current(&document));
             match prepared.graph.nodes[place].schema.id {
-                "directory" => write_folder(session, &cache, &base, name, &files, &provenance)?,
+                // What it says is the only thing that tells a folder from another.
+                "directory" if is_current && base.join(&**name).is_dir() => {}
+                "directory" => write_folder(session, &cache, &base, name, &files)?,
                 _ => write_all(&cache, &base, name, &files)?,
             }
-            write_provenance(&base, name, &provenance)?;
+            if !is_current {
+                let text = described
+                    .to_json(&provenance::sources(prepared, place, result))
+                    .map_err(|error| write_error(&beside, &std::io::Error::other(error)))?;
+                write_whole(&beside, false, &mut text.as_slice()).map_err(|error| write_error(&beside, &error))?;
+            }
             let path = base.join(&**name);
             let shown = path.strip_prefix(&root).unwrap_or(&path).display().to_string();
             session.ui.emit(Event::Artifact {
@@ -94,6 +103,12 @@ fn write_all(cache: &Cache, base: &Path, name: &str, files: &[&OutputFile]) -> R
 }
 
 fn write_one(cache: &Cache, file: &OutputFile, path: &Path) -> std::io::Result<()> {
+    let mut from = cache.open_verified(&file.digest).map_err(std::io::Error::other)?;
+    write_whole(path, file.executable, &mut from)
+}
+
+/// Writes a file under another name and renames it.
+fn write_whole(path: &Path, executable: bool, from: &mut dyn std::io::Read) -> std::io::Result<()> {
     use std::os::unix::fs::PermissionsExt as _;
     if let Some(above) = path.parent() {
         fs_err::create_dir_all(above)?;
@@ -102,10 +117,9 @@ fn write_one(cache: &Cache, file: &OutputFile, path: &Path) -> std::io::Result<(
     name.push(format!(".{}.tmp", std::process::id()));
     let temporary = path.with_file_name(name);
     let written = (|| {
-        let mut from = cache.open_verified(&file.digest).map_err(std::io::Error::other)?;
         let mut to = fs_err::File::create(&temporary)?;
-        std::io::copy(&mut from, &mut to)?;
-        let mode = if file.executable { 0o755 } else { 0o644 };
+        std::io::copy(from, &mut to)?;
+        let mode = if executable { 0o755 } else { 0o644 };
         fs_err::set_permissions(&temporary, std::fs::Permissions::from_mode(mode))?;
         fs_err::rename(&temporary, path)
     })();
@@ -146,20 +160,15 @@ fn write_error(path: &Path, error: &std::io::Error) -> Diagnostics {
     Diagnostic::error(format!("cannot write `{}`: {error}", path.display())).class(Class::Environment).into()
 }
 
-/// A root file system as a folder, unpacked from the tar stream that the store keeps of it. The provenance beside it says
-/// whether it is the one that is there.
+/// A root file system as a folder, unpacked from the tar stream that the store keeps of it.
 fn write_folder(
     session: &Session,
     cache: &Cache,
     base: &Path,
     name: &str,
     files: &[&OutputFile],
-    provenance: &[u8],
 ) -> Result<(), Diagnostics> {
     let path = base.join(name);
-    if path.is_dir() && fs_err::read(provenance_path(base, name)).is_ok_and(|old| old == provenance) {
-        return Ok(());
-    }
     // The image's owners can be given to files only by root, of the machine or of a namespace.
     become_root(session)?;
     let failed = |error: &dyn std::fmt::Display| write_error(&path, &std::io::Error::other(error.to_string()));
@@ -184,64 +193,4 @@ fn write_folder(
 
 fn provenance_path(base: &Path, name: &str) -> PathBuf {
     base.join(format!("{name}.provenance.json"))
-}
-
-/// What an artifact was made from and by what: an in-toto statement with SLSA's predicate.
-fn provenance(prepared: &Prepared, place: usize, result: &ActionResult, files: &[&OutputFile]) -> Vec<u8> {
-    let node = &prepared.graph.nodes[place];
-    let metadata: LayerMetadata = serde_json::from_slice(&result.metadata).unwrap_or_default();
-    let mut steps = Vec::new();
-    let mut above = Some(place);
-    while let Some(at) = above {
-        let node = &prepared.graph.nodes[at];
-        steps.push(serde_json::json!({
-            "kind": node.schema.id,
-            "description": node.describe(),
-            "key": prepared.plan.actions[at].key.map(|key| key.to_string()),
-        }));
-        above = node.parent;
-    }
-    steps.reverse();
-    let subject: Vec<_> = files
-        .iter()
-        .map(|file| serde_json::json!({ "name": file.path, "digest": { "blake3": file.digest.hex() }, "size": file.digest.size }))
-        .collect();
-    let materials: Vec<_> = metadata
-        .materials
-        .iter()
-        .map(|(uri, digest)| serde_json::json!({ "uri": uri, "digest": digest }))
-        .collect();
-    let document = serde_json::json!({
-        "_type": "https://in-toto.io/Statement/v1",
-        "predicateType": "https://slsa.dev/provenance/v1",
-        "subject": subject,
-        "predicate": {
-            "buildDefinition": {
-                "buildType": "urn:imgbuild:build:image:v1",
-                "externalParameters": {
-                    "target": node.label().to_string(),
-                    "platform": node.platform().to_string(),
-                    "artifact": artifact_digest(files),
-                    "size": files.iter().map(|file| file.digest.size).sum::<u64>(),
-                },
-                "internalParameters": { "steps": steps },
-                "resolvedDependencies": materials,
-            },
-            "runDetails": { "builder": { "id": "urn:imgbuild", "version": { "imgbuild": env!("CARGO_PKG_VERSION") } } },
-        },
-    });
-    let mut text = serde_json::to_vec_pretty(&document).unwrap_or_default();
-    text.push(b'\n');
-    text
-}
-
-fn write_provenance(base: &Path, name: &str, text: &[u8]) -> Result<(), Diagnostics> {
-    let path = provenance_path(base, name);
-    if fs_err::read(&path).is_ok_and(|old| old == text) {
-        return Ok(());
-    }
-    if let Some(above) = path.parent() {
-        fs_err::create_dir_all(above).map_err(|error| write_error(&path, &error))?;
-    }
-    fs_err::write(&path, text).map_err(|error| write_error(&path, &error))
 }

@@ -4,14 +4,11 @@
 //! same build gives the same document. Signatures are not made here.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
 
 use imgbuild_digest::{Digest, HashFunction};
 use serde::Serialize;
 
 use crate::ExportError;
-use crate::image::Platform;
-use crate::staging::write_file;
 
 /// The kind of build that the predicate's parameters are read by.
 const BUILD_TYPE: &str = "urn:imgbuild:build:image:v1";
@@ -19,42 +16,42 @@ const BUILD_TYPE: &str = "urn:imgbuild:build:image:v1";
 /// What made an artifact.
 #[derive(Clone, Debug)]
 pub struct Provenance {
-    /// What was made.
-    pub artifact: Artifact,
+    /// What was made: a file, or the files of a folder.
+    pub subjects: Vec<Subject>,
     /// The target, as a label: `//images:web`.
     pub target: String,
     /// The platform it runs on.
-    pub platform: Platform,
-    /// The key of its last layer.
-    pub key: String,
-    /// Base images, packages and files that it was made from.
-    pub sources: Vec<Source>,
+    pub platform: String,
+    /// The key of what made it; absent where the result is never kept.
+    pub key: Option<String>,
     /// The steps, in order.
     pub steps: Vec<BuildStep>,
     /// The version of this tool.
     pub tool_version: String,
 }
 
-/// An artifact.
+/// A file that was made.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Artifact {
+pub struct Subject {
     /// Its path relative to the output folder: never one of this machine's.
     pub path: String,
-    /// SHA-256 of the file; of the manifest or index for an OCI layout; absent for a directory.
-    pub sha256: Option<Digest>,
-    /// What names the contents: the digest of the merged tree's manifest.
-    pub tree: String,
-    /// Its size in bytes: of the file, of all blobs of a layout, of all contents of a directory.
+    /// Its digests, one for each function.
+    pub digests: Vec<Digest>,
+    /// Its size in bytes.
     pub size: u64,
 }
 
 /// Something that an artifact was made from.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Source {
     /// What it is: a package URL, an image's reference, a label.
     pub uri: String,
-    /// Its digest.
-    pub digest: Digest,
+    /// The function that made its digest: `sha256` or `blake3`.
+    pub function: String,
+    /// The digest, in lower-case hexadecimal.
+    pub hex: String,
+    /// Its size in bytes, where that is known.
+    pub size: Option<u64>,
 }
 
 /// One step.
@@ -64,11 +61,9 @@ pub struct BuildStep {
     pub kind: String,
     /// What it did, as text for people.
     pub summary: String,
-    /// The key of the layer.
-    pub key: String,
-    /// What came out: the delta's digest; absent where nothing changed.
+    /// The key of the layer; absent where it is never kept.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub output: Option<String>,
+    pub key: Option<String>,
 }
 
 #[derive(Serialize)]
@@ -76,16 +71,17 @@ pub struct BuildStep {
 struct Statement<'a> {
     #[serde(rename = "_type")]
     kind: &'static str,
-    subject: [Resource<'a>; 1],
     predicate_type: &'static str,
+    subject: Vec<Resource<'a>>,
     predicate: Predicate<'a>,
 }
 
+// What the sources follow from comes before them: see `is_current`.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Predicate<'a> {
-    build_definition: BuildDefinition<'a>,
     run_details: RunDetails<'a>,
+    build_definition: BuildDefinition<'a>,
 }
 
 #[derive(Serialize)]
@@ -98,16 +94,15 @@ struct BuildDefinition<'a> {
 }
 
 #[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
 struct External<'a> {
     target: &'a str,
-    platform: String,
+    platform: &'a str,
 }
 
 #[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
 struct Internal<'a> {
-    key: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    key: Option<&'a str>,
     steps: &'a [BuildStep],
 }
 
@@ -128,63 +123,68 @@ struct Resource<'a> {
     name: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     uri: Option<&'a str>,
-    digest: BTreeMap<&'static str, String>,
+    digest: BTreeMap<&'a str, String>,
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     annotations: BTreeMap<&'static str, serde_json::Value>,
 }
 
+fn function_name(function: HashFunction) -> &'static str {
+    match function {
+        HashFunction::Blake3 => "blake3",
+        HashFunction::Sha256 => "sha256",
+    }
+}
+
 impl Provenance {
-    /// The document, with a line feed at its end.
+    /// The document, with a line feed at its end. `sources` are the base images, packages and files that the artifact was
+    /// made from; the order does not matter.
     ///
     /// # Errors
     ///
     /// None that a caller can cause; JSON that cannot be written.
-    pub fn to_json(&self) -> Result<Vec<u8>, ExportError> {
-        let Self { artifact, target, platform, key, sources, steps, tool_version } = self;
-        let mut digest = BTreeMap::from([("imgbuildTree", artifact.tree.clone())]);
-        if let Some(sha256) = &artifact.sha256 {
-            digest.insert("sha256", sha256.hex());
-        }
-        let subject = Resource {
-            name: Some(&artifact.path),
-            uri: None,
-            digest,
-            annotations: BTreeMap::from([("size", artifact.size.into())]),
-        };
-        let mut dependencies: Vec<&Source> = sources.iter().collect();
-        dependencies.sort_by(|one, other| (&one.uri, one.digest).cmp(&(&other.uri, other.digest)));
-        dependencies.dedup();
-        let resource = |source: &'_ Source| -> (BTreeMap<&'static str, String>, u64) {
-            let name = match source.digest.function {
-                HashFunction::Blake3 => "blake3",
-                HashFunction::Sha256 => "sha256",
-            };
-            (BTreeMap::from([(name, source.digest.hex())]), source.digest.size)
-        };
-        let resolved_dependencies = dependencies
+    pub fn to_json(&self, sources: &[Source]) -> Result<Vec<u8>, ExportError> {
+        let Self { subjects, target, platform, key, steps, tool_version } = self;
+        let subject = subjects
+            .iter()
+            .map(|subject| Resource {
+                name: Some(&subject.path),
+                uri: None,
+                digest: subject
+                    .digests
+                    .iter()
+                    .map(|digest| (function_name(digest.function), digest.hex()))
+                    .collect(),
+                annotations: BTreeMap::from([("size", subject.size.into())]),
+            })
+            .collect();
+        let mut sources: Vec<&Source> = sources.iter().collect();
+        sources.sort();
+        sources.dedup();
+        let resolved_dependencies = sources
             .into_iter()
-            .map(|source| {
-                let (digest, size) = resource(source);
-                let annotations = BTreeMap::from([("size", size.into())]);
-                Resource { name: None, uri: Some(&source.uri), digest, annotations }
+            .map(|source| Resource {
+                name: None,
+                uri: Some(&source.uri),
+                digest: BTreeMap::from([(source.function.as_str(), source.hex.clone())]),
+                annotations: source.size.map(|size| ("size", size.into())).into_iter().collect(),
             })
             .collect();
         let statement = Statement {
             kind: "https://in-toto.io/Statement/v1",
-            subject: [subject],
             predicate_type: "https://slsa.dev/provenance/v1",
+            subject,
             predicate: Predicate {
-                build_definition: BuildDefinition {
-                    build_type: BUILD_TYPE,
-                    external_parameters: External { target, platform: platform.to_string() },
-                    internal_parameters: Internal { key, steps },
-                    resolved_dependencies,
-                },
                 run_details: RunDetails {
                     builder: Builder {
                         id: "urn:imgbuild:builder:local",
                         version: BTreeMap::from([("imgbuild", tool_version.as_str())]),
                     },
+                },
+                build_definition: BuildDefinition {
+                    build_type: BUILD_TYPE,
+                    external_parameters: External { target, platform },
+                    internal_parameters: Internal { key: key.as_deref(), steps },
+                    resolved_dependencies,
                 },
             },
         };
@@ -194,22 +194,15 @@ impl Provenance {
         Ok(bytes)
     }
 
-    /// Writes the document beside the artifact `path`, as `path.provenance.json`, and returns where.
-    ///
-    /// # Errors
-    ///
-    /// The file cannot be written.
-    pub fn write_beside(&self, path: &Path) -> Result<PathBuf, ExportError> {
-        let destination = beside(path, "provenance.json");
-        write_file(&destination, &self.to_json()?)?;
-        Ok(destination)
+    /// Whether `document` is what [`Self::to_json`] would write, whatever the sources: they follow from the key, so a
+    /// document with the same key and the same artifact has the same sources. Spares the reading of them.
+    #[must_use]
+    pub fn is_current(&self, document: &[u8]) -> bool {
+        if self.key.is_none() {
+            return false;
+        }
+        let Ok(without) = self.to_json(&[]) else { return false };
+        let Some(end) = without.iter().rposition(|byte| *byte == b'[') else { return false };
+        document.starts_with(&without[..=end])
     }
-}
-
-/// `path` with one more extension.
-pub(crate) fn beside(path: &Path, extension: &str) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(".");
-    name.push(extension);
-    PathBuf::from(name)
 }

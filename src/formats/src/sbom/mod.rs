@@ -26,21 +26,29 @@ pub struct Subject<'a> {
 }
 
 /// The package URL of an installed package: `pkg:deb/debian/name@version?arch=…&distro=…`.
+///
+/// Source: the `deb` type of the package URL specification.
 #[must_use]
 pub fn package_url(package: &Package, inventory: &Inventory) -> String {
     let os = &inventory.os;
     let vendor = if os.id.is_empty() { "debian" } else { &os.id };
-    let mut url = format!(
-        "pkg:deb/{}/{}@{}?arch={}",
-        escape(&vendor.to_lowercase()),
-        escape(&package.name),
-        escape(&package.version),
-        escape(&package.architecture)
-    );
+    let mut url = debian_package_url(vendor, &package.name, &package.version, &package.architecture);
     if !os.id.is_empty() && !os.version_id.is_empty() {
         url.push_str(&format!("&distro={}-{}", escape(&os.id), escape(&os.version_id)));
     }
     url
+}
+
+/// The package URL of a Debian package of a distribution.
+#[must_use]
+pub fn debian_package_url(vendor: &str, name: &str, version: &str, architecture: &str) -> String {
+    format!(
+        "pkg:deb/{}/{}@{}?arch={}",
+        escape(&vendor.to_lowercase()),
+        escape(name),
+        escape(version),
+        escape(architecture)
+    )
 }
 
 /// Percent-encodes what a package URL's parts do not hold as it is.

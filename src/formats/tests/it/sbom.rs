@@ -5,9 +5,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use imgbuild_digest::Digest;
-use imgbuild_formats::Platform;
 use imgbuild_formats::packages::{Inventory, parse_os_release, parse_status};
-use imgbuild_formats::provenance::{Artifact, BuildStep, Provenance, Source};
+use imgbuild_formats::provenance::{BuildStep, Provenance, Source, Subject as ProvenanceSubject};
 use imgbuild_formats::sbom::{Subject, cyclonedx::cyclonedx, package_url, spdx::spdx};
 
 use crate::fixture::{OS_RELEASE, STATUS, TIME, has, is_root, run, stack};
@@ -131,37 +130,35 @@ fn documents_are_functions_of_the_subject() {
 
 #[test]
 fn provenance_names_the_artifact_its_sources_and_steps() {
+    let package = |name: &str| Source {
+        uri: format!("pkg:deb/debian/{name}@1"),
+        function: "sha256".to_owned(),
+        hex: "02".repeat(32),
+        size: Some(9),
+    };
     let provenance = Provenance {
-        artifact: Artifact {
+        subjects: vec![ProvenanceSubject {
             path: "web.tar".to_owned(),
-            sha256: Some(Digest::sha256([1; 32], 5)),
-            tree: "ab".to_owned(),
+            digests: vec![Digest::sha256([1; 32], 5), Digest::of(b"bytes")],
             size: 5,
-        },
+        }],
         target: "//images:web".to_owned(),
-        platform: Platform::linux("amd64"),
-        key: "cd".to_owned(),
-        sources: vec![
-            Source { uri: "pkg:deb/debian/b@1".to_owned(), digest: Digest::sha256([2; 32], 9) },
-            Source { uri: "pkg:deb/debian/a@1".to_owned(), digest: Digest::of(b"a") },
-            Source { uri: "pkg:deb/debian/b@1".to_owned(), digest: Digest::sha256([2; 32], 9) },
-        ],
+        platform: "linux/amd64".to_owned(),
+        key: Some("cd".to_owned()),
         steps: vec![BuildStep {
             kind: "shell".to_owned(),
             summary: "true".to_owned(),
-            key: "ef".to_owned(),
-            output: None,
+            key: Some("ef".to_owned()),
         }],
         tool_version: "0.1.0".to_owned(),
     };
-    let folder = tempfile::tempdir().unwrap();
-    let written = provenance.write_beside(&folder.path().join("web.tar")).unwrap();
-    assert_eq!(written.file_name().unwrap(), "web.tar.provenance.json");
-    let statement: serde_json::Value = serde_json::from_slice(&fs::read(written).unwrap()).unwrap();
+    let text = provenance.to_json(&[package("b"), package("a"), package("b")]).unwrap();
+    let statement: serde_json::Value = serde_json::from_slice(&text).unwrap();
     assert_eq!(statement["_type"], "https://in-toto.io/Statement/v1");
     assert_eq!(statement["predicateType"], "https://slsa.dev/provenance/v1");
     assert_eq!(statement["subject"][0]["name"], "web.tar");
     assert_eq!(statement["subject"][0]["digest"]["sha256"], "01".repeat(32));
+    assert_eq!(statement["subject"][0]["digest"]["blake3"], Digest::of(b"bytes").hex());
     let definition = &statement["predicate"]["buildDefinition"];
     assert_eq!(definition["externalParameters"]["target"], "//images:web");
     assert_eq!(definition["externalParameters"]["platform"], "linux/amd64");
@@ -169,5 +166,23 @@ fn provenance_names_the_artifact_its_sources_and_steps() {
     let dependencies = definition["resolvedDependencies"].as_array().unwrap();
     let uris: Vec<_> = dependencies.iter().map(|dependency| dependency["uri"].as_str().unwrap()).collect();
     assert_eq!(uris, ["pkg:deb/debian/a@1", "pkg:deb/debian/b@1"]);
-    assert_eq!(dependencies[0]["digest"]["blake3"], Digest::of(b"a").hex());
+    assert_eq!(dependencies[0]["digest"]["sha256"], "02".repeat(32));
+
+    assert!(provenance.is_current(&text));
+    assert!(provenance.is_current(&provenance.to_json(&[]).unwrap()), "sources follow from the key");
+    let changed: [fn(&mut Provenance); 6] = [
+        |other| other.subjects[0].digests.truncate(1),
+        |other| other.target.push('x'),
+        |other| other.platform.push('x'),
+        |other| other.key = Some("other".to_owned()),
+        |other| other.steps.clear(),
+        |other| other.tool_version.push('x'),
+    ];
+    for change in changed {
+        let mut other = provenance.clone();
+        change(&mut other);
+        assert!(!other.is_current(&text), "{other:?}");
+    }
+    let unstable = Provenance { key: None, ..provenance };
+    assert!(!unstable.is_current(&unstable.to_json(&[]).unwrap()), "nothing tells its sources");
 }
