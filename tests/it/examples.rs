@@ -7,7 +7,7 @@ use std::sync::OnceLock;
 use crate::support::{Said, program, ran, said};
 
 /// A copy of the repository's examples, so that tests may change them.
-struct Examples {
+pub struct Examples {
     folder: tempfile::TempDir,
 }
 
@@ -18,7 +18,7 @@ fn cache() -> &'static Path {
 }
 
 impl Examples {
-    fn new() -> Self {
+    pub fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let repository = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
         for path in ["examples", "BUILD.star", "imgbuild.toml", "imgbuild.lock"] {
@@ -33,7 +33,7 @@ impl Examples {
         said(&command.output().unwrap())
     }
 
-    fn ok(&self, below: &str, words: &[&str]) -> Said {
+    pub fn ok(&self, below: &str, words: &[&str]) -> Said {
         let said = self.run(below, words);
         assert_eq!(said.code, Some(0), "imgbuild {}: {said:#?}", words.join(" "));
         said
