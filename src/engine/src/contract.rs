@@ -9,7 +9,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use imgbuild_cache::{OutputFile, Run};
 use imgbuild_digest::{ContentHash, ContentHasher, Hash};
-use imgbuild_model::{Class, Diagnostic, Platform, Stream};
+use imgbuild_model::{ChainState, Class, Diagnostic, Platform, Stream};
 use imgbuild_tree::DeltaId;
 
 use crate::ActionContext;
@@ -130,38 +130,12 @@ pub struct LayerMetadata {
     pub steps: Vec<Vec<DeltaId>>,
     /// The configuration that the source brought.
     #[serde(default)]
-    pub base: BaseConfig,
+    pub base: ChainState,
     /// `SOURCE_DATE_EPOCH` of the chain, in seconds since 1970.
     pub source_date: i64,
     /// What the source was, for provenance: a name and a digest.
     #[serde(default)]
     pub materials: Vec<(String, String)>,
-}
-
-/// The part of a source's image configuration that a chain inherits.
-#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-#[serde(default)]
-pub struct BaseConfig {
-    /// Environment variables.
-    pub env: BTreeMap<String, String>,
-    /// The user.
-    pub user: Option<String>,
-    /// The working folder.
-    pub workdir: Option<String>,
-    /// The shell of `shell` steps.
-    pub shell: Option<Vec<String>>,
-    /// The entry point.
-    pub entrypoint: Option<Vec<String>>,
-    /// The default arguments.
-    pub cmd: Option<Vec<String>>,
-    /// Labels.
-    pub labels: BTreeMap<String, String>,
-    /// Ports, as `80/tcp`.
-    pub exposed_ports: Vec<String>,
-    /// Volumes.
-    pub volumes: Vec<String>,
-    /// The stop signal.
-    pub stop_signal: Option<String>,
 }
 
 /// A layer made real: what a machine starts from.
@@ -485,23 +459,6 @@ impl ContentHash for LayerMetadata {
         base.content_hash(hasher);
         source_date.content_hash(hasher);
         materials.content_hash(hasher);
-    }
-}
-
-impl ContentHash for BaseConfig {
-    fn content_hash(&self, hasher: &mut ContentHasher) {
-        let Self { env, user, workdir, shell, entrypoint, cmd, labels, exposed_ports, volumes, stop_signal } =
-            self;
-        env.content_hash(hasher);
-        user.content_hash(hasher);
-        workdir.content_hash(hasher);
-        shell.content_hash(hasher);
-        entrypoint.content_hash(hasher);
-        cmd.content_hash(hasher);
-        labels.content_hash(hasher);
-        exposed_ports.content_hash(hasher);
-        volumes.content_hash(hasher);
-        stop_signal.content_hash(hasher);
     }
 }
 

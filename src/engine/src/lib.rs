@@ -14,7 +14,7 @@ pub mod scheduler;
 pub use cancel::Cancel;
 pub use context::{ActionContext, InputFile};
 pub use contract::{
-    ActionError, BaseConfig, Bind, Builder, Command, Executor, Exit, FileOperation, LayerMetadata, Machine, MachineSpec,
+    ActionError, Bind, Builder, Command, Executor, Exit, FileOperation, LayerMetadata, Machine, MachineSpec,
     OnLine, Outcome, Session, SharedExecutor, Snapshot, Stat, UnitState, UserSpec, files_output, layer_output,
 };
 pub use execute::{

@@ -222,3 +222,19 @@ impl fmt::Display for Diagnostics {
 
 impl std::error::Error for Diagnostic {}
 impl std::error::Error for Diagnostics {}
+
+/// An error with its causes, since what went wrong is mostly in them. A cause that the text says already is left out.
+#[must_use]
+pub fn with_causes(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(next) = cause {
+        let said = next.to_string();
+        if !text.contains(&said) {
+            text.push_str(": ");
+            text.push_str(&said);
+        }
+        cause = next.source();
+    }
+    text
+}

@@ -18,7 +18,7 @@ mod target;
 mod value;
 
 pub use action::{Action, ActionRef, Artifact, LayerRef, SourceFile};
-pub use diagnostic::{Class, Diagnostic, Diagnostics, Location, Note, Severity};
+pub use diagnostic::{Class, Diagnostic, Diagnostics, Location, Note, Severity, with_causes};
 pub use event::{ActionId, Event, EventSink, Outcome, Stream};
 pub use front_end::{
     Analysis, AnalysisRequest, Dependency, EntryKind, Files, FrontEnd, LoadedPackage, Package, Read,

@@ -6,11 +6,13 @@ use imgbuild_digest::{ContentHash, ContentHasher};
 
 use crate::{Step, Value};
 
-/// The state of a chain at a step, relative to its source's own configuration: what is absent here is inherited.
+/// The state of a chain at a step, relative to its source's own configuration, which is one too: what is absent here is
+/// inherited.
 ///
 /// `env`, `user`, `workdir` and `shell` are seen by later steps and so enter their keys. The rest is only read by
 /// exports: changing it runs no step again.
 #[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(default)]
 pub struct ChainState {
     /// Environment variables.
     pub env: BTreeMap<String, String>,

@@ -18,17 +18,17 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use imgbuild_engine::{
-    ActionContext, ActionError, BaseConfig, Executor, InputFile, LayerMetadata, Outcome, SharedExecutor,
+    ActionContext, ActionError, Executor, InputFile, LayerMetadata, Outcome, SharedExecutor,
 };
 use imgbuild_formats::oci_read::{Layout, ReadError, Selector, StoredImage};
 use imgbuild_formats::unpack::{UnpackError, unpack_rootfs_tar};
 use imgbuild_formats::{Notice, Platform};
-use imgbuild_model::{Architecture, Artifact, Class, Diagnostic, Stream, Value};
+use imgbuild_model::{Architecture, Artifact, ChainState, Class, Diagnostic, Stream, Value, with_causes};
 use imgbuild_plan::{ImageRequest, default_source_date};
 use sha2::{Digest as _, Sha256};
 
 use crate::resolve::ArchiveConfig;
-use layers::{Stack, with_causes};
+use layers::Stack;
 use pull::Pull;
 use transfer::Repository;
 
@@ -263,7 +263,7 @@ fn source_date(created: Option<&str>, newest: Option<i64>) -> i64 {
 }
 
 /// What a chain inherits of an image's configuration.
-fn base_config(layout: &Layout, image: &StoredImage) -> Result<BaseConfig, ActionError> {
+fn base_config(layout: &Layout, image: &StoredImage) -> Result<ChainState, ActionError> {
     /// Docker's addition to OCI's configuration.
     #[derive(serde::Deserialize, Default)]
     #[serde(rename_all = "PascalCase", default)]
@@ -279,7 +279,7 @@ fn base_config(layout: &Layout, image: &StoredImage) -> Result<BaseConfig, Actio
     let some = |words: &[String]| (!words.is_empty()).then(|| words.to_vec());
     let text = |text: &str| (!text.is_empty()).then(|| text.to_owned());
     let config = &image.config;
-    Ok(BaseConfig {
+    Ok(ChainState {
         env: config.env.iter().cloned().collect(),
         user: text(&config.user),
         workdir: text(&config.working_dir),

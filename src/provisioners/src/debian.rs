@@ -15,10 +15,10 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use imgbuild_debian::lock::LockedClosure;
 use imgbuild_engine::{
-    ActionContext, ActionError, BaseConfig, Executor, LayerMetadata, Machine, MachineSpec, Outcome,
+    ActionContext, ActionError, Executor, LayerMetadata, Machine, MachineSpec, Outcome,
     SharedExecutor, Snapshot,
 };
-use imgbuild_model::{Class, Diagnostic};
+use imgbuild_model::{ChainState, Class, Diagnostic};
 use imgbuild_plan::{DebianPin, DebianRequest, PackageState};
 
 use crate::resolve::{Archive, ArchiveConfig, download_packages, locked_closure};
@@ -58,7 +58,7 @@ impl Executor for Source {
             make(context, &self.archive, &request, &closure, pin.date, &Snapshot::default(), true).await?;
         let metadata = LayerMetadata {
             steps: Vec::new(),
-            base: BaseConfig::default(),
+            base: ChainState::default(),
             source_date: pin.date,
             materials: vec![(
                 format!("{} {}", request.distribution, pin.codename),

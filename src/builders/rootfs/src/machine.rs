@@ -13,7 +13,7 @@ use imgbuild_engine::{
     ActionError, Bind, Builder, Command, Exit, FileOperation, Machine, MachineSpec, OnLine, Session,
     Snapshot, Stat, UnitState,
 };
-use imgbuild_model::{Class, Diagnostic, Platform, Stream};
+use imgbuild_model::{Class, Diagnostic, Platform, Stream, with_causes};
 use imgbuild_tree::{
     CaptureOptions, DeltaId, DeltaManifest, EmptyView, Exclusion, MergedView, TreePath, XattrNamespace,
     capture, prepare_root,
@@ -411,20 +411,6 @@ fn kernel_name(platform: Platform) -> &'static str {
 
 fn environment(message: String) -> ActionError {
     Diagnostic::error(message).class(Class::Environment).into()
-}
-
-fn with_causes(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(next) = cause {
-        let next_text = next.to_string();
-        if !text.contains(&next_text) {
-            text.push_str(": ");
-            text.push_str(&next_text);
-        }
-        cause = next.source();
-    }
-    text
 }
 
 fn failed(error: impl std::error::Error) -> ActionError {

@@ -8,7 +8,7 @@ use imgbuild::args::{BuildOptions, Run, Shell, Variant};
 use imgbuild::ui::Aim;
 use imgbuild_cache::Run as CacheRun;
 use imgbuild_engine::{
-    ActionError, BaseConfig, Builder as _, Command, Exit, FAILED_MEMO, FailedState, LayerMetadata, MachineSpec,
+    ActionError, Builder as _, Command, Exit, FAILED_MEMO, FailedState, LayerMetadata, MachineSpec,
     Snapshot, failed_memo_key,
 };
 use imgbuild_model::{ChainState, Diagnostic, Diagnostics, Platform, Stream};
@@ -20,7 +20,7 @@ use crate::session::{Planning, Session, Want, cache_error, image_layer, runtime}
 /// What is entered.
 struct Copy {
     snapshot: Snapshot,
-    base: BaseConfig,
+    base: ChainState,
     state: ChainState,
     platform: Platform,
     source_date: i64,
@@ -107,7 +107,7 @@ fn failed(label: &str, session: &mut Session) -> Result<Copy, Diagnostics> {
     session.shell.note(&format!("this is the state that `{}` left", state.description));
     Ok(Copy {
         snapshot: Snapshot { layers: state.layers },
-        base: BaseConfig::default(),
+        base: ChainState::default(),
         state: state.state,
         platform: state.platform,
         source_date: imgbuild_plan::default_source_date(),

@@ -6,6 +6,7 @@ use std::panic::AssertUnwindSafe;
 use std::time::Duration;
 
 use futures::FutureExt;
+use imgbuild_model::with_causes;
 
 use super::{Effect, EffectState, HostId, Journal, JournalError, RunId, RunInfo, UndoOutcome, UndoRegistry};
 
@@ -193,20 +194,6 @@ async fn undo_one(effect: &Effect, registry: &UndoRegistry, options: &CleanupOpt
         Err(_) => format!("undoing it took longer than {} seconds", options.timeout.as_secs_f64()),
     };
     EffectResult::Failed { message }
-}
-
-fn with_causes(error: &dyn std::error::Error) -> String {
-    let mut message = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let text = error.to_string();
-        // Transparent errors say what their cause says.
-        if !message.ends_with(&text) {
-            message = format!("{message}: {text}");
-        }
-        cause = error.source();
-    }
-    message
 }
 
 fn panic_message(panic: &(dyn Any + Send)) -> &str {

@@ -13,10 +13,10 @@ use async_trait::async_trait;
 use imgbuild_cache::{ActionResult, Cache, OutputFile, VerifyOptions};
 use imgbuild_digest::Hash;
 use imgbuild_engine::{
-    ActionContext, ActionError, BaseConfig, Builder, Cancel, Executor, LayerMetadata, Machine, MachineSpec,
+    ActionContext, ActionError, Builder, Cancel, Executor, LayerMetadata, Machine, MachineSpec,
     Outcome, Registry, RunOptions, RunReport, RunRequest, SharedExecutor, Snapshot, execute,
 };
-use imgbuild_model::{Event, KindClass, Value};
+use imgbuild_model::{ChainState, Event, KindClass, Value};
 use imgbuild_plan::testing::{context, locked};
 use imgbuild_plan::{ActionGraph, DiskFiles, InputDigests, Plan, PlanOptions, plan};
 use imgbuild_tree::{CaptureOptions, DeltaId, EmptyView, XattrNamespace, capture};
@@ -349,14 +349,14 @@ fn layer(context: &ActionContext, parent: Snapshot, text: &str) -> Result<Outcom
     }
     let metadata = node.action.source.as_ref().map(|source| LayerMetadata {
         // A base image that brings a configuration besides its files.
-        base: BaseConfig {
+        base: ChainState {
             env: source
                 .attributes
                 .str("ref")
                 .map(|text| ("BASE".to_owned(), text.to_owned()))
                 .into_iter()
                 .collect(),
-            ..BaseConfig::default()
+            ..ChainState::default()
         },
         source_date: 1_600_000_000,
         ..LayerMetadata::default()

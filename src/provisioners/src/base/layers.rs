@@ -10,7 +10,7 @@ use imgbuild_cache::{Cache, Lease, Run};
 use imgbuild_digest::{ContentHash as _, ContentHasher, Hash};
 use imgbuild_engine::ActionError;
 use imgbuild_formats::Notice;
-use imgbuild_model::{Class, Diagnostic};
+use imgbuild_model::{Class, Diagnostic, with_causes};
 use imgbuild_tree::{
     CaptureOptions, DeltaId, DeltaManifest, Exclusion, MergedView, TreePath, XattrNamespace, capture,
     prepare_root,
@@ -158,21 +158,6 @@ fn describe_root(folder: &Path) -> Result<(), ActionError> {
             rustix::fs::utimensat(CWD, folder, &times, AtFlags::SYMLINK_NOFOLLOW)
         });
     Ok(described.map_err(std::io::Error::from)?)
-}
-
-/// An error with its causes, since what went wrong is mostly in them.
-pub(super) fn with_causes(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(next) = cause {
-        let next_text = next.to_string();
-        if !text.contains(&next_text) {
-            text.push_str(": ");
-            text.push_str(&next_text);
-        }
-        cause = next.source();
-    }
-    text
 }
 
 fn failed(error: imgbuild_tree::Error) -> ActionError {

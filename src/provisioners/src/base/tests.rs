@@ -7,10 +7,10 @@ use std::io::Write as _;
 use std::num::NonZeroUsize;
 
 use fixture::{Bench, HandMade, Registry, attributes, has, is_root, metadata, platform, problem, run, tar};
-use imgbuild_engine::{BaseConfig, LayerMetadata};
+use imgbuild_engine::LayerMetadata;
 use imgbuild_formats::oci::{OciOptions, write_layout};
 use imgbuild_formats::{Compression, Image, ImageConfig, LayerPolicy, LayerSource, Platform, Step};
-use imgbuild_model::{Class, Event, Value};
+use imgbuild_model::{ChainState, Class, Event, Value};
 use imgbuild_plan::{ImageRequest, LockFile, PinRequest, default_source_date};
 use imgbuild_tree::{Metadata, Node, XattrNamespace};
 use serde_json::json;
@@ -161,7 +161,7 @@ async fn an_image_of_a_layout_keeps_its_layers_and_its_configuration() {
         steps: Vec::new(),
         source_date: CREATED_SECONDS,
         materials: vec![("base".to_owned(), digest)],
-        base: BaseConfig {
+        base: ChainState {
             env: [("A", "2"), ("PATH", "/bin")].map(|(key, value)| (key.to_owned(), value.to_owned())).into(),
             user: Some("app".to_owned()),
             workdir: Some("/srv".to_owned()),
@@ -169,8 +169,8 @@ async fn an_image_of_a_layout_keeps_its_layers_and_its_configuration() {
             entrypoint: None,
             cmd: Some(vec!["serve".to_owned()]),
             labels: [("a".to_owned(), "b".to_owned())].into(),
-            exposed_ports: vec!["80/tcp".to_owned()],
-            volumes: vec!["/data".to_owned()],
+            exposed_ports: ["80/tcp".to_owned()].into(),
+            volumes: ["/data".to_owned()].into(),
             stop_signal: Some("SIGINT".to_owned()),
         },
     };
@@ -183,7 +183,7 @@ async fn an_image_of_a_layout_keeps_its_layers_and_its_configuration() {
     let second = bench.layout("base", Some("v2")).await.unwrap();
     assert_eq!(second.layers[..2], outcome.layers[..]);
     assert_eq!(second.layers.len(), 3);
-    assert_eq!(metadata(&second).base, BaseConfig::default());
+    assert_eq!(metadata(&second).base, ChainState::default());
     let first_unpacked = bench.events.lock().unwrap().iter().find_map(|event| match event {
         Event::Progress { done, .. } => Some(*done),
         _ => None,
