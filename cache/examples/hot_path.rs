@@ -89,7 +89,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     std::fs::create_dir(&sources)?;
     let paths: Vec<_> = (0..FILES).map(|number| sources.join(number.to_string())).collect();
     for path in &paths {
-        std::fs::write(path, vec![b's'; 4000])?;
+        fs_err::write(path, vec![b's'; 4000])?;
     }
     std::thread::sleep(Duration::from_millis(2100));
     let memo = cache.file_memo(false);

@@ -118,7 +118,7 @@ impl Cache {
 impl Drop for KeyLock {
     fn drop(&mut self) {
         // While the lock is held, so that nobody else can have taken it meanwhile.
-        if let Err(error) = std::fs::remove_file(&self.path) {
+        if let Err(error) = fs_err::remove_file(&self.path) {
             tracing::debug!(%error, "a key's lock was not removed");
         }
     }

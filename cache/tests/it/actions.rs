@@ -42,8 +42,8 @@ fn a_result_that_lost_something_is_replaced() {
     let run = Run::begin(&cache).unwrap();
     let full = full(&cache, &run);
     cache.put(&key("a"), &full).unwrap();
-    std::fs::remove_dir_all(cache.layer_tree(&full.layers[1]).parent().unwrap()).unwrap();
-    std::fs::remove_file(cache.path(&full.log.unwrap()).unwrap()).unwrap();
+    fs_err::remove_dir_all(cache.layer_tree(&full.layers[1]).parent().unwrap()).unwrap();
+    fs_err::remove_file(cache.path(&full.log.unwrap()).unwrap()).unwrap();
     let missing = cache.is_complete(&full).unwrap_err();
     assert_eq!((missing.layers, missing.blobs), (vec![full.layers[1]], vec![full.log.unwrap()]));
     assert_eq!(cache.put(&key("a"), &result("again")).unwrap(), result("again"));

@@ -26,7 +26,7 @@ fn a_blob_comes_back_by_either_digest() {
     assert_eq!(cache.put_bytes(b"hello").unwrap(), stored);
 
     let file = folder.path().join("file");
-    std::fs::write(&file, vec![b'x'; 1_000_000]).unwrap();
+    fs_err::write(&file, vec![b'x'; 1_000_000]).unwrap();
     let copied = cache.put_file(&file).unwrap();
     assert_eq!(copied.digest, Digest::of(&vec![b'x'; 1_000_000]));
     // Another process sees the same.
@@ -87,13 +87,13 @@ fn a_damaged_blob_is_found_while_reading_and_moved_away() {
     let digest = cache.put_bytes(b"hello").unwrap().digest;
     let path = cache.path(&digest).unwrap();
     std::fs::set_permissions(&path, PermissionsExt::from_mode(0o644)).unwrap();
-    std::fs::write(&path, b"jello").unwrap();
+    fs_err::write(&path, b"jello").unwrap();
     let mut bytes = Vec::new();
     let error = cache.open_verified(&digest).unwrap().read_to_end(&mut bytes).unwrap_err();
     assert!(error.to_string().contains("was damaged on disk"), "{error}");
     assert!(!cache.contains(&digest).unwrap());
     assert_eq!(cache.find_sha256(&sha256(b"hello"), 5).unwrap(), None);
-    assert_eq!(std::fs::read(cache.root().join("quarantine").join(digest.hex())).unwrap(), b"jello");
+    assert_eq!(fs_err::read(cache.root().join("quarantine").join(digest.hex())).unwrap(), b"jello");
     cache.put_bytes(b"hello").unwrap();
     assert_eq!(cache.read(&digest).unwrap(), b"hello");
 }
@@ -105,11 +105,11 @@ fn verify_finds_damage_and_repair_removes_it() {
         [&b"changed"[..], b"missing", b"fine"].map(|bytes| cache.put_bytes(bytes).unwrap().digest);
     let path = cache.path(&changed).unwrap();
     std::fs::set_permissions(&path, PermissionsExt::from_mode(0o644)).unwrap();
-    std::fs::write(&path, b"CHANGED").unwrap();
-    std::fs::remove_file(cache.path(&gone).unwrap()).unwrap();
+    fs_err::write(&path, b"CHANGED").unwrap();
+    fs_err::remove_file(cache.path(&gone).unwrap()).unwrap();
     let stray = cache.root().join("blobs/00").join("0".repeat(64));
-    std::fs::create_dir_all(stray.parent().unwrap()).unwrap();
-    std::fs::write(&stray, b"no row").unwrap();
+    fs_err::create_dir_all(stray.parent().unwrap()).unwrap();
+    fs_err::write(&stray, b"no row").unwrap();
 
     let steps = std::sync::atomic::AtomicU64::new(0);
     let report = cache

@@ -51,7 +51,7 @@ fn write_until_killed(root: &Path) {
         let log = cache.put_bytes(name.as_bytes()).unwrap().digest;
         let layers = vec![layer(&cache, &run, name.as_bytes())];
         cache.put(&key(&name), &ActionResult { layers, log: Some(log), ..result(&name) }).unwrap();
-        std::fs::write(cache.logs().join(seed.to_string()), b"committed").unwrap();
+        fs_err::write(cache.logs().join(seed.to_string()), b"committed").unwrap();
         if number % 8 == 7 {
             cache.gc(&everything()).unwrap();
         }

@@ -18,7 +18,7 @@ fn remembered(cache: &Cache) -> u64 {
 /// Gives a file other bytes of the same length and the modification time that it had.
 fn change_unnoticed(path: &Path, bytes: &[u8]) {
     let time = std::fs::metadata(path).unwrap().modified().unwrap();
-    std::fs::write(path, bytes).unwrap();
+    fs_err::write(path, bytes).unwrap();
     std::fs::File::open(path).unwrap().set_times(FileTimes::new().set_modified(time)).unwrap();
 }
 
@@ -27,7 +27,7 @@ fn a_settled_file_is_read_once_and_a_changed_one_again() {
     let (folder, cache) = open();
     let path = folder.path().join("file");
     let memo = cache.file_memo(false);
-    std::fs::write(&path, b"one").unwrap();
+    fs_err::write(&path, b"one").unwrap();
     assert_eq!(memo.digest(&path).unwrap().digest, Digest::of(b"one"));
     assert_eq!(remembered(&cache), 0, "too young to be believed");
     std::thread::sleep(SETTLED);
@@ -44,7 +44,7 @@ fn a_settled_file_is_read_once_and_a_changed_one_again() {
     change_unnoticed(&path, b"two");
     assert_eq!(memo.digest(&path).unwrap().digest, Digest::of(b"two"), "the change time tells");
     let other = folder.path().join("other");
-    std::fs::write(&other, b"six").unwrap();
+    fs_err::write(&other, b"six").unwrap();
     std::fs::rename(&other, &path).unwrap();
     assert_eq!(memo.digest(&path).unwrap().digest, Digest::of(b"six"), "the inode tells");
 }
@@ -53,7 +53,7 @@ fn a_settled_file_is_read_once_and_a_changed_one_again() {
 fn the_executable_bit_is_never_remembered() {
     let (folder, cache) = open();
     let path = folder.path().join("file");
-    std::fs::write(&path, b"#!").unwrap();
+    fs_err::write(&path, b"#!").unwrap();
     let memo = cache.file_memo(false);
     assert!(!memo.digest(&path).unwrap().executable);
     std::fs::set_permissions(&path, PermissionsExt::from_mode(0o755)).unwrap();
@@ -64,7 +64,7 @@ fn the_executable_bit_is_never_remembered() {
 fn many_files_each_have_their_own_answer() {
     let (folder, cache) = open();
     let at = |name: &str| folder.path().join(name);
-    std::fs::write(at("a"), b"a").unwrap();
+    fs_err::write(at("a"), b"a").unwrap();
     std::fs::create_dir(at("folder")).unwrap();
     symlink("a", at("link")).unwrap();
     let paths = [at("a"), at("folder"), at("link"), at("nothing")];

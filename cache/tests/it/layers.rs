@@ -11,7 +11,7 @@ fn a_layer_is_committed_with_its_manifest() {
     let run = Run::begin(&cache).unwrap();
     let delta = layer(&cache, &run, b"hello");
     assert!(cache.has_layer(&delta));
-    assert_eq!(std::fs::read(cache.layer_tree(&delta).join("file")).unwrap(), b"hello");
+    assert_eq!(fs_err::read(cache.layer_tree(&delta).join("file")).unwrap(), b"hello");
     let manifest = cache.layer_manifest(&delta).unwrap();
     assert_eq!(manifest.id(), delta);
     assert!(std::sync::Arc::ptr_eq(&manifest, &cache.layer_manifest(&delta).unwrap()));
@@ -27,8 +27,8 @@ fn what_is_not_committed_is_removed_whatever_its_modes() {
     let run = Run::begin(&cache).unwrap();
     let staged = cache.stage(&run).unwrap();
     let closed = staged.upper().join("closed/inner");
-    std::fs::create_dir_all(&closed).unwrap();
-    std::fs::write(closed.join("file"), b"").unwrap();
+    fs_err::create_dir_all(&closed).unwrap();
+    fs_err::write(closed.join("file"), b"").unwrap();
     std::fs::create_dir(staged.work().join("work")).unwrap();
     for folder in [&closed, closed.parent().unwrap(), &staged.work().join("work")] {
         std::fs::set_permissions(folder, PermissionsExt::from_mode(0o0)).unwrap();
@@ -49,9 +49,9 @@ fn a_missing_or_damaged_layer_is_an_error_that_says_so() {
     assert!(matches!(cache.layer_manifest(&nowhere), Err(Error::NoSuchLayer(_))));
     let delta = layer(&cache, &run, b"hello");
     let manifest = cache.layer_tree(&delta).with_file_name("manifest");
-    let mut bytes = std::fs::read(&manifest).unwrap();
+    let mut bytes = fs_err::read(&manifest).unwrap();
     *bytes.last_mut().unwrap() ^= 1;
-    std::fs::write(&manifest, bytes).unwrap();
+    fs_err::write(&manifest, bytes).unwrap();
     let error = cache.layer_manifest(&delta).unwrap_err();
     assert!(error.to_string().contains("run `imgbuild cache verify --repair`"), "{error}");
 }
@@ -64,7 +64,7 @@ fn verify_reads_trees_and_repair_drops_what_stands_on_damage() {
     for (name, layers) in [("good", vec![good]), ("bad", vec![good, bad])] {
         cache.put(&key(name), &imgbuild_cache::ActionResult { layers, ..result(name) }).unwrap();
     }
-    std::fs::write(cache.layer_tree(&bad).join("file"), b"EVIL").unwrap();
+    fs_err::write(cache.layer_tree(&bad).join("file"), b"EVIL").unwrap();
     let report = cache.verify(VerifyOptions { repair: true }, &|_| {}).unwrap();
     assert!(
         matches!(&report.damage[..], [
@@ -87,7 +87,7 @@ fn a_collected_layer_is_gone_with_its_files() {
     let run = Run::begin(&cache).unwrap();
     let staged = cache.stage(&run).unwrap();
     std::fs::create_dir(staged.upper().join("closed")).unwrap();
-    std::fs::write(staged.upper().join("closed/file"), b"x").unwrap();
+    fs_err::write(staged.upper().join("closed/file"), b"x").unwrap();
     std::fs::set_permissions(staged.upper().join("closed"), PermissionsExt::from_mode(0o555)).unwrap();
     let options = CaptureOptions::new(0, XattrNamespace::User);
     let manifest = capture(staged.upper(), &EmptyView, &options).unwrap();

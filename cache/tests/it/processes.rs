@@ -29,7 +29,7 @@ fn each_key_is_built_by_one_of_several_processes() {
         assert!(child.wait().unwrap().success());
     }
     let mut built: Vec<String> =
-        std::fs::read_to_string(cache.logs().join("built")).unwrap().lines().map(str::to_owned).collect();
+        fs_err::read_to_string(cache.logs().join("built")).unwrap().lines().map(str::to_owned).collect();
     built.sort();
     let mut expected: Vec<String> = (0..KEYS).map(|number| number.to_string()).collect();
     expected.sort();

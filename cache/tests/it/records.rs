@@ -101,7 +101,7 @@ fn the_folder_is_this_users_alone() {
 fn a_file_in_the_way_is_named() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("file");
-    std::fs::write(&file, b"").unwrap();
+    fs_err::write(&file, b"").unwrap();
     let error = Cache::open(file.join("cache")).unwrap_err();
     assert!(error.to_string().contains("file/cache"), "{error}");
 }

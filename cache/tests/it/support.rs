@@ -34,7 +34,7 @@ pub fn result(output: &str) -> ActionResult {
 /// Stores a layer that holds one file with these bytes, as a step would.
 pub fn layer(cache: &Cache, run: &Run, contents: &[u8]) -> DeltaId {
     let staged = cache.stage(run).unwrap();
-    std::fs::write(staged.upper().join("file"), contents).unwrap();
+    fs_err::write(staged.upper().join("file"), contents).unwrap();
     let options = CaptureOptions::new(1_600_000_000, XattrNamespace::User);
     let manifest = capture(staged.upper(), &EmptyView, &options).unwrap();
     cache.commit_layer(staged, &manifest).unwrap()

@@ -380,10 +380,12 @@ fn set_mtime(path: &Path, seconds: i64) -> Result<()> {
         .map_err(|error| Error::file("set the time of", path, error))
 }
 
+#[expect(clippy::disallowed_methods, reason = "this crate's own error names the path")]
 fn remove_file(path: &Path) -> Result<()> {
     std::fs::remove_file(path).map_err(|error| Error::file("remove", path, error))
 }
 
+#[expect(clippy::disallowed_methods, reason = "this crate's own error names the path")]
 fn remove_whole(path: &Path) -> Result<()> {
     let is_folder = std::fs::symlink_metadata(path)
         .map_err(|error| Error::file("read the status of", path, error))?

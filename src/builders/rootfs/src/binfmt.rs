@@ -248,7 +248,7 @@ fn nest_user_namespace() -> std::io::Result<()> {
 
 /// Gives another process' new namespace the ids of this one, each as itself.
 fn copy_map(name: &str, process: i32) -> std::io::Result<()> {
-    let ours = std::fs::read_to_string(format!("/proc/self/{name}"))?;
+    let ours = fs_err::read_to_string(format!("/proc/self/{name}"))?;
     let mut map = String::new();
     for line in ours.lines() {
         let mut fields = line.split_ascii_whitespace();

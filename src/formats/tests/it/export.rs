@@ -201,9 +201,9 @@ fn layers_compressed_before_are_taken_again_unless_damaged() {
     assert_eq!(none, [false, false, false]);
     assert_eq!(reused(), (first, vec![true, true, true]));
     let damaged = store.blobs.borrow().values().next().unwrap().path.clone();
-    let mut bytes = fs::read(&damaged).unwrap();
+    let mut bytes = fs_err::read(&damaged).unwrap();
     bytes[20] ^= 1;
-    fs::write(&damaged, bytes).unwrap();
+    fs_err::write(&damaged, bytes).unwrap();
     let (again, mut which) = reused();
     assert_eq!(again, first);
     which.sort_unstable();
@@ -221,12 +221,12 @@ fn a_file_that_is_not_what_its_manifest_says_ends_the_export() {
     }
     type Damage = fn(&Path);
     let damages: [(Damage, &str); 4] = [
-        (|file| fs::write(file, b"root:x:0:0:toor:/root:/bin/sh\n").unwrap(), "`/etc/passwd` do not match"),
-        (|file| fs::write(file, b"root").unwrap(), "`/etc/passwd` do not match"),
-        (|file| fs::write(file, [b'x'; 4000]).unwrap(), "`/etc/passwd` do not match"),
+        (|file| fs_err::write(file, b"root:x:0:0:toor:/root:/bin/sh\n").unwrap(), "`/etc/passwd` do not match"),
+        (|file| fs_err::write(file, b"root").unwrap(), "`/etc/passwd` do not match"),
+        (|file| fs_err::write(file, [b'x'; 4000]).unwrap(), "`/etc/passwd` do not match"),
         (
             |file| {
-                fs::remove_file(file).unwrap();
+                fs_err::remove_file(file).unwrap();
                 std::os::unix::fs::symlink("/etc/passwd", file).unwrap();
             },
             "`/etc/passwd` is not a regular file",
@@ -331,7 +331,7 @@ fn only_a_layout_is_replaced_by_a_layout() {
     let write = || write_layout(&place, &[image()], &OciOptions::default());
     write().unwrap();
     write().unwrap();
-    fs::remove_file(place.join("oci-layout")).unwrap();
+    fs_err::remove_file(place.join("oci-layout")).unwrap();
     assert!(matches!(write(), Err(ExportError::DestinationTaken { .. })));
     assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
 }
@@ -354,26 +354,26 @@ fn damage_is_found_when_a_layout_is_read() {
     let tree = stack.folder.path().join("tree");
     fs::create_dir(&tree).unwrap();
     let blob = layout.blob_path(&image.layers[0].blob);
-    let whole = fs::read(&blob).unwrap();
+    let whole = fs_err::read(&blob).unwrap();
     for damaged in [&whole[..whole.len() - 1], &[&whole[..], b"x"].concat(), &{
         let mut bytes = whole.clone();
         bytes[whole.len() / 2] ^= 1;
         bytes
     }] {
-        fs::write(&blob, damaged).unwrap();
+        fs_err::write(&blob, damaged).unwrap();
         let error = layout.unpack(&image.layers[0], &tree, &[], OPAQUE).unwrap_err();
         assert!(matches!(error, ReadError::Damaged { .. }), "{error}");
-        fs::remove_dir_all(&tree).unwrap();
+        fs_err::remove_dir_all(&tree).unwrap();
         fs::create_dir(&tree).unwrap();
     }
-    fs::write(&blob, &whole).unwrap();
+    fs_err::write(&blob, &whole).unwrap();
     let mut wrong = image.layers[0].clone();
     wrong.diff_id = image.layers[1].diff_id.clone();
     let error = layout.unpack(&wrong, &tree, &[], OPAQUE).unwrap_err();
     assert!(matches!(error, ReadError::DiffId { .. }), "{error}");
     let config = layout.blob_path(&image.config_digest);
-    let text = fs::read_to_string(&config).unwrap().replace("amd64", "arm64");
-    fs::write(&config, text).unwrap();
+    let text = fs_err::read_to_string(&config).unwrap().replace("amd64", "arm64");
+    fs_err::write(&config, text).unwrap();
     let error = layout.find(Selector::Only, &amd64()).unwrap_err();
     assert!(matches!(error, ReadError::Damaged { .. }), "{error}");
     assert!(matches!(Layout::open(&tree), Err(ReadError::NotALayout(_))));

@@ -122,14 +122,14 @@ impl Maker<'_> {
     }
 
     pub fn folder(&self, path: &str, mode: u32) -> &Self {
-        fs::create_dir_all(self.at(path)).unwrap();
+        fs_err::create_dir_all(self.at(path)).unwrap();
         fs::set_permissions(self.at(path), fs::Permissions::from_mode(mode)).unwrap();
         self
     }
 
     pub fn file(&self, path: &str, contents: &[u8]) -> &Self {
-        fs::create_dir_all(self.at(path).parent().unwrap()).unwrap();
-        fs::write(self.at(path), contents).unwrap();
+        fs_err::create_dir_all(self.at(path).parent().unwrap()).unwrap();
+        fs_err::write(self.at(path), contents).unwrap();
         fs::set_permissions(self.at(path), fs::Permissions::from_mode(0o644)).unwrap();
         self
     }
@@ -151,7 +151,7 @@ impl Maker<'_> {
     }
 
     pub fn whiteout(&self, path: &str) -> &Self {
-        fs::create_dir_all(self.at(path).parent().unwrap()).unwrap();
+        fs_err::create_dir_all(self.at(path).parent().unwrap()).unwrap();
         self.node(path, FileType::CharacterDevice, 0, 0)
     }
 

@@ -66,7 +66,7 @@ fn place() -> (tempfile::TempDir, std::path::PathBuf) {
     let folder = tempfile::tempdir().unwrap();
     let destination = folder.path().join("tree");
     fs::create_dir(&destination).unwrap();
-    fs::write(folder.path().join("outside"), b"untouched").unwrap();
+    fs_err::write(folder.path().join("outside"), b"untouched").unwrap();
     (folder, destination)
 }
 
@@ -107,7 +107,7 @@ fn no_archive_reaches_outside_its_directory() {
         let (folder, destination) = place();
         let error = attack(folder.path()).unpack(&destination, &[]);
         assert!(error.is_err(), "{name}");
-        assert_eq!(fs::read(folder.path().join("outside")).unwrap(), b"untouched", "{name}");
+        assert_eq!(fs_err::read(folder.path().join("outside")).unwrap(), b"untouched", "{name}");
         assert_eq!(fs::metadata(folder.path().join("outside")).unwrap().nlink(), 1, "{name}");
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 2, "{name}");
     }
@@ -120,7 +120,7 @@ fn a_file_is_never_written_through_a_link_of_the_same_name() {
     }
     let (folder, destination) = place();
     Archive::new().symlink("it", "../outside").file("it", b"mine").unpack(&destination, &[]).unwrap();
-    assert_eq!(fs::read(folder.path().join("outside")).unwrap(), b"untouched");
+    assert_eq!(fs_err::read(folder.path().join("outside")).unwrap(), b"untouched");
     assert!(fs::symlink_metadata(destination.join("it")).unwrap().is_file());
     // Neither mode nor owner of what a link points to changes.
     let before = fs::metadata(folder.path().join("outside")).unwrap().mode();
@@ -201,7 +201,7 @@ fn a_rootfs_tar_is_no_layer() {
     let mut packed = liblzma::write::XzEncoder::new(Vec::new(), 6);
     packed.write_all(&tar).unwrap();
     unpack_rootfs_tar(&*packed.finish().unwrap(), &destination).unwrap();
-    assert_eq!(fs::read(destination.join(".wh.name")).unwrap(), b"kept");
+    assert_eq!(fs_err::read(destination.join(".wh.name")).unwrap(), b"kept");
     assert_eq!(fs::metadata(&destination).unwrap().permissions().mode() & 0o7777, 0o750);
     assert_eq!(fs::metadata(&destination).unwrap().mtime(), 12);
 }

@@ -110,21 +110,21 @@ fn a_layout_that_skopeo_wrote_in_docker_types_is_read() {
     let target = format!("dir:{}", folder.display());
     run(Command::new("skopeo").args(["copy", "--quiet", "--format", "v2s2", &source, &target]));
     let blobs = stack.folder.path().join("copied/blobs/sha256");
-    fs::create_dir_all(&blobs).unwrap();
+    fs_err::create_dir_all(&blobs).unwrap();
     for entry in fs::read_dir(&folder).unwrap() {
         let entry = entry.unwrap();
         fs::copy(entry.path(), blobs.join(entry.file_name())).unwrap();
     }
-    let manifest = fs::read(folder.join("manifest.json")).unwrap();
+    let manifest = fs_err::read(folder.join("manifest.json")).unwrap();
     let digest = sha256(&folder.join("manifest.json"));
-    fs::write(blobs.join(&digest), &manifest).unwrap();
+    fs_err::write(blobs.join(&digest), &manifest).unwrap();
     let index = serde_json::json!({"schemaVersion": 2, "manifests": [{
         "mediaType": "application/vnd.docker.distribution.manifest.v2+json",
         "digest": format!("sha256:{digest}"), "size": manifest.len(),
     }]});
     let copied = stack.folder.path().join("copied");
-    fs::write(copied.join("index.json"), index.to_string()).unwrap();
-    fs::write(copied.join("oci-layout"), r#"{"imageLayoutVersion":"1.0.0"}"#).unwrap();
+    fs_err::write(copied.join("index.json"), index.to_string()).unwrap();
+    fs_err::write(copied.join("oci-layout"), r#"{"imageLayoutVersion":"1.0.0"}"#).unwrap();
     let layout = Layout::open(&copied).unwrap();
     let image = layout.find(Selector::Only, &Platform::linux("amd64")).unwrap();
     assert_eq!(image.config, crate::fixture::config());
@@ -170,7 +170,7 @@ fn podman_loads_and_shows_the_merged_tree() {
     write_docker_archive(&archive, &stack.image(), &tags, LayerPolicy::Steps, None).unwrap();
     layout(&stack, Compression::Zstd);
     let configuration = folder.join("containers.conf");
-    fs::write(&configuration, "[engine]\ncgroup_manager = \"cgroupfs\"\nevents_logger = \"file\"\n").unwrap();
+    fs_err::write(&configuration, "[engine]\ncgroup_manager = \"cgroupfs\"\nevents_logger = \"file\"\n").unwrap();
     let podman = |arguments: &[&str]| {
         let (root, runroot) = (folder.join("podman"), folder.join("podman-run"));
         let options = ["--root", root.to_str().unwrap(), "--runroot", runroot.to_str().unwrap()];
@@ -201,7 +201,7 @@ fn podman_loads_and_shows_the_merged_tree() {
             }
         }
         assert_same(&found, &expected);
-        fs::remove_dir_all(&copy).unwrap();
+        fs_err::remove_dir_all(&copy).unwrap();
         podman(&["image", "unmount", name]);
     }
 }

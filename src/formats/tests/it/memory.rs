@@ -57,7 +57,7 @@ fn write_the_file() {
     let workers = NonZeroUsize::new(2).unwrap();
     let options = OciOptions { compression: Compression::Zstd, workers, ..OciOptions::default() };
     write_layout(&folder.join("layout"), &[image], &options).unwrap();
-    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let status = fs_err::read_to_string("/proc/self/status").unwrap();
     let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
     println!("peak_kib={}", peak.trim().trim_end_matches(" kB"));
 }

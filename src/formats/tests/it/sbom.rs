@@ -1,6 +1,5 @@
 //! Package lists and the documents made of them.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -86,7 +85,7 @@ fn validators(test: &str) -> Option<PathBuf> {
             eprintln!("SKIPPED: `{test}` needs `pip` to install spdx-tools and cyclonedx-python-lib");
             return None;
         }
-        fs::write(&ready, "").unwrap();
+        fs_err::write(&ready, "").unwrap();
     }
     Some(place)
 }
@@ -99,10 +98,10 @@ fn public_validators_accept_both_documents() {
     for (name, inventory) in [("full", inventory()), ("empty", empty)] {
         let subject = subject(&inventory);
         let file = folder.path().join(format!("{name}.spdx.json"));
-        fs::write(&file, spdx(&subject).unwrap()).unwrap();
+        fs_err::write(&file, spdx(&subject).unwrap()).unwrap();
         run(Command::new(place.join("bin/pyspdxtools")).arg("--infile").arg(&file));
         let file = folder.path().join(format!("{name}.cdx.json"));
-        fs::write(&file, cyclonedx(&subject).unwrap()).unwrap();
+        fs_err::write(&file, cyclonedx(&subject).unwrap()).unwrap();
         let script = "import sys\n\
                       from cyclonedx.schema import SchemaVersion\n\
                       from cyclonedx.validation.json import JsonStrictValidator\n\
@@ -110,8 +109,8 @@ fn public_validators_accept_both_documents() {
                       sys.exit(str(JsonStrictValidator(SchemaVersion.V1_5).validate_str(text) or '') or 0)\n";
         run(Command::new(place.join("bin/python")).arg("-c").arg(script).arg(&file));
         // The validators do find faults.
-        let broken = fs::read_to_string(&file).unwrap().replace("\"container\"", "\"vessel\"");
-        fs::write(&file, broken).unwrap();
+        let broken = fs_err::read_to_string(&file).unwrap().replace("\"container\"", "\"vessel\"");
+        fs_err::write(&file, broken).unwrap();
         let output =
             Command::new(place.join("bin/python")).arg("-c").arg(script).arg(&file).output().unwrap();
         assert!(!output.status.success());

@@ -24,8 +24,8 @@ fn options() -> CaptureOptions {
 
 fn write(root: &Path, at: &str, contents: &str) {
     let path = root.join(at);
-    std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-    std::fs::write(path, contents).unwrap();
+    fs_err::create_dir_all(path.parent().unwrap()).unwrap();
+    fs_err::write(path, contents).unwrap();
 }
 
 fn names(manifest: &DeltaManifest) -> Vec<String> {
@@ -250,15 +250,15 @@ fn verify_names_every_kind_of_damage() {
     let manifest = capture(root, &EmptyView, &options()).unwrap();
     assert_eq!(verify(root, &manifest).unwrap(), []);
 
-    std::fs::write(root.join("contents"), "y").unwrap();
+    fs_err::write(root.join("contents"), "y").unwrap();
     std::fs::set_permissions(root.join("mode"), PermissionsExt::from_mode(0o777)).unwrap();
-    std::fs::remove_file(root.join("gone")).unwrap();
-    std::fs::remove_file(root.join("kind")).unwrap();
+    fs_err::remove_file(root.join("gone")).unwrap();
+    fs_err::remove_file(root.join("kind")).unwrap();
     std::fs::create_dir(root.join("kind")).unwrap();
     set_user(root, "attribute", "user.new", b"");
-    std::fs::remove_file(root.join("second")).unwrap();
+    fs_err::remove_file(root.join("second")).unwrap();
     write(root, "second", "x");
-    std::fs::remove_file(root.join("link")).unwrap();
+    fs_err::remove_file(root.join("link")).unwrap();
     symlink("b", root.join("link")).unwrap();
     std::fs::File::open(root.join("time")).unwrap().set_modified(std::time::SystemTime::now()).unwrap();
     write(root, "unexpected", "");
@@ -287,7 +287,7 @@ fn large_and_empty_files_have_the_digests_of_their_bytes() {
     let upper = tempfile::tempdir().unwrap();
     let sizes = [0usize, 1, (1 << 20) - 1, 1 << 20, (1 << 20) + 1, 3 << 20];
     for size in sizes {
-        std::fs::write(upper.path().join(size.to_string()), vec![b'z'; size]).unwrap();
+        fs_err::write(upper.path().join(size.to_string()), vec![b'z'; size]).unwrap();
     }
     let manifest = capture(upper.path(), &EmptyView, &options()).unwrap();
     for size in sizes {
@@ -304,7 +304,7 @@ fn large_and_empty_files_have_the_digests_of_their_bytes() {
 fn a_deep_tree_is_captured_without_deep_recursion() {
     let upper = tempfile::tempdir().unwrap();
     let deep = vec!["d"; 1500].join("/");
-    std::fs::create_dir_all(upper.path().join(&deep)).unwrap();
+    fs_err::create_dir_all(upper.path().join(&deep)).unwrap();
     let manifest = capture(upper.path(), &EmptyView, &options()).unwrap();
     assert_eq!(manifest.entries.len(), 1501);
     assert_eq!(DeltaManifest::decode(&manifest.encode()), Ok(manifest));

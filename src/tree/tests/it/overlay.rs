@@ -34,7 +34,8 @@ const DEFAULT_ACL: &str = "system.posix_acl_default";
 
 #[test]
 fn root_and_rootless_give_one_manifest() {
-    if let Ok(scenario) = std::env::var(SCENARIO) {
+    if let Some(scenario) = std::env::var_os(SCENARIO) {
+        let scenario = scenario.into_string().unwrap();
         let (how, folder) = scenario.split_once(':').unwrap();
         let namespace = if how == "root" { XattrNamespace::Trusted } else { XattrNamespace::User };
         return play(Path::new(folder), namespace);
@@ -71,7 +72,7 @@ fn root_and_rootless_give_one_manifest() {
 
     for layer in LAYERS {
         let [root, user] = [&as_root, &as_user].map(|folder| {
-            DeltaManifest::decode(&std::fs::read(folder.join(layer).join("manifest")).unwrap()).unwrap()
+            DeltaManifest::decode(&fs_err::read(folder.join(layer).join("manifest")).unwrap()).unwrap()
         });
         for entry in &root.entries {
             assert_eq!(user.get(&entry.path), Some(&entry.node), "{layer}: {}", entry.path);
@@ -110,7 +111,7 @@ fn ordinary_user() -> Option<(u32, u32)> {
             .status()
             .ok()?;
     }
-    let ranges = std::fs::read_to_string("/etc/subuid").ok()?;
+    let ranges = fs_err::read_to_string("/etc/subuid").ok()?;
     let has_range = ranges.lines().any(|line| line.starts_with(&format!("{ORDINARY_USER}:")));
     let has_tool = Command::new("newuidmap").output().is_ok();
     (has_range && has_tool).then_some((id("-u")?, id("-g")?))
@@ -125,7 +126,7 @@ fn play(folder: &Path, namespace: XattrNamespace) {
     let mut manifests: Vec<Arc<DeltaManifest>> = Vec::new();
     for (index, (layer, step)) in LAYERS.iter().zip(steps).enumerate() {
         let upper = folder.join(layer).join("tree");
-        std::fs::create_dir_all(&upper).unwrap();
+        fs_err::create_dir_all(&upper).unwrap();
         let view = MergedView::new(&manifests);
         prepare_root(&upper, &view).unwrap();
         let manifest = if index == 0 {
@@ -150,7 +151,7 @@ fn play(folder: &Path, namespace: XattrNamespace) {
         drop(view);
         assert_eq!(verify(&upper, &manifest).unwrap(), [], "{layer}");
         assert_eq!(DeltaManifest::decode(&manifest.encode()).as_ref(), Ok(&manifest));
-        std::fs::write(folder.join(layer).join("manifest"), manifest.encode()).unwrap();
+        fs_err::write(folder.join(layer).join("manifest"), manifest.encode()).unwrap();
         manifests.push(Arc::new(manifest));
     }
     expect(&manifests);
@@ -193,7 +194,7 @@ fn expect(manifests: &[Arc<DeltaManifest>]) {
 
 fn make_base(root: &Path) {
     for folder in ["bin", "etc", "srv", "links", "opaque/deep", "removed/deep", "run/lock", "dev", "tmp"] {
-        std::fs::create_dir_all(root.join(folder)).unwrap();
+        fs_err::create_dir_all(root.join(folder)).unwrap();
     }
     std::fs::set_permissions(root.join("tmp"), PermissionsExt::from_mode(0o1777)).unwrap();
     for file in [
@@ -225,20 +226,20 @@ fn make_base(root: &Path) {
 }
 
 fn first_step(root: &Path) {
-    std::fs::remove_file(root.join("etc/removed")).unwrap();
+    fs_err::remove_file(root.join("etc/removed")).unwrap();
     std::fs::OpenOptions::new()
         .append(true)
         .open(root.join("etc/changed"))
         .unwrap()
         .write_all(b"more")
         .unwrap();
-    std::fs::remove_dir_all(root.join("opaque")).unwrap();
+    fs_err::remove_dir_all(root.join("opaque")).unwrap();
     std::fs::create_dir(root.join("opaque")).unwrap();
     write(root, "opaque/new", "new");
-    std::fs::remove_dir_all(root.join("removed")).unwrap();
+    fs_err::remove_dir_all(root.join("removed")).unwrap();
     std::fs::DirBuilder::new().recursive(true).mode(0o2750).create(root.join("fresh/deep")).unwrap();
     write(root, "fresh/deep/file", "x");
-    std::fs::remove_file(root.join("links/b")).unwrap();
+    fs_err::remove_file(root.join("links/b")).unwrap();
     std::fs::hard_link(root.join("links/a"), root.join("links/b")).unwrap();
     std::fs::hard_link(root.join("links/a"), root.join("links/c")).unwrap();
     set(root, "bin/tool", CAPABILITY, &capability());
@@ -247,36 +248,36 @@ fn first_step(root: &Path) {
     write(root, "srv/inherits", "the folder's default list");
     // Changes that come to nothing.
     let touched = root.join("etc/touched-back");
-    std::fs::remove_file(&touched).unwrap();
+    fs_err::remove_file(&touched).unwrap();
     write(root, "etc/touched-back", "etc/touched-back");
     drop(std::fs::OpenOptions::new().append(true).open(root.join("etc/copied-up")).unwrap());
     write(root, "etc/passwd-lock", "");
-    std::fs::remove_file(root.join("etc/passwd-lock")).unwrap();
+    fs_err::remove_file(root.join("etc/passwd-lock")).unwrap();
     // What is never captured.
     write(root, "etc/resolv.conf", "nameserver 192.0.2.1");
     write(root, "run/pid", "1");
     UnixListener::bind(root.join("tmp/socket")).unwrap();
-    std::fs::remove_file(root.join("etc/was-file")).unwrap();
+    fs_err::remove_file(root.join("etc/was-file")).unwrap();
     UnixListener::bind(root.join("etc/was-file")).unwrap();
 }
 
 fn second_step(root: &Path) {
-    std::fs::remove_dir_all(root.join("opaque")).unwrap();
+    fs_err::remove_dir_all(root.join("opaque")).unwrap();
     write(root, "opaque", "a file where a folder was");
-    std::fs::remove_file(root.join("etc/motd")).unwrap();
+    fs_err::remove_file(root.join("etc/motd")).unwrap();
     std::fs::create_dir(root.join("etc/motd")).unwrap();
     write(root, "etc/motd/10-header", "a folder where a file was");
-    std::fs::remove_dir_all(root.join("fresh")).unwrap();
-    std::fs::remove_file(root.join("links/a")).unwrap();
+    fs_err::remove_dir_all(root.join("fresh")).unwrap();
+    fs_err::remove_file(root.join("links/a")).unwrap();
     write(root, "etc/removed", "back again");
-    std::fs::remove_file(root.join("etc/link")).unwrap();
+    fs_err::remove_file(root.join("etc/link")).unwrap();
     symlink("elsewhere", root.join("etc/link")).unwrap();
     std::fs::set_permissions(root.join("srv"), PermissionsExt::from_mode(0o700)).unwrap();
     chown(root.join("srv/owned"), Some(65_534), Some(65_534)).unwrap();
 }
 
 fn step_without_effect(root: &Path) {
-    let _ = std::fs::read(root.join("opaque")).unwrap();
+    let _ = fs_err::read(root.join("opaque")).unwrap();
     drop(std::fs::OpenOptions::new().append(true).open(root.join("opaque")).unwrap());
     drop(std::fs::OpenOptions::new().append(true).open(root.join("etc/motd/10-header")).unwrap());
 }
@@ -292,14 +293,14 @@ fn mount_overlay(
     namespace: XattrNamespace,
 ) -> PathBuf {
     let merged = folder.join("merged");
-    std::fs::create_dir_all(&merged).unwrap();
+    fs_err::create_dir_all(&merged).unwrap();
     let lowers: Vec<String> = lowers.iter().map(|lower| lower.display().to_string()).collect();
     let mut options = format!("lowerdir={}", lowers.join(":"));
     if let Some(upper) = upper {
         let work = folder.join("work");
         if work.exists() {
             std::fs::set_permissions(work.join("work"), PermissionsExt::from_mode(0o700)).unwrap();
-            std::fs::remove_dir_all(&work).unwrap();
+            fs_err::remove_dir_all(&work).unwrap();
         }
         std::fs::create_dir(&work).unwrap();
         options += &format!(",upperdir={},workdir={}", upper.display(), work.display());
@@ -330,7 +331,7 @@ fn snapshot(root: &Path, as_captured: bool) -> BTreeMap<String, String> {
                 continue;
             }
             let contents = if kind.is_file() {
-                String::from_utf8(std::fs::read(&full).unwrap()).unwrap()
+                String::from_utf8(fs_err::read(&full).unwrap()).unwrap()
             } else if kind.is_symlink() {
                 std::fs::read_link(&full).unwrap().display().to_string()
             } else {
@@ -384,7 +385,7 @@ fn agree(mounted: &Path, stack: &[Arc<DeltaManifest>]) {
         let actual = (status.uid(), status.gid(), status.mtime(), status.mtime_nsec());
         assert_eq!(actual, (metadata.uid, metadata.gid, metadata.mtime, 0), "{}", entry.path);
         if let Node::File { digest, .. } = node {
-            assert_eq!(Digest::of(&std::fs::read(&full).unwrap()), *digest, "{}", entry.path);
+            assert_eq!(Digest::of(&fs_err::read(&full).unwrap()), *digest, "{}", entry.path);
         }
         for (name, value) in &metadata.xattrs {
             assert_eq!(get(&full, std::str::from_utf8(name).unwrap()).as_deref(), Some(&**value));
@@ -397,7 +398,7 @@ fn path(text: &str) -> TreePath {
 }
 
 fn write(root: &Path, at: &str, contents: &str) {
-    std::fs::write(root.join(at), contents).unwrap();
+    fs_err::write(root.join(at), contents).unwrap();
 }
 
 fn set(root: &Path, at: &str, name: &str, value: &[u8]) {

@@ -121,7 +121,7 @@ fn set_limits(order: &Order) -> Result<(), Errno> {
 
 fn identity(user: &str) -> Result<Identity, StepFailure> {
     use crate::files::accounts::IdentityError;
-    let read = |path: &str| std::fs::read(path).unwrap_or_default();
+    let read = |path: &str| fs_err::read(path).unwrap_or_default();
     Identity::find(user, &read("/etc/passwd"), &read("/etc/group")).map_err(|error| match error {
         IdentityError::UnknownUser { name } => StepFailure::UnknownUser { name },
         IdentityError::UnknownGroup { name } => StepFailure::UnknownGroup { name },
