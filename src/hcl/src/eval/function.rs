@@ -1,0 +1,541 @@
+//! Functions: their parameters, and how a call goes.
+//!
+//! A function declares what it takes; the rest is done here. Arguments are converted to the types of the parameters. A
+//! null is refused, an unknown makes the result unknown, and marks are taken off and put on the result, unless the
+//! parameter says that the function sees to it.
+//!
+//! ```
+//! use imgbuild_hcl::eval::{CallError, Function, Parameter};
+//! use imgbuild_hcl::value::{Type, Value};
+//!
+//! let repeat = Function::new("Repeats a text.")
+//!     .parameter(Parameter::new("text", Type::String))
+//!     .parameter(Parameter::new("count", Type::Number))
+//!     .returns(Type::String)
+//!     .runs(|arguments| {
+//!         let count = arguments.usize(1)?;
+//!         Ok(Value::string(arguments.str(0).repeat(count)))
+//!     });
+//! # let _ = repeat;
+//! ```
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+
+use imgbuild_model::{Diagnostic, Diagnostics, did_you_mean};
+
+use super::{Evaluation, Scope};
+use crate::syntax::ExprRef;
+use crate::syntax::ast::Call;
+use crate::value::{Marks, Number, Type, Value, convert};
+
+/// A parameter.
+#[derive(Clone, Debug)]
+pub struct Parameter {
+    name: &'static str,
+    ty: Type,
+    null: bool,
+    unknown: bool,
+    wholly_known: bool,
+    dynamic: bool,
+    marked: bool,
+}
+
+/// A function.
+#[derive(Clone)]
+pub struct Function {
+    description: &'static str,
+    parameters: Vec<Parameter>,
+    variadic: Option<Parameter>,
+    returns: TypeOf,
+    body: Body,
+}
+
+type TypeFn = Arc<dyn Fn(&Arguments<'_>) -> Result<Type, CallError> + Send + Sync>;
+type RunFn = Arc<dyn Fn(&Arguments<'_>) -> Result<Value, CallError> + Send + Sync>;
+type LazyFn = Arc<dyn Fn(&LazyCall<'_>) -> Result<Value, Diagnostics> + Send + Sync>;
+
+#[derive(Clone)]
+enum TypeOf {
+    Always(Type),
+    Depends(TypeFn),
+}
+
+#[derive(Clone)]
+enum Body {
+    Eager(RunFn),
+    Lazy(LazyFn),
+}
+
+/// Why a call failed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CallError {
+    /// The argument that is to blame, counted from 0.
+    pub argument: Option<usize>,
+    /// What is wrong.
+    pub message: String,
+    /// What to do.
+    pub hint: Option<String>,
+}
+
+/// The arguments of a call, converted, without marks where the parameter does not ask for them.
+pub struct Arguments<'a> {
+    values: &'a [Value],
+    ty: &'a Type,
+}
+
+/// The functions that can be called, by name (`a::b` with a namespace).
+#[derive(Clone, Default)]
+pub struct Functions(BTreeMap<Arc<str>, Function>);
+
+/// A call whose arguments are not evaluated yet.
+pub struct LazyCall<'a> {
+    /// The arguments.
+    pub arguments: Vec<LazyArgument<'a>>,
+    expr: ExprRef<'a>,
+    call: &'a Call,
+}
+
+/// An argument that is not evaluated yet.
+#[derive(Clone, Copy)]
+pub struct LazyArgument<'a> {
+    /// The expression.
+    pub expr: ExprRef<'a>,
+    scope: &'a Scope<'a>,
+}
+
+impl LazyArgument<'_> {
+    /// The value.
+    pub fn evaluate(&self) -> Result<Value, Diagnostics> {
+        self.expr.evaluate(self.scope)
+    }
+}
+
+impl LazyCall<'_> {
+    /// An error of the call as a whole.
+    #[must_use]
+    pub fn error(&self, message: impl Into<String>) -> Diagnostic {
+        self.expr.source.error(self.call.name_span, message)
+    }
+}
+
+impl CallError {
+    /// An error of the call as a whole.
+    #[must_use]
+    pub fn new(message: impl Into<String>) -> Self {
+        Self { argument: None, message: message.into(), hint: None }
+    }
+
+    /// An error of one argument.
+    #[must_use]
+    pub fn argument(index: usize, message: impl Into<String>) -> Self {
+        Self { argument: Some(index), message: message.into(), hint: None }
+    }
+
+    /// The same with a hint.
+    #[must_use]
+    pub fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+}
+
+impl fmt::Display for CallError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl std::error::Error for CallError {}
+
+impl Parameter {
+    /// A parameter of a type. [`Type::Dynamic`] takes anything.
+    #[must_use]
+    pub fn new(name: &'static str, ty: Type) -> Self {
+        Self { name, ty, null: false, unknown: false, wholly_known: false, dynamic: false, marked: false }
+    }
+
+    /// Its name.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        self.name
+    }
+
+    /// Its type.
+    #[must_use]
+    pub fn ty(&self) -> &Type {
+        &self.ty
+    }
+
+    /// The function takes null.
+    #[must_use]
+    pub fn allow_null(mut self) -> Self {
+        self.null = true;
+        self
+    }
+
+    /// The function takes unknown values, and those of unknown type with [`Self::allow_dynamic`].
+    #[must_use]
+    pub fn allow_unknown(mut self) -> Self {
+        self.unknown = true;
+        self
+    }
+
+    /// Something unknown inside the value makes the result unknown too.
+    #[must_use]
+    pub fn wholly_known(mut self) -> Self {
+        self.wholly_known = true;
+        self
+    }
+
+    /// The function can tell its type even if that of the argument is not known.
+    #[must_use]
+    pub fn allow_dynamic(mut self) -> Self {
+        self.dynamic = true;
+        self
+    }
+
+    /// The function carries marks itself.
+    #[must_use]
+    pub fn allow_marked(mut self) -> Self {
+        self.marked = true;
+        self
+    }
+}
+
+impl Function {
+    /// A function without parameters that returns something of any type; see the module for how to go on.
+    #[must_use]
+    pub fn new(description: &'static str) -> Self {
+        let unset: RunFn = Arc::new(|_| Err(CallError::new("the function has no body")));
+        Self {
+            description,
+            parameters: Vec::new(),
+            variadic: None,
+            returns: TypeOf::Always(Type::Dynamic),
+            body: Body::Eager(unset),
+        }
+    }
+
+    /// One parameter more.
+    #[must_use]
+    pub fn parameter(mut self, parameter: Parameter) -> Self {
+        self.parameters.push(parameter);
+        self
+    }
+
+    /// All further arguments.
+    #[must_use]
+    pub fn variadic(mut self, parameter: Parameter) -> Self {
+        self.variadic = Some(parameter);
+        self
+    }
+
+    /// The type of every result.
+    #[must_use]
+    pub fn returns(mut self, ty: Type) -> Self {
+        self.returns = TypeOf::Always(ty);
+        self
+    }
+
+    /// The type of the result, told from the arguments; some of them may be unknown.
+    #[must_use]
+    pub fn returns_by(
+        mut self,
+        ty: impl Fn(&Arguments<'_>) -> Result<Type, CallError> + Send + Sync + 'static,
+    ) -> Self {
+        self.returns = TypeOf::Depends(Arc::new(ty));
+        self
+    }
+
+    /// What it does.
+    #[must_use]
+    pub fn runs(
+        mut self,
+        run: impl Fn(&Arguments<'_>) -> Result<Value, CallError> + Send + Sync + 'static,
+    ) -> Self {
+        self.body = Body::Eager(Arc::new(run));
+        self
+    }
+
+    /// What it does with arguments that it evaluates itself.
+    #[must_use]
+    pub fn runs_lazily(
+        mut self,
+        run: impl Fn(&LazyCall<'_>) -> Result<Value, Diagnostics> + Send + Sync + 'static,
+    ) -> Self {
+        self.body = Body::Lazy(Arc::new(run));
+        self
+    }
+
+    /// What it is for.
+    #[must_use]
+    pub fn description(&self) -> &'static str {
+        self.description
+    }
+
+    /// Its parameters, and the one for all further arguments.
+    #[must_use]
+    pub fn parameters(&self) -> (&[Parameter], Option<&Parameter>) {
+        (&self.parameters, self.variadic.as_ref())
+    }
+
+    fn parameter_of(&self, index: usize) -> Option<&Parameter> {
+        self.parameters.get(index).or(self.variadic.as_ref())
+    }
+
+    /// Calls it with values, as the evaluator does.
+    pub fn call(&self, values: &[Value]) -> Result<Value, CallError> {
+        if let Body::Lazy(_) = self.body {
+            return Err(CallError::new("the function can only be called in an expression"));
+        }
+        if values.len() < self.parameters.len() {
+            let missing = self.parameters[values.len()].name;
+            return Err(CallError::new(format!("an argument for `{missing}` is missing")));
+        }
+        if values.len() > self.parameters.len() && self.variadic.is_none() {
+            return Err(CallError::argument(
+                self.parameters.len(),
+                format!("there are {} arguments, but {} parameters", values.len(), self.parameters.len()),
+            ));
+        }
+        let mut marks = Marks::default();
+        let mut known = true;
+        let mut open = false;
+        let mut arguments = Vec::with_capacity(values.len());
+        for (index, value) in values.iter().enumerate() {
+            let Some(parameter) = self.parameter_of(index) else { break };
+            let value = convert(value, &parameter.ty)
+                .map_err(|error| CallError::argument(index, error.to_string()))?;
+            let value = if parameter.marked {
+                value
+            } else {
+                let (value, more) = value.unmark_deep();
+                marks.extend(&more);
+                value
+            };
+            if value.is_null() && !parameter.null {
+                return Err(CallError::argument(index, "it must not be null"));
+            }
+            if *value.ty() == Type::Dynamic && !value.is_known() && !parameter.dynamic {
+                open = true;
+            }
+            if !parameter.unknown && !value.is_known() || parameter.wholly_known && !value.is_wholly_known() {
+                known = false;
+            }
+            arguments.push(value);
+        }
+        let marked = |value: Value| value.with_marks(&marks);
+        let ty = match &self.returns {
+            TypeOf::Always(ty) => ty.clone(),
+            TypeOf::Depends(_) if open => return Ok(marked(Value::dynamic())),
+            TypeOf::Depends(ty) => ty(&Arguments { values: &arguments, ty: &Type::Dynamic })?,
+        };
+        if !known || open {
+            return Ok(marked(Value::unknown(ty)));
+        }
+        let Body::Eager(run) = &self.body else { return Ok(marked(Value::unknown(ty))) };
+        run(&Arguments { values: &arguments, ty: &ty }).map(marked)
+    }
+}
+
+impl fmt::Debug for Function {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Function({})", self.description)
+    }
+}
+
+impl<'a> Arguments<'a> {
+    /// All of them.
+    #[must_use]
+    pub fn all(&self) -> &'a [Value] {
+        self.values
+    }
+
+    /// How many there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.values.len()
+    }
+
+    /// Whether there is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.values.is_empty()
+    }
+
+    /// One of them; null if there is no such.
+    #[must_use]
+    pub fn get(&self, index: usize) -> Value {
+        self.values.get(index).cloned().unwrap_or_else(|| Value::null(Type::Dynamic))
+    }
+
+    /// The text of a string; empty if it is none.
+    #[must_use]
+    pub fn str(&self, index: usize) -> &'a str {
+        self.values.get(index).and_then(Value::as_str).unwrap_or_default()
+    }
+
+    /// A number.
+    pub fn number(&self, index: usize) -> Result<&'a Number, CallError> {
+        self.values
+            .get(index)
+            .and_then(Value::as_number)
+            .ok_or_else(|| CallError::argument(index, "a number is required"))
+    }
+
+    /// A whole number.
+    pub fn int(&self, index: usize) -> Result<i64, CallError> {
+        self.number(index)?.to_i64().ok_or_else(|| CallError::argument(index, "a whole number is required"))
+    }
+
+    /// A whole number that is not negative.
+    pub fn usize(&self, index: usize) -> Result<usize, CallError> {
+        usize::try_from(self.int(index)?)
+            .map_err(|_| CallError::argument(index, "a whole number that is not negative is required"))
+    }
+
+    /// A truth value; false if it is none.
+    #[must_use]
+    pub fn bool(&self, index: usize) -> bool {
+        self.values.get(index).and_then(Value::as_bool).unwrap_or_default()
+    }
+
+    /// The elements of a list, set or tuple; none if it is something else.
+    #[must_use]
+    pub fn elements(&self, index: usize) -> &'a [Value] {
+        self.values.get(index).and_then(Value::elements).unwrap_or_default()
+    }
+
+    /// The type that was told for the result.
+    #[must_use]
+    pub fn result_type(&self) -> &'a Type {
+        self.ty
+    }
+}
+
+impl Functions {
+    /// None.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Adds one.
+    pub fn add(&mut self, name: &str, function: Function) {
+        self.0.insert(name.into(), function);
+    }
+
+    /// Adds all of another.
+    pub fn extend(&mut self, other: Self) {
+        self.0.extend(other.0);
+    }
+
+    /// One of them.
+    #[must_use]
+    pub fn get(&self, name: &str) -> Option<&Function> {
+        self.0.get(name)
+    }
+
+    /// All names, in order.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.0.keys().map(Arc::as_ref)
+    }
+}
+
+impl fmt::Debug for Functions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_set().entries(self.0.keys()).finish()
+    }
+}
+
+impl Evaluation {
+    pub(super) fn call(&mut self, expr: ExprRef<'_>, call: &Call, scope: &Scope<'_>) -> Value {
+        let name = call.name.as_ref();
+        let Some(function) = scope.function(name) else {
+            let names = scope.function_names();
+            let mut error = expr.source.error(call.name_span, format!("there is no function named `{name}`"));
+            if names.is_empty() {
+                error = expr.source.error(call.name_span, format!("`{name}` is a function, and none can be called here"));
+            } else if let Some(near) = did_you_mean(name, names) {
+                error = error.hint(format!("did you mean `{near}`?"));
+            }
+            return self.fail(error);
+        };
+        if let Body::Lazy(run) = &function.body {
+            let argument = |node| LazyArgument { expr: expr.at(node), scope };
+            let arguments = call.arguments.iter().map(argument).collect();
+            return run(&LazyCall { arguments, expr, call }).unwrap_or_else(|Diagnostics(errors)| {
+                self.extend(errors);
+                Value::dynamic()
+            });
+        }
+        let before = self.errors.len();
+        let Some(values) = self.arguments(expr, call, scope) else { return Value::dynamic() };
+        if !self.arity(expr, call, function, values.len()) {
+            return Value::dynamic();
+        }
+        if self.errors.len() > before {
+            return Value::dynamic();
+        }
+        match function.call(&values) {
+            Ok(value) => value,
+            Err(error) => self.call_error(expr, call, function, error),
+        }
+    }
+
+    /// The values of the arguments; `None` if the expanded one is wrong or not known.
+    fn arguments(&mut self, expr: ExprRef<'_>, call: &Call, scope: &Scope<'_>) -> Option<Vec<Value>> {
+        let mut values: Vec<Value> =
+            call.arguments.iter().map(|node| self.value(expr.at(node), scope)).collect();
+        if !call.expand {
+            return Some(values);
+        }
+        let last = expr.at(call.arguments.last()?);
+        let (sequence, marks) = values.pop()?.unmark();
+        if sequence.is_null() {
+            self.fail(last.error("what `...` makes arguments of must not be null"));
+            return None;
+        }
+        if !sequence.ty().is_sequence() && *sequence.ty() != Type::Dynamic {
+            let name = sequence.ty().name();
+            self.fail(last.error(format!("`...` makes arguments of a list, set or tuple, not of a {name}")));
+            return None;
+        }
+        let elements = sequence.elements()?;
+        values.extend(elements.iter().map(|element| element.clone().with_marks(&marks)));
+        Some(values)
+    }
+
+    fn arity(&mut self, expr: ExprRef<'_>, call: &Call, function: &Function, count: usize) -> bool {
+        let wanted = function.parameters.len();
+        let more = if function.variadic.is_some() { "at least " } else { "" };
+        let plural = if wanted == 1 { "argument" } else { "arguments" };
+        if count < wanted {
+            let missing = function.parameters[count].name;
+            let message = format!("`{}` needs {more}{wanted} {plural}; there is none for `{missing}`", call.name);
+            self.fail(expr.source.error(call.close, message));
+            return false;
+        }
+        if count > wanted && function.variadic.is_none() {
+            let span = call.arguments.get(wanted).map_or(call.close, |node| node.span);
+            self.fail(expr.source.error(span, format!("`{}` needs only {wanted} {plural}", call.name)));
+            return false;
+        }
+        true
+    }
+
+    fn call_error(&mut self, expr: ExprRef<'_>, call: &Call, function: &Function, error: CallError) -> Value {
+        let diagnostic = match error.argument {
+            Some(index) => {
+                let span = call.arguments.get(index).or(call.arguments.last()).map_or(call.close, |node| node.span);
+                let name = function.parameter_of(index).map_or("", |parameter| parameter.name);
+                let message = format!("the value for `{name}` of `{}` is wrong: {}", call.name, error.message);
+                expr.source.error(span, message)
+            }
+            None => expr.source.error(call.name_span, format!("`{}` failed: {}", call.name, error.message)),
+        };
+        self.fail(diagnostic.maybe_hint(error.hint))
+    }
+}

@@ -1,0 +1,163 @@
+//! Operators.
+
+use super::{Evaluation, Scope};
+use crate::syntax::ast::{Node, Operand, Operator};
+use crate::syntax::{ExprRef, Span};
+use crate::value::{Number, NumberError, Type, Value, convert};
+
+impl Evaluation {
+    pub(super) fn binary(
+        &mut self,
+        expr: ExprRef<'_>,
+        first: &Node,
+        rest: &[Operand],
+        scope: &Scope<'_>,
+    ) -> Value {
+        let mut left = self.value(expr.at(first), scope);
+        for operand in rest {
+            let span = first.span.to(operand.node.span);
+            let left_span = Span { start: first.span.start, end: first.span.end };
+            left = match operand.operator {
+                Operator::And | Operator::Or => {
+                    self.logical(expr, (left, left_span), operand, scope)
+                }
+                _ => {
+                    let right = self.value(expr.at(&operand.node), scope);
+                    self.operation(expr, (left, left_span), operand, right, span)
+                }
+            };
+        }
+        left
+    }
+
+    fn operand(&mut self, expr: ExprRef<'_>, span: Span, value: &Value, ty: &Type, side: &str) -> Option<Value> {
+        let wrong = |message: String| expr.source.error(span, message);
+        if value.is_null() {
+            self.fail(wrong(format!("the {side} is null")));
+            return None;
+        }
+        match convert(value, ty) {
+            Ok(value) => Some(value),
+            Err(_) => {
+                let text = format!("the {side} must be a {}, but is a {}", ty.name(), value.ty().name());
+                let text = match value.as_str() {
+                    Some(_) if !value.is_marked() => format!("the {side} must be a {}, and this text is none", ty.name()),
+                    _ => text,
+                };
+                self.fail(wrong(text));
+                None
+            }
+        }
+    }
+
+    /// `&&` and `||`. What is decided by one side does not depend on the other; a null on the way to a decision counts
+    /// as false, as it does in Go.
+    fn logical(
+        &mut self,
+        expr: ExprRef<'_>,
+        (left, left_span): (Value, Span),
+        operand: &Operand,
+        scope: &Scope<'_>,
+    ) -> Value {
+        let decides = operand.operator == Operator::Or;
+        let (right, errors) = self.apart(|this| this.value(expr.at(&operand.node), scope));
+        let marks = [left.marks().clone(), right.marks().clone()];
+        let marked = |value: Value| marks.iter().fold(value, Value::with_marks);
+        let left_bool = self.truth(expr, left_span, &left, "left operand");
+        if left_bool.as_ref().is_some_and(|left| *left == Some(decides)) && !errors.is_empty() {
+            return marked(Value::bool(decides));
+        }
+        self.extend(errors);
+        let right_bool = self.truth(expr, operand.node.span, &right, "right operand");
+        let (Some(left), Some(right)) = (left_bool, right_bool) else { return Value::unknown(Type::Bool) };
+        marked(match (left, right) {
+            (Some(value), _) | (_, Some(value)) if value == decides => Value::bool(decides),
+            (Some(_), Some(_)) => Value::bool(!decides),
+            _ => Value::unknown(Type::Bool),
+        })
+    }
+
+    /// A truth value, or that it is unknown; `None` if it is wrong.
+    fn truth(&mut self, expr: ExprRef<'_>, span: Span, value: &Value, side: &str) -> Option<Option<bool>> {
+        if value.is_null() && convert(value, &Type::Bool).is_ok() {
+            return Some(Some(false));
+        }
+        self.operand(expr, span, value, &Type::Bool, side).map(|value| value.as_bool())
+    }
+
+    fn operation(
+        &mut self,
+        expr: ExprRef<'_>,
+        (left, left_span): (Value, Span),
+        operand: &Operand,
+        right: Value,
+        span: Span,
+    ) -> Value {
+        let operator = operand.operator;
+        match operator {
+            Operator::Equal => return left.equals(&right),
+            Operator::NotEqual => return negated(left.equals(&right)),
+            _ => {}
+        }
+        let left = self.operand(expr, left_span, &left, &Type::Number, "left operand");
+        let right = self.operand(expr, operand.node.span, &right, &Type::Number, "right operand");
+        let ty = if is_comparison(operator) { Type::Bool } else { Type::Number };
+        let (Some(left), Some(right)) = (left, right) else { return Value::unknown(ty) };
+        let value = match (left.as_number(), right.as_number()) {
+            (Some(a), Some(b)) => match numbers(operator, a, b) {
+                Ok(value) => value,
+                Err(error) => return self.fail(expr.source.error(span, error.to_string())),
+            },
+            _ => Value::unknown(ty),
+        };
+        value.with_marks_of([&left, &right])
+    }
+
+    pub(super) fn not(&mut self, inner: ExprRef<'_>, scope: &Scope<'_>) -> Value {
+        let value = self.value(inner, scope);
+        match self.operand(inner, inner.node.span, &value, &Type::Bool, "operand of `!`") {
+            Some(value) => negated(value),
+            None => Value::unknown(Type::Bool),
+        }
+    }
+
+    pub(super) fn negate(&mut self, inner: ExprRef<'_>, scope: &Scope<'_>) -> Value {
+        let value = self.value(inner, scope);
+        match self.operand(inner, inner.node.span, &value, &Type::Number, "operand of `-`") {
+            Some(value) => match value.as_number() {
+                Some(number) => Value::number(number.neg()).with_marks_of([&value]),
+                None => value,
+            },
+            None => Value::unknown(Type::Number),
+        }
+    }
+}
+
+fn negated(value: Value) -> Value {
+    match value.as_bool() {
+        Some(flag) => Value::bool(!flag).with_marks_of([&value]),
+        None => value,
+    }
+}
+
+fn is_comparison(operator: Operator) -> bool {
+    matches!(
+        operator,
+        Operator::Less | Operator::LessEqual | Operator::Greater | Operator::GreaterEqual
+    )
+}
+
+fn numbers(operator: Operator, a: &Number, b: &Number) -> Result<Value, NumberError> {
+    Ok(match operator {
+        Operator::Less => Value::bool(a < b),
+        Operator::LessEqual => Value::bool(a <= b),
+        Operator::Greater => Value::bool(a > b),
+        Operator::GreaterEqual => Value::bool(a >= b),
+        Operator::Add => Value::number(a.add(b)?),
+        Operator::Subtract => Value::number(a.sub(b)?),
+        Operator::Multiply => Value::number(a.mul(b)?),
+        Operator::Divide => Value::number(a.div(b)?),
+        Operator::Modulo => Value::number(a.rem(b)?),
+        Operator::And | Operator::Or | Operator::Equal | Operator::NotEqual => Value::dynamic(),
+    })
+}

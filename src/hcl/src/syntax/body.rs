@@ -1,0 +1,317 @@
+//! Bodies: attributes and blocks of the native syntax. Several errors of one file are found at once.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use super::ast::{Expression, Node, NodeKind};
+use super::lexer::{Token, TokenKind as T};
+use super::parser::{Parsed, Parser, Reported};
+use super::{Source, Span};
+use crate::value::normalize;
+
+/// Attributes and blocks.
+#[derive(Clone, Debug)]
+pub struct Body {
+    /// The source.
+    pub source: Arc<Source>,
+    /// The attributes in their order.
+    pub attributes: Vec<Attribute>,
+    /// The blocks in their order.
+    pub blocks: Vec<Block>,
+    /// All of it, without the braces of a block.
+    pub span: Span,
+}
+
+/// `name = expression`
+#[derive(Clone, Debug)]
+pub struct Attribute {
+    /// The name.
+    pub name: Arc<str>,
+    /// Where the name is.
+    pub name_span: Span,
+    /// The value.
+    pub expr: Expression,
+    /// All of it.
+    pub span: Span,
+}
+
+/// `kind "label" { … }`
+#[derive(Clone, Debug)]
+pub struct Block {
+    /// The kind.
+    pub kind: Arc<str>,
+    /// Where the kind is.
+    pub kind_span: Span,
+    /// The labels.
+    pub labels: Vec<Label>,
+    /// What is in it.
+    pub body: Body,
+    /// The kind and the labels.
+    pub header: Span,
+    /// All of it.
+    pub span: Span,
+}
+
+/// A label of a block.
+#[derive(Clone, Debug)]
+pub struct Label {
+    /// The text.
+    pub text: Arc<str>,
+    /// Where it is, with quotes if there are any.
+    pub span: Span,
+}
+
+impl Body {
+    /// The attribute of a name.
+    #[must_use]
+    pub fn attribute(&self, name: &str) -> Option<&Attribute> {
+        self.attributes.iter().find(|attribute| attribute.name.as_ref() == name)
+    }
+
+    /// The blocks of a kind.
+    pub fn blocks_of<'a>(&'a self, kind: &'a str) -> impl Iterator<Item = &'a Block> {
+        self.blocks.iter().filter(move |block| block.kind.as_ref() == kind)
+    }
+
+    /// A body without anything in it.
+    #[must_use]
+    pub fn empty(source: &Arc<Source>, span: Span) -> Self {
+        Self { source: Arc::clone(source), attributes: Vec::new(), blocks: Vec::new(), span }
+    }
+}
+
+enum Item {
+    Attribute(Attribute),
+    Block(Block),
+}
+
+impl Parser<'_> {
+    /// Items up to `end`, which is left to be read.
+    pub(super) fn body(&mut self, end: T) -> Body {
+        let start = self.peek().span;
+        let mut body = Body::empty(self.source, start);
+        let mut seen: HashMap<Arc<str>, Span> = HashMap::new();
+        loop {
+            let token = self.peek();
+            match token.kind {
+                T::Newline => {
+                    self.next();
+                    continue;
+                }
+                T::Eof => break,
+                kind if kind == end => break,
+                _ => {}
+            }
+            let before = (self.at, self.newlines.len(), self.depth);
+            match self.item(end) {
+                Ok(Item::Attribute(attribute)) => {
+                    if let Some(first) = seen.get(&attribute.name) {
+                        let error = self
+                            .source
+                            .error(attribute.name_span, format!("attribute `{}` is set twice", attribute.name))
+                            .note("it was first set here", Some(self.source.location(*first)))
+                            .hint("keep one of them");
+                        self.errors.push(error);
+                    } else {
+                        seen.insert(Arc::clone(&attribute.name), attribute.name_span);
+                        body.attributes.push(attribute);
+                    }
+                }
+                Ok(Item::Block(block)) => body.blocks.push(block),
+                Err(Reported) => {
+                    self.newlines.truncate(before.1);
+                    self.depth = before.2;
+                    self.recover(before.0);
+                }
+            }
+        }
+        body.span = Span { start: start.start, end: self.peek().span.start.max(start.start) };
+        body
+    }
+
+    /// Goes to the end of the line that ends the item which starts at `start`, or before the brace that ends its body.
+    fn recover(&mut self, start: usize) {
+        let mut open = 0usize;
+        for index in start..self.tokens.len() {
+            let token = self.tokens[index];
+            let ends_line = token.kind == T::Newline
+                || token.kind == T::Comment && self.slice(token.span).ends_with('\n');
+            match token.kind {
+                T::OpenBrace | T::OpenBracket | T::OpenParen | T::OpenQuote | T::OpenHeredoc => open += 1,
+                T::OpenInterpolation | T::OpenDirective => open += 1,
+                T::CloseBrace if open == 0 => {
+                    // The brace that ends the body stays; one that starts an item ends nothing and is skipped.
+                    self.at = if index == start { index + 1 } else { index };
+                    return;
+                }
+                T::CloseBrace
+                | T::CloseBracket
+                | T::CloseParen
+                | T::CloseQuote
+                | T::CloseHeredoc
+                | T::CloseSequence => open = open.saturating_sub(1),
+                _ if ends_line && index >= self.at && open == 0 => {
+                    self.at = index;
+                    return;
+                }
+                _ => {}
+            }
+        }
+        self.at = self.tokens.len() - 1;
+    }
+
+    fn item(&mut self, end: T) -> Parsed<Item> {
+        let token = self.peek();
+        match token.kind {
+            T::Ident => {}
+            T::OpenQuote => {
+                return self.fail(token.span, "a name is written without quotes", "remove the quotes");
+            }
+            T::CloseBrace => return self.fail(token.span, "this `}` closes nothing", ""),
+            _ => return self.unexpected("the name of an attribute or the kind of a block"),
+        }
+        self.next();
+        let next = self.peek();
+        match next.kind {
+            T::Equal => self.attribute(token, end).map(Item::Attribute),
+            T::OpenBrace | T::OpenQuote | T::Ident => {
+                self.deeper(|parser| parser.block(token, end)).map(Item::Block)
+            }
+            T::Colon => self.fail(next.span, "an attribute is set with `=`, not `:`", "write `=`"),
+            T::Dot => self.fail(next.span, "the name of an attribute has no dots", ""),
+            _ => {
+                let name = self.slice(token.span);
+                let hint = format!("write `{name} = value` for an attribute or `{name} {{` for a block");
+                let found = self.describe(next);
+                self.fail(next.span, format!("expected `=`, a label or `{{` after `{name}`, found {found}"), &hint)
+            }
+        }
+    }
+
+    fn attribute(&mut self, name: Token, end: T) -> Parsed<Attribute> {
+        self.next();
+        let node = self.expression()?;
+        let span = name.span.to(node.span);
+        let next = self.peek();
+        let inline = end == T::CloseBrace && next.kind == T::CloseBrace;
+        if !matches!(next.kind, T::Newline | T::Eof) && !inline {
+            let found = self.describe(next);
+            let name = self.slice(name.span);
+            return self.fail(
+                next.span,
+                format!("expected the end of the line after the value of `{name}`, found {found}"),
+                "",
+            );
+        }
+        let expr = Expression::new(self.source, node);
+        Ok(Attribute { name: normalize(self.slice(name.span)), name_span: name.span, expr, span })
+    }
+
+    fn block(&mut self, kind: Token, outer: T) -> Parsed<Block> {
+        let _ = outer;
+        let mut labels = Vec::new();
+        let mut header = kind.span;
+        let open = loop {
+            let token = self.peek();
+            match token.kind {
+                T::OpenBrace => break self.next(),
+                T::Ident => {
+                    self.next();
+                    labels.push(Label { text: normalize(self.slice(token.span)), span: token.span });
+                }
+                T::OpenQuote => labels.push(self.label()?),
+                T::Equal => {
+                    return self.fail(token.span, "a block has no `=`", "an attribute has one name before `=`");
+                }
+                T::Newline => {
+                    return self.fail(token.span, "the `{` of a block stands on the line of its kind", "");
+                }
+                _ => return self.unexpected("a label or `{`"),
+            }
+            header = header.to(labels.last().map_or(kind.span, |label: &Label| label.span));
+        };
+        let body = self.block_body(open, header)?;
+        let close = self.next();
+        let next = self.peek();
+        if !matches!(next.kind, T::Newline | T::Eof) {
+            let found = self.describe(next);
+            return self.fail(next.span, format!("expected the end of the line after a block, found {found}"), "");
+        }
+        Ok(Block {
+            kind: normalize(self.slice(kind.span)),
+            kind_span: kind.span,
+            labels,
+            body,
+            header,
+            span: kind.span.to(close.span),
+        })
+    }
+
+    /// What is between the braces; the closing one is left to be read.
+    fn block_body(&mut self, open: Token, header: Span) -> Parsed<Body> {
+        let first = self.peek();
+        let inline = !matches!(first.kind, T::Newline | T::CloseBrace | T::Eof);
+        if inline {
+            return self.inline_body(first);
+        }
+        let errors = self.errors.len();
+        let body = self.body(T::CloseBrace);
+        if self.peek().kind != T::CloseBrace {
+            // An error inside may have taken the brace with it; the first error is then the one to mend.
+            if self.errors.len() == errors {
+                return self.fail(header.to(open.span), "this block is never closed", "a `}` is missing, here or in it");
+            }
+            return Err(Reported);
+        }
+        Ok(body)
+    }
+
+    fn inline_body(&mut self, first: Token) -> Parsed<Body> {
+        let mut body = Body::empty(self.source, first.span);
+        match self.item(T::CloseBrace)? {
+            Item::Attribute(attribute) => {
+                body.span = attribute.span;
+                body.attributes.push(attribute);
+            }
+            Item::Block(block) => {
+                return self.fail(
+                    block.header,
+                    "a block on one line holds one attribute, no blocks",
+                    "start a new line after `{`",
+                );
+            }
+        }
+        if self.peek().kind != T::CloseBrace {
+            let span = self.peek().span;
+            return self.fail(
+                span,
+                "a block on one line ends on that line",
+                "start a new line after `{`, or close it with `}`",
+            );
+        }
+        Ok(body)
+    }
+
+    fn label(&mut self) -> Parsed<Label> {
+        let open = self.next();
+        let node = self.quoted(open)?;
+        match node.kind {
+            NodeKind::Template(parts) => {
+                let mut text = String::new();
+                for part in &parts {
+                    let Node { kind: NodeKind::Literal(value), span } = part else {
+                        return self.computed_label(part.span);
+                    };
+                    let Some(piece) = value.as_str() else { return self.computed_label(*span) };
+                    text.push_str(piece);
+                }
+                Ok(Label { text: normalize(&text), span: node.span })
+            }
+            _ => self.computed_label(node.span),
+        }
+    }
+
+    fn computed_label<X>(&mut self, span: Span) -> Parsed<X> {
+        self.fail(span, "a label is plain text", "write `$${` for a literal `${`")
+    }
+}
