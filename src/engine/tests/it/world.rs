@@ -309,6 +309,7 @@ impl Fake {
                 return Err(ActionError::Signal { what: "`stuck`".to_owned(), signal: 2 });
             }
             "touch" => fs_err::write(context.workspace.join(rest), "touched")?,
+            "remove" => fs_err::remove_file(context.workspace.join(rest))?,
             "fail" => return Err(ActionError::ExitCode { what: format!("`{command}`"), code: 1 }),
             "panic" => panic!("the test asked for it"),
             "kill" => {
