@@ -492,7 +492,7 @@ fn forget(transaction: &Transaction<'_>, live: &HashSet<String>, now: i64) -> Re
     }
     transaction.execute("DELETE FROM memo WHERE last_used < ?1", [now - MEMO_AGE])?;
     transaction.execute("DELETE FROM file_memo WHERE recorded < ?1", [now - MEMO_AGE])?;
-    transaction.execute("DELETE FROM durations WHERE last_used < ?1", [now - RECORD_AGE])?;
+    transaction.execute("DELETE FROM durations WHERE last_used < ?1", [(now - RECORD_AGE) * 1000])?;
     transaction.execute("DELETE FROM slots WHERE created < ?1", [now - RECORD_AGE])?;
     transaction.execute(
         "DELETE FROM memo WHERE rowid IN (

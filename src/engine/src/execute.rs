@@ -8,7 +8,7 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use std::num::NonZeroUsize;
 use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
@@ -133,6 +133,8 @@ pub fn failed_memo_key(label: &imgbuild_model::Label) -> Hash {
 struct Shared {
     request: RunRequest,
     run: Arc<Run>,
+    /// When the run began, in milliseconds since 1970.
+    began: i64,
     results: Mutex<HashMap<usize, Arc<ActionResult>>>,
     failures: Mutex<Vec<Failure>>,
     built: Mutex<BTreeSet<usize>>,
@@ -168,6 +170,7 @@ pub async fn execute(request: RunRequest) -> Result<RunReport, ActionError> {
     let shared = Arc::new(Shared {
         request,
         run,
+        began: milliseconds_since_1970(),
         results: Mutex::new(results),
         failures: Mutex::default(),
         built: Mutex::default(),
@@ -277,6 +280,11 @@ fn task_graph(request: &RunRequest, running: &[usize]) -> (TaskGraph, Vec<usize>
         }
     }
     (graph, running.to_vec())
+}
+
+fn milliseconds_since_1970() -> i64 {
+    let elapsed = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(elapsed.as_millis()).unwrap_or(i64::MAX)
 }
 
 struct Tasks {
@@ -571,7 +579,7 @@ impl Shared {
 
     fn record_slot(&self, place: usize, key: ActionKey) -> Result<(), ActionError> {
         let name = slot(&self.request.graph, place);
-        self.request.cache.record_slot(&name, &key, &self.fingerprint(place), self.request.now)?;
+        self.request.cache.record_slot(&name, &key, &self.fingerprint(place), self.began)?;
         Ok(())
     }
 
