@@ -70,6 +70,8 @@ fn a_failing_step_says_how_it_ended_and_can_be_entered() {
     std::io::Write::write_all(&mut child.stdin.take().unwrap(), b"cat /kept\n").unwrap();
     let output = child.wait_with_output().unwrap();
     assert_eq!(String::from_utf8_lossy(&output.stdout), "kept\n");
+    let said = workspace.fails(1, &["-D", "mode=x", "//:x"]);
+    assert!(said.stderr.contains("imgbuild shell --failed //:x -D mode=x"), "{}", said.stderr);
 }
 
 #[test]

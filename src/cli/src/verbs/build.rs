@@ -9,7 +9,7 @@ use imgbuild::args::{Build, BuildOptions, Test, TestOutput};
 use imgbuild::ui::{Aim, Goal, Verbosity};
 use imgbuild_cache::ActionResult;
 use imgbuild_engine::{ActionError, Cancel, Failure, RunOptions, RunReport, RunRequest};
-use imgbuild_model::{Class, Diagnostic, Diagnostics, Event, EventSink as _};
+use imgbuild_model::{Class, Configuration, Diagnostic, Diagnostics, Event, EventSink as _, Platform};
 use imgbuild_plan::{Plan, Status};
 use rustix::process::geteuid;
 
@@ -215,7 +215,7 @@ fn failures(prepared: &Prepared, outcome: &RunReport) -> Vec<Diagnostic> {
                 diagnostic.hint.clone_from(&inner.hint);
                 diagnostic.notes.clone_from(&inner.notes);
             } else if error.left_a_state() {
-                let label = node.label();
+                let label = format!("{}{}", node.label(), variant(&node.reference.configuration));
                 diagnostic.hint = Some(format!(
                     "`imgbuild log {label}` shows all of its output, `imgbuild shell --failed {label}` enters the state that it left"
                 ));
@@ -223,6 +223,14 @@ fn failures(prepared: &Prepared, outcome: &RunReport) -> Vec<Diagnostic> {
             diagnostic
         })
         .collect()
+}
+
+/// The flags that choose this configuration of a target, each after a space.
+fn variant(configuration: &Configuration) -> String {
+    let platform = Some(configuration.platform).filter(|platform| *platform != Platform::host());
+    let platform = platform.map(|platform| format!(" --platform {platform}"));
+    let flags = configuration.flags.iter().map(|(key, value)| format!(" -D {key}={value}"));
+    platform.into_iter().chain(flags).collect()
 }
 
 fn diagnostic(error: ActionError, hint: Option<String>) -> Diagnostic {
