@@ -1,6 +1,11 @@
 //! Drives the built program from outside, as a user would.
 
+mod archive;
 mod basics;
+mod disks;
 mod examples;
 mod faults;
+mod mirrors;
+mod places;
 mod support;
+mod ubuntu;
