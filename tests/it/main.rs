@@ -7,5 +7,6 @@ mod examples;
 mod faults;
 mod mirrors;
 mod places;
+mod reproducible;
 mod support;
 mod ubuntu;
