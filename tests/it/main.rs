@@ -10,3 +10,4 @@ mod places;
 mod reproducible;
 mod support;
 mod ubuntu;
+mod upgrades;

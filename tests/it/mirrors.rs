@@ -114,7 +114,6 @@ fn packages_that_do_not_arrive_are_asked_for_again_and_then_named() {
     ubuntu.publish();
     ubuntu.workspace.write("BUILD.star", &build);
     ubuntu.ok(&["update"]);
-    ubuntu.ok(&["--locked", "//:base"]);
 
     for (name, fault, code, parts) in cases {
         let target = format!("//:{name}");
