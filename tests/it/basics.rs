@@ -1,6 +1,6 @@
 //! Building, planning, explaining, entering and testing, on a tree that is there without a network.
 
-use crate::support::{BUSYBOX, Workspace, busybox, ran};
+use crate::support::{BUSYBOX, OrdinaryUser, Workspace, busybox, ran};
 
 const WEB: &str = r#"
 image(
@@ -166,33 +166,10 @@ image(
 #[test]
 fn an_ordinary_user_makes_the_same_layers() {
     let Some(workspace) = web() else { return };
-    if !rustix::process::geteuid().is_root() {
-        eprintln!("SKIPPED: only root can become another user");
-        return;
-    }
-    let user = "imgbuildit";
-    let exists = std::process::Command::new("id").arg(user).output().unwrap().status.success();
-    if !exists {
-        let made = std::process::Command::new("useradd").args(["-m", user]).status().unwrap();
-        assert!(made.success());
-    }
-    if !std::fs::read_to_string("/etc/subuid").unwrap_or_default().contains(user) {
-        eprintln!("SKIPPED: `{user}` has no range in /etc/subuid");
-        return;
-    }
+    let Some(user) = OrdinaryUser::new() else { return };
     let other = web().unwrap();
-    let folder = other.root().parent().unwrap().to_path_buf();
-    let owned = std::process::Command::new("chown").args(["-R", user]).arg(&folder).status().unwrap();
-    assert!(owned.success());
-    let mut command = std::process::Command::new("setpriv");
-    command.args(["--reuid", user, "--regid", user, "--init-groups", env!("CARGO_BIN_EXE_imgbuild"), "//:web"]);
-    command
-        .current_dir(other.root())
-        .env_clear()
-        .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
-        .env("HOME", &folder)
-        .env("IMGBUILD_CACHE_DIR", other.cache());
-    let output = command.output().unwrap();
+    user.give(&other);
+    let output = user.command(&other, "022", &["//:web"]).output().unwrap();
     assert!(output.status.success(), "{output:?}");
     workspace.ok(&["//:web"]);
     let digest = |workspace: &Workspace| std::fs::read(workspace.root().join("imgbuild-out/web/web.tar")).unwrap();

@@ -1,7 +1,14 @@
 //! Drives the built program from outside, as a user would.
 
+mod archive;
 mod basics;
+mod disks;
 mod examples;
 mod faults;
 mod golden;
+mod mirrors;
+mod places;
+mod reproducible;
 mod support;
+mod ubuntu;
+mod upgrades;

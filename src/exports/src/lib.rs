@@ -17,7 +17,6 @@ use imgbuild_formats::oci::{LayoutWriter, OciOptions};
 use imgbuild_formats::{
     Compression, LayerPolicy, TreeView, packages, sbom, write_docker_archive, write_tarball,
 };
-use imgbuild_model::{Class, Diagnostic};
 
 use crate::image::Layers;
 use crate::keep::{keep_file, keep_folder};
@@ -77,8 +76,8 @@ fn output(context: &ActionContext) -> Result<String, ActionError> {
         .ok_or_else(|| ActionError::input(format!("`{}` declares no output", context.node().schema.id)))
 }
 
-fn failed(error: impl std::fmt::Display) -> ActionError {
-    Diagnostic::error(error.to_string()).class(Class::Environment).into()
+fn failed(error: impl std::error::Error + 'static) -> ActionError {
+    ActionError::caused_by(&error)
 }
 
 fn policy(context: &ActionContext) -> Result<LayerPolicy, ActionError> {

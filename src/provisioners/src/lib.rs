@@ -19,7 +19,7 @@ use imgbuild_engine::SharedExecutor;
 
 pub use base::base_executors;
 pub use debian::debian_executors;
-pub use resolve::{ArchiveConfig, Resolver, keep_unchanged};
+pub use resolve::{ArchiveConfig, Proxies, Resolver, keep_unchanged};
 pub use step::{Provisioner, StepExecutor};
 
 /// The code behind each kind of this crate that needs no configuration.

@@ -20,6 +20,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use imgbuild_cache::Cache;
+pub use imgbuild_debian::fetch::Proxies;
 use imgbuild_debian::fetch::RetryPolicy;
 use imgbuild_model::{Class, Diagnostic, Diagnostics, EventSink};
 use imgbuild_plan::{DebianRequest, ImageRequest, IndexRequest, LockFile, PinRequest};
@@ -48,8 +49,8 @@ pub struct ArchiveConfig {
     pub ubuntu_keyring: Option<PathBuf>,
     /// The folder of the host's apt configuration: `/etc/apt`.
     pub etc_apt: PathBuf,
-    /// An HTTP proxy for archives.
-    pub proxy: Option<String>,
+    /// The proxies for archives and registries.
+    pub proxies: Proxies,
     /// Docker's `config.json`, for the credentials of registries; all access is anonymous if absent.
     pub docker_config: Option<PathBuf>,
     /// How long to try.
@@ -76,7 +77,7 @@ impl ArchiveConfig {
             debian_keyring: None,
             ubuntu_keyring: None,
             etc_apt: PathBuf::from("/etc/apt"),
-            proxy: None,
+            proxies: Proxies::default(),
             docker_config: None,
             retry: RetryPolicy::default(),
             parallel: 8,

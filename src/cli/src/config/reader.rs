@@ -4,12 +4,14 @@
 use std::num::NonZero;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use imgbuild_model::{Diagnostic, Diagnostics, Location, did_you_mean};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::{KEYS, Keyrings, Layer, Mirrors};
+use super::{Downloads, KEYS, Keyrings, Layer, Mirrors};
+use crate::args::Age;
 
 type Value<'a> = Spanned<DeValue<'a>>;
 
@@ -30,15 +32,25 @@ pub(super) fn read(text: &str, name: &str, folder: &Path, home: Option<&Path>) -
     }
     let table = table.get_ref();
     reader.refuse_unknown(table);
+    let proxy = reader.value(table, "downloads", "proxy", Reader::proxy);
     let layer = Layer {
         mirrors: Mirrors {
             debian: reader.value(table, "mirrors", "debian", Reader::address),
+            debian_security: reader.value(table, "mirrors", "debian_security", Reader::address),
             ubuntu: reader.value(table, "mirrors", "ubuntu", Reader::address),
             snapshot: reader.value(table, "mirrors", "snapshot", Reader::address),
         },
         keyrings: Keyrings {
             debian: reader.value(table, "keyrings", "debian", Reader::path),
             ubuntu: reader.value(table, "keyrings", "ubuntu", Reader::path),
+        },
+        downloads: Downloads {
+            parallel: reader.value(table, "downloads", "parallel", Reader::number),
+            attempts: reader.value(table, "downloads", "attempts", Reader::number),
+            timeout: reader.value(table, "downloads", "timeout", Reader::span),
+            http_proxy: proxy.clone(),
+            https_proxy: proxy,
+            no_proxy: reader.value(table, "downloads", "no_proxy", Reader::text),
         },
         cache_dir: reader.value(table, "cache", "dir", Reader::path),
         cache_max_size: reader.value(table, "cache", "max_size", Reader::parsed),
@@ -51,13 +63,28 @@ pub(super) fn read(text: &str, name: &str, folder: &Path, home: Option<&Path>) -
     if reader.problems.is_empty() { Ok(layer) } else { Err(Diagnostics(reader.problems)) }
 }
 
-/// Why a text is no address of a mirror.
-pub(super) fn check_address(text: &str) -> Result<(), String> {
-    let rest = ["http://", "https://", "file://"].iter().find_map(|scheme| text.strip_prefix(scheme));
-    match rest {
-        Some(rest) if !rest.is_empty() && !rest.contains(char::is_whitespace) => Ok(()),
-        _ => Err(format!("`{text}` is not an address; it begins with `http://`, `https://` or `file://`")),
+/// The address of a mirror, or why a text is none.
+pub(super) fn mirror_address(text: &str) -> Result<String, String> {
+    if has_scheme(text, &["http://", "https://", "file://"]) {
+        Ok(text.to_owned())
+    } else {
+        Err(format!("`{text}` is not an address; it begins with `http://`, `https://` or `file://`"))
     }
+}
+
+/// The address of a proxy, or why a text is none. Other programs take one without a scheme too.
+pub(super) fn proxy_address(text: &str) -> Result<String, String> {
+    let address = if text.contains("://") { text.to_owned() } else { format!("http://{text}") };
+    if has_scheme(&address, &["http://", "https://"]) {
+        Ok(address)
+    } else {
+        Err(format!("`{text}` is not the address of a proxy; it begins with `http://` or `https://`"))
+    }
+}
+
+fn has_scheme(text: &str, schemes: &[&str]) -> bool {
+    let rest = schemes.iter().find_map(|scheme| text.strip_prefix(scheme));
+    rest.is_some_and(|rest| !rest.is_empty() && !rest.contains(char::is_whitespace))
 }
 
 struct Reader<'t> {
@@ -175,9 +202,16 @@ impl Reader<'_> {
     }
 
     fn address(&self, value: &Value<'_>) -> Result<String, Mistake> {
-        let text = self.text(value)?;
-        check_address(&text).map_err(|reason| Mistake::new(value, reason))?;
-        Ok(text)
+        mirror_address(&self.text(value)?).map_err(|reason| Mistake::new(value, reason))
+    }
+
+    fn proxy(&self, value: &Value<'_>) -> Result<String, Mistake> {
+        proxy_address(&self.text(value)?).map_err(|reason| Mistake::new(value, reason))
+    }
+
+    fn span(&self, value: &Value<'_>) -> Result<Duration, Mistake> {
+        let Age(span) = self.parsed(value)?;
+        if span.is_zero() { Err(Mistake::new(value, "it is zero")) } else { Ok(span) }
     }
 
     #[expect(clippy::unused_self, reason = "one shape for all readers of values")]

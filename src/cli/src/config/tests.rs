@@ -55,7 +55,7 @@ fn mistakes_have_their_place_and_a_hint() {
         (
             "[frobnicate]\n",
             "imgbuild.toml:1:2: there is no table `frobnicate` in the configuration; hint: there are `[mirrors]`, \
-             `[keyrings]`, `[cache]`, `[build]`",
+             `[downloads]`, `[keyrings]`, `[cache]`, `[build]`",
         ),
         (
             "[build]\njbos = 4\n",

@@ -15,6 +15,7 @@ pub(crate) mod root;
 mod scripts;
 mod status_update;
 mod triggers;
+mod upgrade;
 
 use std::collections::HashMap;
 use std::io;
@@ -29,6 +30,7 @@ use crate::status::State;
 pub use bootstrap::{MERGED_USR_GUARD, merged_usr_links};
 pub use commands::{
     INITCTL, POLICY_RC_D, ScriptGuard, configure_command, remove_command, script_environment,
+    unpack_command,
 };
 pub use scripts::ScriptCall;
 
@@ -201,6 +203,23 @@ impl Unpacker {
     /// the `prerm` of versions that are replaced and the `preinst` of the new ones.
     pub fn stage_scripts(&self, batch: &Batch) -> Result<Vec<ScriptCall>, UnpackError> {
         scripts::stage(&self.root, batch)
+    }
+
+    /// Whether a package of the batch takes the place of one whose files, or whose configuration files, the root has. Such a
+    /// batch is the root's own dpkg's to unpack: scripts of both versions are called, and may fail and be mended, while old
+    /// files are being replaced (Debian Policy, chapter 6), and nothing that does less would be right.
+    pub fn replaces(&self, batch: &Batch) -> Result<bool, UnpackError> {
+        upgrade::replaces(&self.root, batch)
+    }
+
+    /// Puts the files of a batch into the root, for [`unpack_command`]; their paths there are returned, in order.
+    pub fn stage_packages(&self, batch: &Batch) -> Result<Vec<String>, UnpackError> {
+        upgrade::stage(&self.root, batch)
+    }
+
+    /// Removes what [`Unpacker::stage_packages`] put there.
+    pub fn unstage_packages(&self) -> Result<(), UnpackError> {
+        upgrade::unstage(&self.root)
     }
 
     /// Removes what [`Unpacker::stage_scripts`] put there; to be called when all scripts of the batch have run.

@@ -97,9 +97,8 @@ impl Archive {
         if let Some(fetcher) = self.fetcher.get() {
             return Ok(fetcher);
         }
-        let proxy = self.config.proxy.as_deref().map(|text| url("the proxy", text)).transpose()?;
-        let fetcher =
-            Fetcher::new(self.config.retry.clone(), proxy).map_err(|error| diagnostic("debian", error))?;
+        let fetcher = Fetcher::new(self.config.retry.clone(), &self.config.proxies)
+            .map_err(|error| diagnostic("debian", error))?;
         Ok(self.fetcher.get_or_init(|| fetcher))
     }
 
@@ -366,7 +365,7 @@ fn urls(what: &str, texts: &[String]) -> Result<Vec<Url>, Problem> {
 fn url(what: &str, text: &str) -> Result<Url, Problem> {
     base_url(text).ok_or_else(|| {
         Diagnostic::error(format!("{what}, `{text}`, is not an address"))
-            .hint("it begins with `http://` or `https://`")
+            .hint("it begins with `http://`, `https://` or `file://`")
             .into()
     })
 }
