@@ -3,4 +3,5 @@
 mod basics;
 mod examples;
 mod faults;
+mod secrets;
 mod support;

@@ -3,6 +3,7 @@
 
 mod publish;
 mod registry;
+mod secrets;
 mod session;
 mod verbs;
 
