@@ -3,5 +3,6 @@
 mod basics;
 mod examples;
 mod faults;
+mod images;
 mod secrets;
 mod support;
