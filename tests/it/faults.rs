@@ -90,8 +90,8 @@ fn a_step_cannot_write_outside_nor_reach_the_network() {
     let Some(workspace) = on_busybox(
         r#"image(name = "x", base = ":base", steps = [shell([
             "test ! -e /work",
-            "! wget -q -T 2 -O - http://127.0.0.1:1/ 2>/dev/null",
-            "! mount -t tmpfs none /tmp 2>/dev/null",
+            "if wget -q -T 2 -O - http://127.0.0.1:1/ 2>/dev/null; then exit 1; fi",
+            "if mount -t tmpfs none /tmp 2>/dev/null; then exit 1; fi",
             "test $(id -u) = 0",
             "test $(ls /sys | head -n 1 | tr -d '\n')x = x",
         ])])"#,

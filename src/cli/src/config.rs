@@ -3,6 +3,7 @@
 
 mod reader;
 
+use std::collections::BTreeMap;
 use std::io;
 use std::num::NonZero;
 use std::path::{Path, PathBuf};
@@ -172,6 +173,15 @@ pub const KEYS: &[Key] = &[
         "\"after the incident\"",
         "Enters every key: with another text, nothing that is in the cache is used.",
     ),
+    key(
+        "secrets",
+        "providers",
+        "table of providers",
+        "{ pass = { command = [\"pass\", \"show\", \"{path}\"] } }",
+        "Programs that write a secret to their output, by the name that stands before the colon in `secrets = {\"npm\": \
+         \"pass:team/npm\"}`; `{path}` is what stands behind it. Only in the user's own file. Also written \
+         `[secrets.providers.pass]`.",
+    ),
 ];
 
 /// What is configured by all together. What is absent has the default of the module that uses it.
@@ -197,6 +207,8 @@ pub struct Config {
     pub default_platform: Option<Platform>,
     /// Enters every key.
     pub salt: Option<String>,
+    /// The programs that give secrets, by the provider's name.
+    pub secret_providers: BTreeMap<String, Vec<String>>,
 }
 
 /// The flags that configure.
@@ -264,6 +276,14 @@ struct Layer {
     output_dir: Option<PathBuf>,
     default_platform: Option<Platform>,
     salt: Option<String>,
+    secret_providers: Option<Providers>,
+}
+
+/// The programs that give secrets, and where they were written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Providers {
+    commands: BTreeMap<String, Vec<String>>,
+    location: Location,
 }
 
 /// The folder of the cache for a user without a home, as services are.
@@ -301,6 +321,13 @@ impl Config {
             Some(path) => take(read_file(&path, &path.to_string_lossy(), environment, named.is_some())),
             None => Layer::default(),
         };
+        if let Some(providers) = &in_workspace.secret_providers {
+            problems.push(
+                Diagnostic::error("a workspace may not name programs that give secrets")
+                    .at(providers.location.clone())
+                    .hint("write `[secrets.providers]` into your own configuration file, `~/.config/imgbuild/config.toml`"),
+            );
+        }
         if !problems.is_empty() {
             return Err(Diagnostics(problems));
         }
@@ -315,6 +342,7 @@ impl Config {
             output_dir,
             default_platform,
             salt,
+            secret_providers,
         } = typed.over(in_workspace).over(of_user);
         let cache_dir = cache_dir.unwrap_or_else(|| match &environment.cache_home {
             Some(home) => home.join("imgbuild"),
@@ -331,6 +359,7 @@ impl Config {
             output_dir,
             default_platform,
             salt,
+            secret_providers: secret_providers.map(|providers| providers.commands).unwrap_or_default(),
         })
     }
 
@@ -364,6 +393,7 @@ impl Layer {
             output_dir,
             default_platform,
             salt,
+            secret_providers,
         } = self;
         let Mirrors { debian, debian_security, ubuntu, snapshot } = mirrors;
         let mirrors = Mirrors {
@@ -386,6 +416,7 @@ impl Layer {
             output_dir: output_dir.or(other.output_dir),
             default_platform: default_platform.or(other.default_platform),
             salt: salt.or(other.salt),
+            secret_providers: secret_providers.or(other.secret_providers),
         }
     }
 }

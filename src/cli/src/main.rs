@@ -4,6 +4,7 @@
 mod provenance;
 mod publish;
 mod registry;
+mod secrets;
 mod session;
 mod verbs;
 

@@ -9,10 +9,11 @@ use std::time::Duration;
 use async_trait::async_trait;
 use imgbuild_cache::{OutputFile, Run};
 use imgbuild_digest::{ContentHash, ContentHasher, Hash};
-use imgbuild_model::{ChainState, Class, Diagnostic, Platform, Stream};
+use imgbuild_model::{ChainState, Class, Diagnostic, Platform, Secret, Stream};
 use imgbuild_tree::DeltaId;
 
 use crate::ActionContext;
+use crate::secrets::NamedSecret;
 
 /// Why an action failed.
 #[derive(Debug, thiserror::Error)]
@@ -212,6 +213,10 @@ pub struct Command {
     pub new_privileges: bool,
     /// Folders and files of the host that it sees, read-only unless said otherwise.
     pub binds: Vec<Bind>,
+    /// What it finds in `/run/secrets`: masked in its output, and in no layer that it leaves.
+    pub secrets: Vec<NamedSecret>,
+    /// Further variables that hold secrets, by name; the values are those of `secrets`.
+    pub secret_env: Vec<(String, Secret)>,
     /// Whether it has the terminal: its streams are those of this process and `on_line` is not called.
     pub interactive: bool,
 }

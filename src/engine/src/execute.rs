@@ -23,6 +23,7 @@ use imgbuild_plan::{
 use petgraph::graph::NodeIndex;
 
 use crate::resources::{Demand, Limits, Pool};
+use crate::secrets::SecretStore;
 use crate::scheduler::{self, Task, TaskGraph, TaskResult};
 use crate::{
     ActionContext, ActionError, Builder, Cancel, Outcome, SharedExecutor, Snapshot, files_output,
@@ -74,6 +75,8 @@ pub struct RunRequest {
     pub cache: Cache,
     /// The code.
     pub registry: Registry,
+    /// Where secrets come from.
+    pub secrets: Arc<dyn SecretStore>,
     /// How.
     pub options: RunOptions,
     /// Seconds since 1970, for what is kept.
@@ -505,6 +508,7 @@ impl Shared {
             run: self.run.clone(),
             temporary: temporary.clone(),
             builder: self.request.registry.builder.clone(),
+            secrets: self.request.secrets.clone(),
             cancel: self.request.cancel.clone(),
             events: self.request.events.clone(),
             log: Arc::default(),

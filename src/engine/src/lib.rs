@@ -10,6 +10,7 @@ mod execute;
 pub mod journal;
 pub mod resources;
 pub mod scheduler;
+pub mod secrets;
 
 pub use cancel::Cancel;
 pub use context::{ActionContext, InputFile};

@@ -15,7 +15,7 @@ use async_trait::async_trait;
 use imgbuild_engine::{ActionContext, ActionError, Executor, Outcome, SharedExecutor};
 use imgbuild_formats::oci::{LayoutWriter, OciOptions};
 use imgbuild_formats::{
-    Compression, LayerPolicy, TreeView, packages, sbom, write_docker_archive, write_tarball,
+    Compression, ExportError, LayerPolicy, TreeView, packages, sbom, write_docker_archive, write_tarball,
 };
 
 use crate::image::Layers;
@@ -78,6 +78,14 @@ fn output(context: &ActionContext) -> Result<String, ActionError> {
 
 fn failed(error: impl std::error::Error + 'static) -> ActionError {
     ActionError::caused_by(&error)
+}
+
+/// As [`failed`], for what may refuse the layers that were asked for.
+fn refused(error: ExportError) -> ActionError {
+    match error {
+        ExportError::TooManyLayers { .. } => ActionError::input(error.to_string()),
+        other => failed(other),
+    }
 }
 
 fn policy(context: &ActionContext) -> Result<LayerPolicy, ActionError> {
@@ -166,7 +174,7 @@ fn write_layout(
             ref_name: reference,
             reuse: Some(&reuse),
         };
-        written.push(writer.add_image(&image, &options).map_err(failed)?);
+        written.push(writer.add_image(&image, &options).map_err(refused)?);
     }
     writer.finish(written, reference, created).map_err(failed)?;
     Ok(())
@@ -178,7 +186,8 @@ fn docker_archive(context: &ActionContext) -> Result<Outcome, ActionError> {
     let path = context.temporary.join("export.tar");
     let leave_out = |path: &imgbuild_tree::TreePath| layers.leaves_out(path);
     let tags: Vec<String> = context.text("ref").into_iter().collect();
-    write_docker_archive(&path, &layers.image(), &tags, policy(context)?, Some(&leave_out)).map_err(failed)?;
+    write_docker_archive(&path, &layers.image(), &tags, policy(context)?, Some(&leave_out))
+        .map_err(refused)?;
     Ok(Outcome { files: vec![keep_file(&context.cache, &path, &name)?], ..Outcome::default() })
 }
 

@@ -2,7 +2,7 @@
 
 use imgbuild_model::{AttributeSchema, AttributeType, Default, Effect, KindClass, KindSchema, StateUse};
 
-use crate::attribute::{CACHE, OWNER, TIMEOUT, content};
+use crate::attribute::{CACHE, OWNER, SECRET_ENV, SECRETS, TIMEOUT, content};
 
 const fn step(
     id: &'static str,
@@ -26,7 +26,7 @@ const fn step(
 pub(crate) static SHELL: KindSchema = KindSchema {
     id: "shell",
     class: KindClass::Step,
-    key_version: 1,
+    key_version: 2,
     effect: Effect::Guest,
     doc: "Runs commands in the image in a fresh sandbox: no network unless asked for, no environment but what is declared.",
     attributes: &[
@@ -80,6 +80,8 @@ pub(crate) static SHELL: KindSchema = KindSchema {
             Default::Bool(false),
             "Whether programs may gain privileges by set-user-id bits (`sudo` and `su` need it).",
         ),
+        SECRETS,
+        SECRET_ENV,
         TIMEOUT,
         CACHE,
     ],

@@ -307,7 +307,7 @@ impl ActionGraph {
                 PackageState::None => {
                     return Err(Diagnostic::error("`apt_install` needs an image that has Debian's packages")
                         .at(action.location.clone())
-                        .hint("start the chain from `debian(…)` or `ubuntu(…)`")
+                        .hint("start the chain from `debian(…)`, `ubuntu(…)` or `oci_base(image = …)`")
                         .into());
                 }
             }

@@ -108,7 +108,7 @@ pub fn answer(lock: &mut LockFile, requests: &[PinRequest], salt: &str) {
             PinRequest::Debian(request) => {
                 let sha256 = Digest::of(salt.as_bytes()).hex();
                 let add = vec![format!("base-files 1{salt} amd64 {sha256} 12 pool/main/base-files.deb")];
-                lock.set_debian(DebianPin {
+                lock.set_debian(DebianPin { archive: None,
                     request,
                     codename: "bookworm".to_owned(),
                     date: 1_700_000_000,
@@ -121,7 +121,7 @@ pub fn answer(lock: &mut LockFile, requests: &[PinRequest], salt: &str) {
             }
             PinRequest::Index(request) => {
                 let files = vec![format!("bookworm main/binary-amd64/Packages.xz {salt} 1")];
-                lock.set_index(IndexPin {
+                lock.set_index(IndexPin { archive: None,
                     request,
                     codename: "bookworm".to_owned(),
                     date: 1_700_000_000,

@@ -120,17 +120,17 @@ impl Resolver {
             }
         }
         let archive = Archive::new(self.config.clone());
-        let (packages, images, indexes) = tokio::join!(
-            packages::resolve(&archive, &debian, lock),
-            registry::resolve(&self.config, &images),
-            indexes::resolve(&archive, &indexes),
-        );
         let mut problems = Problems::default();
+        // What is installed on an image depends on which one it is.
+        for pin in problems.keep(registry::resolve(&self.config, &images).await) {
+            answered.set_image(pin);
+        }
+        let (packages, indexes) = tokio::join!(
+            packages::resolve(&archive, &debian, &images, &answered),
+            indexes::resolve(&archive, &indexes, &answered),
+        );
         for pin in problems.keep(packages) {
             answered.set_debian(pin);
-        }
-        for pin in problems.keep(images) {
-            answered.set_image(pin);
         }
         for pin in problems.keep(indexes) {
             answered.set_index(pin);

@@ -65,9 +65,12 @@ impl Provisioner for Shell {
         let mut argv = if runs_itself { Vec::new() } else { around.shell };
         argv.push(program);
         argv.extend(context.texts("args"));
+        let secrets = context.secrets().await?;
         let command = Command {
             argv,
             env,
+            secret_env: context.secret_env(&secrets)?,
+            secrets,
             user: context.text("user").or(around.user),
             workdir: context.text("workdir").or(around.workdir),
             network: context.flag("network"),

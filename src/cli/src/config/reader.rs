@@ -1,17 +1,21 @@
 //! From the text of a configuration file to [`Layer`], with every mistake at its place. The table of keys says which
 //! there are; here is what each may hold.
 
+use std::collections::BTreeMap;
 use std::num::NonZero;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use imgbuild_model::{Diagnostic, Diagnostics, Location, did_you_mean};
+use imgbuild_model::{Diagnostic, Diagnostics, Location, did_you_mean, is_secret_name};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::{Downloads, KEYS, Keyrings, Layer, Mirrors};
+use super::{Downloads, KEYS, Keyrings, Layer, Mirrors, Providers};
 use crate::args::Age;
+
+/// The providers that need no configuration.
+const BUILT_IN_PROVIDERS: [&str; 2] = ["env", "file"];
 
 type Value<'a> = Spanned<DeValue<'a>>;
 
@@ -59,6 +63,7 @@ pub(super) fn read(text: &str, name: &str, folder: &Path, home: Option<&Path>) -
         output_dir: reader.value(table, "build", "output_dir", Reader::path),
         default_platform: reader.value(table, "build", "default_platform", Reader::parsed),
         salt: reader.value(table, "build", "salt", Reader::text),
+        secret_providers: reader.value(table, "secrets", "providers", Reader::providers),
     };
     if reader.problems.is_empty() { Ok(layer) } else { Err(Diagnostics(reader.problems)) }
 }
@@ -198,6 +203,44 @@ impl Reader<'_> {
                 Err(Mistake::new(value, "`~` stands for the home folder, and `HOME` is not set"))
             }
             (None, _) => Ok(self.folder.join(text)),
+        }
+    }
+
+    /// `{ name = { command = ["program", "argument"] } }`.
+    fn providers(&self, value: &Value<'_>) -> Result<Providers, Mistake> {
+        let table = value.get_ref().as_table().ok_or_else(|| Mistake::kind(value, "a table"))?;
+        let mut commands = BTreeMap::new();
+        for (name, provider) in table {
+            let (span, name) = (name.span(), name.get_ref().as_ref());
+            if !is_secret_name(name) || BUILT_IN_PROVIDERS.contains(&name) {
+                let message = match BUILT_IN_PROVIDERS.contains(&name) {
+                    true => format!("`{name}` is a provider of imgbuild's own"),
+                    false => format!("`{name}` is not the name of a provider"),
+                };
+                return Err(Mistake { span, message });
+            }
+            commands.insert(name.to_owned(), Self::command(provider)?);
+        }
+        Ok(Providers { commands, location: self.location(&value.span()) })
+    }
+
+    fn command(provider: &Value<'_>) -> Result<Vec<String>, Mistake> {
+        let table = provider.get_ref().as_table().ok_or_else(|| Mistake::kind(provider, "a table"))?;
+        if let Some(other) = table.keys().find(|key| key.get_ref() != "command") {
+            return Err(Mistake {
+                span: other.span(),
+                message: format!("a provider has no `{}`, only a `command`", other.get_ref()),
+            });
+        }
+        let command = table.get("command").ok_or_else(|| Mistake::new(provider, "a provider has a `command`"))?;
+        let words = command.get_ref().as_array().ok_or_else(|| Mistake::kind(command, "a list of texts"))?;
+        let words: Vec<String> = words
+            .iter()
+            .map(|word| word.get_ref().as_str().map(str::to_owned).ok_or_else(|| Mistake::kind(word, "a text")))
+            .collect::<Result<_, _>>()?;
+        match words.first() {
+            Some(program) if !program.is_empty() => Ok(words),
+            _ => Err(Mistake::new(command, "the command is empty")),
         }
     }
 

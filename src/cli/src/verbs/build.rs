@@ -14,6 +14,7 @@ use imgbuild_plan::{Plan, Status};
 use rustix::process::geteuid;
 
 use crate::publish::publish;
+use crate::secrets::Store;
 use crate::session::{Planning, Prepared, Session, Want, cache_error, runtime};
 use crate::{ENTER_MARKER, registry};
 
@@ -132,6 +133,7 @@ pub(super) fn carry_out(
             files: session.files().map_err(|_| ActionError::Cancelled)?.clone(),
             cache,
             registry: registry::registry(archives),
+            secrets: Arc::new(Store::new(session.environment().home.clone(), session.config.secret_providers.clone())),
             options: RunOptions {
                 jobs: options.jobs.or(session.config.jobs),
                 keep_going: options.keep_going,

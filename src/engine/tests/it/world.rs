@@ -134,6 +134,7 @@ impl World {
             files: self.files.clone(),
             cache: self.cache.clone(),
             registry: self.registry(),
+            secrets: Arc::new(imgbuild_engine::secrets::NoSecrets),
             options: how.options.clone(),
             now: 1_700_000_000,
             cancel: how.cancel.clone(),

@@ -126,6 +126,7 @@ impl Bench {
             workspace: folder.path().to_owned(),
             temporary: folder.path().to_owned(),
             builder: Arc::new(NoBuilder),
+            secrets: Arc::new(imgbuild_engine::secrets::NoSecrets),
             cancel: Cancel::new(),
             events: Arc::new(events),
             log: Arc::default(),
