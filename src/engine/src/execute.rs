@@ -653,8 +653,9 @@ impl Shared {
 
 /// Whether the disk of a folder takes no more.
 fn is_full(folder: &Path) -> bool {
-    /// Less than this is as good as nothing, in bytes: file systems keep some for themselves.
-    const NOTHING: u64 = 64 << 10;
+    /// Less than this is as good as nothing, in bytes: file systems keep some for themselves, and refuse a large write
+    /// whole.
+    const NOTHING: u64 = 4 << 20;
     rustix::fs::statvfs(folder).is_ok_and(|disk| {
         disk.f_bavail.saturating_mul(disk.f_frsize) < NOTHING || (disk.f_files > 0 && disk.f_favail == 0)
     })
