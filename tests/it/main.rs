@@ -4,5 +4,6 @@ mod basics;
 mod examples;
 mod faults;
 mod images;
+mod seal;
 mod secrets;
 mod support;
