@@ -269,7 +269,7 @@ impl ActionContext {
             let parsed: SecretReference = reference
                 .parse()
                 .map_err(|error: SecretReferenceError| ActionError::input(error.to_string()).hint(error.hint()))?;
-            let value = self.secrets.resolve(&parsed).await?;
+            let value = self.secrets.resolve(&parsed).await.map_err(ActionError::Other)?;
             let length = value.expose().trim_ascii().len();
             if length < SHORTEST {
                 return Err(ActionError::input(format!(

@@ -102,6 +102,11 @@ mod tests {
         delta.0.entries.iter().map(|entry| entry.path.to_string()).collect()
     }
 
+    /// The second layer.
+    fn seal() -> Vec<Range<usize>> {
+        std::iter::once(1..2).collect()
+    }
+
     #[test]
     fn each_seal_is_carried_out_on_the_layers_below_it_alone() {
         let mut deltas = [
@@ -109,7 +114,7 @@ mod tests {
             delta(&[("etc/machine-id", file("")), ("tmp/a", Node::Whiteout)]),
             delta(&[("tmp/a", file("new"))]),
         ];
-        carry_out(&mut deltas, &[1..2]);
+        carry_out(&mut deltas, &seal());
         assert_eq!(names(&deltas[0]), ["/usr/a"]);
         assert_eq!(names(&deltas[1]), ["/etc/machine-id"]);
         assert_eq!(names(&deltas[2]), ["/tmp/a"], "what comes after a seal is not its");
@@ -121,7 +126,7 @@ mod tests {
             delta(&[("tmp/a", file("x")), ("usr/b", link("tmp/a")), ("usr/c", link("tmp/a"))]),
             delta(&[("tmp/a", Node::Whiteout)]),
         ];
-        carry_out(&mut deltas, &[1..2]);
+        carry_out(&mut deltas, &seal());
         let entries = &deltas[0].0.entries;
         assert_eq!(entries.len(), 2);
         assert_eq!((&entries[0].node, &entries[1].node), (&file("x"), &link("usr/b")));
