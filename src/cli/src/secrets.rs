@@ -40,10 +40,12 @@ impl Store {
         match &**provider {
             "env" => match (self.variable)(path) {
                 Some(value) => Ok(Secret::new(value.into_vec())),
-                None => Err(Diagnostic::error(format!("the environment variable `{path}` of a secret is not set"))
-                    .class(Class::Environment)
-                    .hint(format!("set it for imgbuild: `{path}=… imgbuild …`"))
-                    .into()),
+                None => Err(Diagnostic::error(format!(
+                    "the environment variable `{path}` of a secret is not set"
+                ))
+                .class(Class::Environment)
+                .hint(format!("set it for imgbuild: `{path}=… imgbuild …`"))
+                .into()),
             },
             "file" => self.file(path),
             name => match self.providers.get(name) {
@@ -57,22 +59,28 @@ impl Store {
         let on_disk = match (path.strip_prefix("~/"), &self.home) {
             (Some(rest), Some(home)) => home.join(rest),
             (Some(_), None) => {
-                return Err(Diagnostic::error(format!("`{path}` is in the home folder, and `HOME` is not set"))
-                    .class(Class::Environment)
-                    .into());
+                return Err(Diagnostic::error(format!(
+                    "`{path}` is in the home folder, and `HOME` is not set"
+                ))
+                .class(Class::Environment)
+                .into());
             }
             (None, _) => PathBuf::from(path),
         };
         let bytes = fs_err::read(&on_disk).map_err(|error| {
             let reason = std::io::Error::from(error.kind());
-            Diagnostic::error(format!("the file `{path}` of a secret cannot be read: {reason}")).class(Class::Environment)
+            Diagnostic::error(format!("the file `{path}` of a secret cannot be read: {reason}"))
+                .class(Class::Environment)
         })?;
         Ok(Secret::new(bytes))
     }
 
     fn unknown(&self, name: &str) -> Diagnostic {
-        let known: Vec<String> =
-            ["env", "file"].into_iter().chain(self.providers.keys().map(String::as_str)).map(|name| format!("`{name}`")).collect();
+        let known: Vec<String> = ["env", "file"]
+            .into_iter()
+            .chain(self.providers.keys().map(String::as_str))
+            .map(|name| format!("`{name}`"))
+            .collect();
         Diagnostic::error(format!("there is no provider of secrets called `{name}`")).hint(format!(
             "there are {}; `[secrets.providers.{name}]` in your own configuration file adds one",
             known.join(", ")
@@ -106,8 +114,8 @@ impl SecretStore for Store {
 
 /// One text of a JSON object. The reason never quotes the value.
 fn pick(whole: &Secret, field: &str) -> Result<Secret, String> {
-    let value: serde_json::Value =
-        serde_json::from_slice(whole.expose()).map_err(|_| "what the provider gives is no JSON".to_owned())?;
+    let value: serde_json::Value = serde_json::from_slice(whole.expose())
+        .map_err(|_| "what the provider gives is no JSON".to_owned())?;
     match value.get(field) {
         Some(serde_json::Value::String(text)) => Ok(Secret::new(text.as_str())),
         Some(serde_json::Value::Number(number)) => Ok(Secret::new(number.to_string())),
@@ -190,7 +198,10 @@ mod tests {
             ("env:NONE", vec!["the environment variable `NONE` of a secret is not set"]),
             ("file:~/key", vec!["`HOME` is not set"]),
             ("file:/nonexistent/key", vec!["the file `/nonexistent/key` of a secret cannot be read"]),
-            ("fails:a/b", vec!["the provider `fails` gives no secret `a/b`", "exit status: 3: no such entry"]),
+            (
+                "fails:a/b",
+                vec!["the provider `fails` gives no secret `a/b`", "exit status: 3: no such entry"],
+            ),
             ("gone:a", vec!["`/nonexistent/program` cannot be started"]),
             ("other:a", vec!["there is no provider of secrets called `other`", "`env`, `file`, `echo`"]),
             ("json:x#none", vec!["there is no field `none`"]),

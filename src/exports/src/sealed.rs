@@ -35,7 +35,8 @@ pub(crate) fn carry_out(deltas: &mut [Delta], seals: &[Range<usize>]) {
         }
         // With nothing below it, a mark of removal would only tell what was there.
         for (manifest, _) in own {
-            let kept = manifest.entries.iter().filter(|entry| entry.node != Node::Whiteout).cloned().collect();
+            let kept =
+                manifest.entries.iter().filter(|entry| entry.node != Node::Whiteout).cloned().collect();
             *manifest = Arc::new(DeltaManifest { entries: kept });
         }
     }
@@ -86,7 +87,8 @@ mod tests {
     }
 
     fn delta(entries: &[(&str, Node)]) -> Delta {
-        let entries = entries.iter().map(|(name, node)| Entry { path: path(name), node: node.clone() }).collect();
+        let entries =
+            entries.iter().map(|(name, node)| Entry { path: path(name), node: node.clone() }).collect();
         (Arc::new(DeltaManifest { entries }), PathBuf::new())
     }
 

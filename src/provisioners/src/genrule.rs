@@ -31,7 +31,11 @@ impl Executor for Genrule {
         let script = folder.join("script");
         fs_err::write(&script, context.text("cmd").unwrap_or_default())?;
         let work = async {
-            if context.flag("host") { on_host(context, &folder).await } else { in_image(context, &folder).await }
+            if context.flag("host") {
+                on_host(context, &folder).await
+            } else {
+                in_image(context, &folder).await
+            }
         };
         let exit = context.cancel.unless_cancelled(work).await.unwrap_or(Err(ActionError::Cancelled))?;
         exit.success(&format!("`{}`", context.node().describe()))?;

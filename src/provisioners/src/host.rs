@@ -8,8 +8,8 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use imgbuild_engine::journal::{
-    self, CleanupOptions, EffectId, Journal, ProcessIdentity, ProcessIntent, ProcessTag, ProcessUndo, ResourceId,
-    RunJournal, UndoRegistry, WorkspaceId,
+    self, CleanupOptions, EffectId, Journal, ProcessIdentity, ProcessIntent, ProcessTag, ProcessUndo,
+    ResourceId, RunJournal, UndoRegistry, WorkspaceId,
 };
 use imgbuild_engine::{ActionContext, ActionError, Exit};
 use imgbuild_model::Stream;
@@ -56,7 +56,8 @@ fn write_down(context: &ActionContext, command: &mut Command) -> Result<(RunJour
     let tag = ProcessTag::random()?;
     command.env(ProcessTag::VARIABLE, tag.as_str());
     let description = format!("{} of {}", context.node().describe(), context.node().label());
-    let effect = run.record_intent(&ProcessUndo::KIND, &ProcessIntent { tag, description }).map_err(unusable)?;
+    let effect =
+        run.record_intent(&ProcessUndo::KIND, &ProcessIntent { tag, description }).map_err(unusable)?;
     Ok((run, effect))
 }
 

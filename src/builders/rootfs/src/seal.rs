@@ -55,7 +55,14 @@ const SYSTEMD: &[&str] = &["/usr/lib/systemd/systemd", "/lib/systemd/systemd"];
 const EMPTIED_FOLDERS: &[&str] = &["/tmp", "/var/tmp", "/run"];
 
 /// Files that stay, empty: programs expect them.
-const EMPTIED_FILES: &[&str] = &["/etc/machine-id", "/var/log/wtmp", "/var/log/btmp", "/var/log/lastlog", "/var/log/faillog", "/var/log/tallylog"];
+const EMPTIED_FILES: &[&str] = &[
+    "/etc/machine-id",
+    "/var/log/wtmp",
+    "/var/log/btmp",
+    "/var/log/lastlog",
+    "/var/log/faillog",
+    "/var/log/tallylog",
+];
 
 /// Seals a root.
 pub(crate) fn seal(root: &Root) -> Result<(), FilesError> {
@@ -107,7 +114,8 @@ fn homes(root: &Root) -> Result<Vec<String>, FilesError> {
     let mut homes = vec!["/root".to_owned(), "/home/*".to_owned()];
     let named = passwd.lines().filter_map(|line| line.split(':').nth(5));
     // A name with signs would be a pattern.
-    let plain = named.filter(|home| home.starts_with('/') && !home.contains(['*', '?', '[', '{', '\\', '\0']));
+    let plain =
+        named.filter(|home| home.starts_with('/') && !home.contains(['*', '?', '[', '{', '\\', '\0']));
     homes.extend(plain.map(|home| home.trim_end_matches('/').to_owned()));
     homes.sort();
     homes.dedup();
