@@ -202,3 +202,69 @@ fn a_folder_is_exported_with_owners_and_links() {
     let link = std::fs::read_link(workspace.root().join("imgbuild-out/x/x.rootfs/bin/sh")).unwrap();
     assert_eq!(link.to_str(), Some("busybox"));
 }
+
+/// Waits for what a file holds; whoever writes it does so soon after it was started.
+fn awaited(path: &std::path::Path) -> String {
+    let deadline = std::time::Instant::now() + Duration::from_secs(120);
+    loop {
+        match std::fs::read_to_string(path) {
+            Ok(text) if text.ends_with('\n') => return text.trim().to_owned(),
+            _ => assert!(std::time::Instant::now() < deadline, "`{}` does not come", path.display()),
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+fn runs(pid: &str) -> bool {
+    let Ok(stat) = std::fs::read_to_string(format!("/proc/{pid}/stat")) else { return false };
+    let state = stat.rsplit_once(')').map(|(_, rest)| rest.trim_start().chars().next());
+    !matches!(state, Some(Some('Z' | 'X')))
+}
+
+#[test]
+fn a_command_on_the_host_outlives_a_kill_until_the_cleanup() {
+    let workspace = Workspace::new();
+    let pid = workspace.root().join("pid");
+    let command = format!("sleep 1000 & echo $! > {}; wait", pid.display());
+    workspace.write("BUILD.star", &format!("genrule(name = \"left\", host = True, cmd = {command:?}, outs = [\"never\"])\n"));
+    let mut child = workspace
+        .command(&["//:left"])
+        .stdout(std::process::Stdio::null())
+        .stderr(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
+    let sleeper = awaited(&pid);
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert!(runs(&sleeper), "nothing ends with a program that was killed");
+    let said = workspace.ok(&["cleanup"]);
+    assert!(said.stdout.contains("process ") && said.stdout.contains(": undone"), "{said:#?}");
+    assert!(!runs(&sleeper));
+    assert!(!workspace.ok(&["cleanup"]).stdout.contains("process "), "once is enough");
+}
+
+#[test]
+fn what_a_command_on_the_host_starts_ends_with_it() {
+    let workspace = Workspace::new();
+    let pid = workspace.root().join("pid");
+    for (end, code) in [("echo made > $OUT/file", 0), ("exit 5", 1)] {
+        let command = format!("sleep 1000 > /dev/null 2>&1 & echo $! > {}; {end}", pid.display());
+        workspace.write("BUILD.star", &format!("genrule(name = \"x\", host = True, cmd = {command:?}, outs = [\"file\"])\n"));
+        let said = workspace.run(&["//:x"]);
+        assert_eq!(said.code, Some(code), "{said:#?}");
+        assert!(!runs(&awaited(&pid)), "{end}");
+        assert!(!workspace.ok(&["cleanup"]).stdout.contains("process "));
+    }
+    let command = format!("sleep 1000 & echo $! > {}; wait", pid.display());
+    std::fs::remove_file(&pid).unwrap();
+    let build = format!("genrule(name = \"x\", host = True, cmd = {command:?}, outs = [\"file\"], timeout = \"2s\")\n");
+    workspace.write("BUILD.star", &build);
+    let said = workspace.fails(1, &["//:x"]);
+    assert!(said.stderr.contains("longer than its `timeout`"), "{}", said.stderr);
+    // It was killed before the program ended, and is gone as soon as the kernel comes to it.
+    let deadline = std::time::Instant::now() + Duration::from_secs(120);
+    while runs(&awaited(&pid)) {
+        assert!(std::time::Instant::now() < deadline, "what ran out of time is ended with its children");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}

@@ -15,7 +15,9 @@ fn has(programs: &[&str]) -> bool {
     }
     let missing: Vec<_> = programs
         .iter()
-        .filter(|program| !["/usr/bin", "/usr/sbin"].iter().any(|folder| Path::new(folder).join(program).exists()))
+        .filter(|program| {
+            !["/usr/bin", "/usr/sbin"].iter().any(|folder| Path::new(folder).join(program).exists())
+        })
         .collect();
     if !missing.is_empty() {
         eprintln!("SKIPPED: there is no {missing:?}; `tests/run` installs it");
@@ -89,7 +91,8 @@ impl Podman<'_> {
     #[track_caller]
     fn run(&self, words: &[&str]) -> String {
         let configuration = self.0.join("containers.conf");
-        std::fs::write(&configuration, "[engine]\ncgroup_manager = \"cgroupfs\"\nevents_logger = \"file\"\n").unwrap();
+        std::fs::write(&configuration, "[engine]\ncgroup_manager = \"cgroupfs\"\nevents_logger = \"file\"\n")
+            .unwrap();
         let mut command = Command::new("podman");
         command.current_dir(self.0).env("CONTAINERS_CONF", &configuration);
         command.arg("--root").arg(self.0.join("podman")).arg("--runroot").arg(self.0.join("podman-run"));
@@ -195,7 +198,8 @@ image(name = "none", source = oci_base("REFERENCE"), platforms = ["linux/riscv64
     );
     workspace.ok(&["//:pulled", "//:local"]);
     let mut seen = Vec::new();
-    let mut folders = vec![workspace.root().join("imgbuild-out/pulled"), workspace.root().join("imgbuild-out/local")];
+    let mut folders =
+        vec![workspace.root().join("imgbuild-out/pulled"), workspace.root().join("imgbuild-out/local")];
     while let Some(folder) = folders.pop() {
         for entry in std::fs::read_dir(folder).unwrap() {
             let path = entry.unwrap().path();
@@ -222,7 +226,11 @@ image(name = "packed", base = ":base", steps = [file(content = "in a tarball\n",
         return;
     };
     workspace.ok(&["//:packed"]);
-    std::fs::copy(workspace.root().join("imgbuild-out/packed/packed.tar.gz"), workspace.root().join("root.tar.gz")).unwrap();
+    std::fs::copy(
+        workspace.root().join("imgbuild-out/packed/packed.tar.gz"),
+        workspace.root().join("root.tar.gz"),
+    )
+    .unwrap();
     let build = workspace.read("BUILD.star");
     workspace.write(
         "BUILD.star",
@@ -267,14 +275,30 @@ image(
     assert_eq!(found["Labels"]["team"], "web");
     let folder = tempfile::tempdir().unwrap();
     let podman = Podman(folder.path());
-    podman.run(&["load", "--quiet", "--input", workspace.root().join("imgbuild-out/app/app.docker.tar").to_str().unwrap()]);
+    podman.run(&[
+        "load",
+        "--quiet",
+        "--input",
+        workspace.root().join("imgbuild-out/app/app.docker.tar").to_str().unwrap(),
+    ]);
     run(Command::new("cp").arg("-a").arg(&layout).arg(folder.path().join("layout")));
     let pulled = podman.run(&["pull", "--quiet", "oci:layout"]);
     for name in ["localhost/app:docker", pulled.trim()] {
-        let inspected: serde_json::Value = serde_json::from_str(&podman.run(&["image", "inspect", name])).unwrap();
+        let inspected: serde_json::Value =
+            serde_json::from_str(&podman.run(&["image", "inspect", name])).unwrap();
         assert_eq!(inspected[0]["Config"]["WorkingDir"], "/tmp");
         // Limits as low as any machine has them: raising one needs a privilege that containers often lack.
-        let options = ["--rm", "--network", "none", "--runtime", "runc", "--ulimit", "nofile=512:512", "--ulimit", "nproc=512:512"];
+        let options = [
+            "--rm",
+            "--network",
+            "none",
+            "--runtime",
+            "runc",
+            "--ulimit",
+            "nofile=512:512",
+            "--ulimit",
+            "nproc=512:512",
+        ];
         let said = podman.run(&[&["run"][..], &options, &[name]].concat());
         assert_eq!(said, "hello\nsecond\n/tmp\n", "{name}");
     }
@@ -287,7 +311,9 @@ fn layers_are_divided_as_asked() {
     }
     let steps: String = (0..6).map(|n| format!("shell(\"echo {n} > /{n}\"), ")).collect();
     let image = |name: &str, layers: &str| {
-        format!("image(name = \"{name}\", base = \":base\", steps = [{steps}], exports = [oci(layers = {layers})])\n")
+        format!(
+            "image(name = \"{name}\", base = \":base\", steps = [{steps}], exports = [oci(layers = {layers})])\n"
+        )
     };
     let build = [image("steps", "\"steps\""), image("squash", "\"squash\""), image("three", "3")].concat();
     let Some(workspace) = on_busybox(&build) else { return };
@@ -433,7 +459,11 @@ image(name = "unknown", source = oci_base("OTHER"), steps = [apt_install("ed")])
     .replace("OTHER", &other);
     workspace.write("BUILD.star", &build);
     let plan = workspace.ok(&["plan", "//:x"]).stdout;
-    assert_eq!(plan.matches("apt_resolve").count(), 1, "only what stands on `shell` is found while building:\n{plan}");
+    assert_eq!(
+        plan.matches("apt_resolve").count(),
+        1,
+        "only what stands on `shell` is found while building:\n{plan}"
+    );
     workspace.ok(&["--json", "build", "//:x"]);
     let lock = workspace.read("imgbuild.lock");
     for part in ["hostname ", "netbase ", "\"distribution\": \"oci_base\"", "\"suite\": \"stable\""] {

@@ -10,6 +10,7 @@ mod images;
 mod mirrors;
 mod places;
 mod reproducible;
+mod seal;
 mod secrets;
 mod support;
 mod ubuntu;

@@ -7,7 +7,9 @@ use crate::support::{BUSYBOX, Said, Workspace, busybox, ran, said};
 const VALUE: &str = "tok-9f31c2+/=e7a5";
 
 fn workspace(steps: &str) -> Option<Workspace> {
-    let image = format!("image(name = \"x\", base = \":base\", steps = [{steps}], exports = [tarball(compression = \"none\")])\n");
+    let image = format!(
+        "image(name = \"x\", base = \":base\", steps = [{steps}], exports = [tarball(compression = \"none\")])\n"
+    );
     let workspace = Workspace::with(&format!("{BUSYBOX}{image}"));
     busybox(&workspace)?;
     Some(workspace)
@@ -78,7 +80,11 @@ fn a_step_reads_a_secret_that_is_kept_nowhere() {
     let text = workspace.read("BUILD.star").replace("env:TOKEN", "env:OTHER");
     workspace.write("BUILD.star", &text);
     let said = workspace.fails(2, &["//:x"]);
-    assert!(said.stderr.contains("the environment variable `OTHER` of a secret is not set"), "{}", said.stderr);
+    assert!(
+        said.stderr.contains("the environment variable `OTHER` of a secret is not set"),
+        "{}",
+        said.stderr
+    );
     assert!(said.stderr.contains("BUILD.star:"), "{}", said.stderr);
 }
 
@@ -97,8 +103,16 @@ fn a_secret_left_in_the_image_fails_the_step() {
         let value = "tok-9f31c2e7a5-tok";
         let said = build(&workspace, value, &["//:x"]);
         assert_eq!(said.code, Some(1), "{command}: {said:#?}");
-        assert!(said.stderr.contains(&format!("the step left the secret `token` in `{path}`")), "{}", said.stderr);
-        assert!(said.stderr.contains("BUILD.star:") && said.stderr.contains("nothing was kept"), "{}", said.stderr);
+        assert!(
+            said.stderr.contains(&format!("the step left the secret `token` in `{path}`")),
+            "{}",
+            said.stderr
+        );
+        assert!(
+            said.stderr.contains("BUILD.star:") && said.stderr.contains("nothing was kept"),
+            "{}",
+            said.stderr
+        );
         let folder = workspace.root().parent().unwrap().to_path_buf();
         assert_eq!(holding(&folder, &[value.as_bytes()]), Vec::<String>::new(), "{command}");
     }
@@ -106,9 +120,9 @@ fn a_secret_left_in_the_image_fails_the_step() {
 
 #[test]
 fn a_failed_step_leaves_no_secret_behind() {
-    let Some(workspace) =
-        workspace("shell([\"cat /run/secrets/token > /left\", \"exit 4\"], secrets = {\"token\": \"env:TOKEN\"})")
-    else {
+    let Some(workspace) = workspace(
+        "shell([\"cat /run/secrets/token > /left\", \"exit 4\"], secrets = {\"token\": \"env:TOKEN\"})",
+    ) else {
         return;
     };
     let said = build(&workspace, VALUE, &["//:x"]);
@@ -167,20 +181,32 @@ fn mistakes_with_secrets_are_shown_where_they_are() {
         (r#"secrets = {"../a": "env:A"}"#, "`../a` is not the name of a secret"),
         (r#"secrets = ["env:A"]"#, "expected dict of secrets"),
     ] {
-        let workspace = Workspace::with(&format!("image(name = \"x\", source = scratch(), steps = [shell(\"true\", {secrets})])"));
+        let workspace = Workspace::with(&format!(
+            "image(name = \"x\", source = scratch(), steps = [shell(\"true\", {secrets})])"
+        ));
         let said = workspace.fails(1, &["//:x"]);
-        assert!(said.stderr.contains(message) && said.stderr.contains("BUILD.star:1:"), "{secrets}: {}", said.stderr);
+        assert!(
+            said.stderr.contains(message) && said.stderr.contains("BUILD.star:1:"),
+            "{secrets}: {}",
+            said.stderr
+        );
     }
     for (attributes, value, message) in [
         (r#"secrets = {"a": "env:TOKEN"}"#, "abc", "the secret `a` of `env:TOKEN` has 3 bytes"),
-        (r#"secrets = {"a": "env:TOKEN"}, secret_env = {"A": "b"}"#, "abcd", "`secret_env` names `b`, which `secrets` lacks"),
+        (
+            r#"secrets = {"a": "env:TOKEN"}, secret_env = {"A": "b"}"#,
+            "abcd",
+            "`secret_env` names `b`, which `secrets` lacks",
+        ),
     ] {
         let Some(workspace) = workspace(&format!("shell(\"true\", {attributes})")) else { return };
         let said = build(&workspace, value, &["//:x"]);
         assert_eq!(said.code, Some(1), "{said:#?}");
         assert!(said.stderr.contains(message), "{attributes}: {}", said.stderr);
     }
-    let Some(workspace) = workspace("shell(\"true\", secrets = {\"a\": \"file:/dev/zero-none\"}, secret_env = {\"A\": \"a\"})") else {
+    let Some(workspace) =
+        workspace("shell(\"true\", secrets = {\"a\": \"file:/dev/zero-none\"}, secret_env = {\"A\": \"a\"})")
+    else {
         return;
     };
     let file = workspace.root().join("../binary");

@@ -17,9 +17,12 @@ use tokio::sync::Mutex;
 /// What a provider's command has in the place of the path.
 const PATH: &str = "{path}";
 
+/// Tells the value of an environment variable.
+type Variables = dyn Fn(&str) -> Option<OsString> + Send + Sync;
+
 /// The secrets of one run.
 pub(crate) struct Store {
-    variable: Box<dyn Fn(&str) -> Option<OsString> + Send + Sync>,
+    variable: Box<Variables>,
     home: Option<PathBuf>,
     providers: BTreeMap<String, Vec<String>>,
     /// What was asked for already, without fields: no program is asked twice.
@@ -32,42 +35,52 @@ impl Store {
         Self { variable: Box::new(|name| std::env::var_os(name)), home, providers, known: Mutex::default() }
     }
 
-    async fn whole(&self, reference: &SecretReference) -> Result<Secret, Diagnostic> {
+    async fn whole(&self, reference: &SecretReference) -> Result<Secret, Box<Diagnostic>> {
         let SecretReference { provider, path, field: _ } = reference;
         match &**provider {
             "env" => match (self.variable)(path) {
                 Some(value) => Ok(Secret::new(value.into_vec())),
-                None => Err(Diagnostic::error(format!("the environment variable `{path}` of a secret is not set"))
-                    .class(Class::Environment)
-                    .hint(format!("set it for imgbuild: `{path}=… imgbuild …`"))),
+                None => Err(Diagnostic::error(format!(
+                    "the environment variable `{path}` of a secret is not set"
+                ))
+                .class(Class::Environment)
+                .hint(format!("set it for imgbuild: `{path}=… imgbuild …`"))
+                .into()),
             },
             "file" => self.file(path),
             name => match self.providers.get(name) {
                 Some(command) => ask(name, command, path).await,
-                None => Err(self.unknown(name)),
+                None => Err(self.unknown(name).into()),
             },
         }
     }
 
-    fn file(&self, path: &str) -> Result<Secret, Diagnostic> {
+    fn file(&self, path: &str) -> Result<Secret, Box<Diagnostic>> {
         let on_disk = match (path.strip_prefix("~/"), &self.home) {
             (Some(rest), Some(home)) => home.join(rest),
             (Some(_), None) => {
-                return Err(Diagnostic::error(format!("`{path}` is in the home folder, and `HOME` is not set"))
-                    .class(Class::Environment));
+                return Err(Diagnostic::error(format!(
+                    "`{path}` is in the home folder, and `HOME` is not set"
+                ))
+                .class(Class::Environment)
+                .into());
             }
             (None, _) => PathBuf::from(path),
         };
-        // Its own message names the path.
-        let bytes = std::fs::read(&on_disk).map_err(|error| {
-            Diagnostic::error(format!("the file `{path}` of a secret cannot be read: {error}")).class(Class::Environment)
+        let bytes = fs_err::read(&on_disk).map_err(|error| {
+            let reason = std::io::Error::from(error.kind());
+            Diagnostic::error(format!("the file `{path}` of a secret cannot be read: {reason}"))
+                .class(Class::Environment)
         })?;
         Ok(Secret::new(bytes))
     }
 
     fn unknown(&self, name: &str) -> Diagnostic {
-        let known: Vec<String> =
-            ["env", "file"].into_iter().chain(self.providers.keys().map(String::as_str)).map(|name| format!("`{name}`")).collect();
+        let known: Vec<String> = ["env", "file"]
+            .into_iter()
+            .chain(self.providers.keys().map(String::as_str))
+            .map(|name| format!("`{name}`"))
+            .collect();
         Diagnostic::error(format!("there is no provider of secrets called `{name}`")).hint(format!(
             "there are {}; `[secrets.providers.{name}]` in your own configuration file adds one",
             known.join(", ")
@@ -77,7 +90,7 @@ impl Store {
 
 #[async_trait]
 impl SecretStore for Store {
-    async fn resolve(&self, reference: &SecretReference) -> Result<Secret, Diagnostic> {
+    async fn resolve(&self, reference: &SecretReference) -> Result<Secret, Box<Diagnostic>> {
         let key = (reference.provider.clone(), reference.path.clone());
         let mut known = self.known.lock().await;
         let whole = match known.get(&key) {
@@ -93,6 +106,7 @@ impl SecretStore for Store {
             Some(field) => pick(&whole, field).map_err(|reason| {
                 Diagnostic::error(format!("the secret `{reference}` cannot be had: {reason}"))
                     .hint("`#field` takes one text of a JSON object")
+                    .into()
             }),
         }
     }
@@ -100,8 +114,8 @@ impl SecretStore for Store {
 
 /// One text of a JSON object. The reason never quotes the value.
 fn pick(whole: &Secret, field: &str) -> Result<Secret, String> {
-    let value: serde_json::Value =
-        serde_json::from_slice(whole.expose()).map_err(|_| "what the provider gives is no JSON".to_owned())?;
+    let value: serde_json::Value = serde_json::from_slice(whole.expose())
+        .map_err(|_| "what the provider gives is no JSON".to_owned())?;
     match value.get(field) {
         Some(serde_json::Value::String(text)) => Ok(Secret::new(text.as_str())),
         Some(serde_json::Value::Number(number)) => Ok(Secret::new(number.to_string())),
@@ -111,10 +125,11 @@ fn pick(whole: &Secret, field: &str) -> Result<Secret, String> {
 }
 
 /// What a provider's program writes, without the end of its last line.
-async fn ask(provider: &str, command: &[String], path: &str) -> Result<Secret, Diagnostic> {
+async fn ask(provider: &str, command: &[String], path: &str) -> Result<Secret, Box<Diagnostic>> {
     let words: Vec<String> = command.iter().map(|word| word.replace(PATH, path)).collect();
     let failed = |reason: String| {
-        Diagnostic::error(format!("the provider `{provider}` gives no secret `{path}`: {reason}")).class(Class::Environment)
+        let message = format!("the provider `{provider}` gives no secret `{path}`: {reason}");
+        Box::new(Diagnostic::error(message).class(Class::Environment))
     };
     let output = tokio::process::Command::new(&words[0])
         .args(&words[1..])
@@ -161,7 +176,7 @@ mod tests {
     #[tokio::test]
     async fn each_provider_gives_its_secret() {
         let home = tempfile::tempdir().unwrap();
-        std::fs::write(home.path().join("key"), "in a file\n").unwrap();
+        fs_err::write(home.path().join("key"), "in a file\n").unwrap();
         let store = store(Some(home.path().to_owned()));
         let absolute = format!("file:{}", home.path().join("key").display());
         for (reference, value) in [
@@ -183,7 +198,10 @@ mod tests {
             ("env:NONE", vec!["the environment variable `NONE` of a secret is not set"]),
             ("file:~/key", vec!["`HOME` is not set"]),
             ("file:/nonexistent/key", vec!["the file `/nonexistent/key` of a secret cannot be read"]),
-            ("fails:a/b", vec!["the provider `fails` gives no secret `a/b`", "exit status: 3: no such entry"]),
+            (
+                "fails:a/b",
+                vec!["the provider `fails` gives no secret `a/b`", "exit status: 3: no such entry"],
+            ),
             ("gone:a", vec!["`/nonexistent/program` cannot be started"]),
             ("other:a", vec!["there is no provider of secrets called `other`", "`env`, `file`, `echo`"]),
             ("json:x#none", vec!["there is no field `none`"]),
@@ -207,6 +225,6 @@ mod tests {
         for _ in 0..3 {
             assert_eq!(resolved(&store, "counted:x").await.as_deref(), Ok("secret"));
         }
-        assert_eq!(std::fs::read_to_string(counter).unwrap(), "x\n");
+        assert_eq!(fs_err::read_to_string(counter).unwrap(), "x\n");
     }
 }

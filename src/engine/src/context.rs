@@ -5,8 +5,8 @@ use std::sync::{Arc, Mutex};
 
 use imgbuild_cache::{ActionResult, Cache, Run};
 use imgbuild_model::{
-    ActionId, Artifact, AttributeType, Attributes, Default, Event, EventSink, LayerRef, Platform,
-    Secret, SecretReference, SecretReferenceError, Stream, Value,
+    ActionId, Artifact, AttributeType, Attributes, Default, Event, EventSink, LayerRef, Platform, Secret,
+    SecretReference, SecretReferenceError, Stream, Value,
 };
 use imgbuild_plan::{ActionGraph, ActionNode, LockFile};
 
@@ -266,10 +266,10 @@ impl ActionContext {
     pub async fn secrets(&self) -> Result<Vec<NamedSecret>, ActionError> {
         let mut secrets = Vec::new();
         for (name, reference) in self.pairs("secrets") {
-            let parsed: SecretReference = reference
-                .parse()
-                .map_err(|error: SecretReferenceError| ActionError::input(error.to_string()).hint(error.hint()))?;
-            let value = self.secrets.resolve(&parsed).await?;
+            let parsed: SecretReference = reference.parse().map_err(|error: SecretReferenceError| {
+                ActionError::input(error.to_string()).hint(error.hint())
+            })?;
+            let value = self.secrets.resolve(&parsed).await.map_err(ActionError::Other)?;
             let length = value.expose().trim_ascii().len();
             if length < SHORTEST {
                 return Err(ActionError::input(format!(
@@ -291,8 +291,10 @@ impl ActionContext {
             .into_iter()
             .map(|(variable, name)| {
                 let Some(secret) = secrets.iter().find(|secret| secret.name == name) else {
-                    return Err(ActionError::input(format!("`secret_env` names `{name}`, which `secrets` lacks"))
-                        .hint("write the name that the secret has in `secrets`, not where it is found"));
+                    return Err(ActionError::input(format!(
+                        "`secret_env` names `{name}`, which `secrets` lacks"
+                    ))
+                    .hint("write the name that the secret has in `secrets`, not where it is found"));
                 };
                 if secret.value.expose().contains(&0) || std::str::from_utf8(secret.value.expose()).is_err() {
                     return Err(ActionError::input(format!(

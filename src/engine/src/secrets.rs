@@ -28,7 +28,7 @@ pub trait SecretStore: Send + Sync {
     ///
     /// # Errors
     /// If the provider is not known, or does not give it.
-    async fn resolve(&self, reference: &SecretReference) -> Result<Secret, Diagnostic>;
+    async fn resolve(&self, reference: &SecretReference) -> Result<Secret, Box<Diagnostic>>;
 }
 
 /// A store without any secret.
@@ -37,8 +37,8 @@ pub struct NoSecrets;
 
 #[async_trait]
 impl SecretStore for NoSecrets {
-    async fn resolve(&self, reference: &SecretReference) -> Result<Secret, Diagnostic> {
-        Err(Diagnostic::error(format!("there is no secret `{reference}`")))
+    async fn resolve(&self, reference: &SecretReference) -> Result<Secret, Box<Diagnostic>> {
+        Err(Diagnostic::error(format!("there is no secret `{reference}`")).into())
     }
 }
 

@@ -6,6 +6,7 @@
 mod image;
 mod keep;
 mod reuse;
+mod sealed;
 
 use std::collections::HashMap;
 use std::num::{NonZero, NonZeroUsize};
@@ -163,14 +164,13 @@ fn write_layout(
     let mut written = Vec::new();
     let mut created = 0;
     for platform in platforms {
-        let leave_out = |path: &imgbuild_tree::TreePath| platform.leaves_out(path);
         let image = platform.image();
         created = created.max(image.created);
         let options = OciOptions {
             layers,
             compression,
             workers: workers(),
-            leave_out: Some(&leave_out),
+            leave_out: None,
             ref_name: reference,
             reuse: Some(&reuse),
         };
@@ -184,9 +184,8 @@ fn docker_archive(context: &ActionContext) -> Result<Outcome, ActionError> {
     let name = output(context)?;
     let layers = Layers::of_parent(context)?;
     let path = context.temporary.join("export.tar");
-    let leave_out = |path: &imgbuild_tree::TreePath| layers.leaves_out(path);
     let tags: Vec<String> = context.text("ref").into_iter().collect();
-    write_docker_archive(&path, &layers.image(), &tags, policy(context)?, Some(&leave_out))
+    write_docker_archive(&path, &layers.image(), &tags, policy(context)?, None)
         .map_err(refused)?;
     Ok(Outcome { files: vec![keep_file(&context.cache, &path, &name)?], ..Outcome::default() })
 }
@@ -201,8 +200,7 @@ fn tarball(context: &ActionContext) -> Result<Outcome, ActionError> {
 }
 
 fn squashed(layers: &Layers) -> Result<TreeView<'_>, ActionError> {
-    let leave_out = |path: &imgbuild_tree::TreePath| layers.leaves_out(path);
-    TreeView::squash(&layers.sources(), Some(&leave_out)).map_err(failed)
+    TreeView::squash(&layers.sources(), None).map_err(failed)
 }
 
 /// A folder is kept as a tar stream of it, since the store keeps contents alone, no owners and no links; it is unpacked

@@ -131,12 +131,16 @@ mod tests {
             ("other", Regular, "4"),
         ];
         assert_eq!(read(&[base]), ["etc/a=1", "etc/b=2", "etc/d/x=3"]);
-        assert_eq!(read(&[base, &[("etc/a", Regular, "9"), ("etc/.wh.d", Regular, "")]]), ["etc/a=9", "etc/b=2"]);
+        assert_eq!(
+            read(&[base, &[("etc/a", Regular, "9"), ("etc/.wh.d", Regular, "")]]),
+            ["etc/a=9", "etc/b=2"]
+        );
         assert_eq!(read(&[base, &[("etc/b", Symlink, "a")]]), ["etc/a=1", "etc/d/x=3"]);
         assert_eq!(read(&[base, &[("etc/d", Regular, "f")]]), ["etc/a=1", "etc/b=2", "etc/d=f"]);
         assert_eq!(read(&[base, &[("etc", Directory, "")]]), ["etc/a=1", "etc/b=2", "etc/d/x=3"]);
         // The mark may stand behind what the layer puts there anew.
-        let opaque: &[(&str, EntryType, &str)] = &[("etc/new", Regular, "5"), ("etc/.wh..wh..opq", Regular, "")];
+        let opaque: &[(&str, EntryType, &str)] =
+            &[("etc/new", Regular, "5"), ("etc/.wh..wh..opq", Regular, "")];
         assert_eq!(read(&[base, opaque]), ["etc/new=5"]);
     }
 }

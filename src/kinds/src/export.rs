@@ -13,7 +13,7 @@ const fn export(
     KindSchema {
         id,
         class: KindClass::Export,
-        key_version: 1,
+        key_version: 2,
         effect: Effect::Output,
         doc,
         attributes,

@@ -316,9 +316,12 @@ pub(crate) static SYSTEMD_UNIT: KindSchema = step(
 );
 
 /// Makes an image out of a machine.
-pub(crate) static SEAL: KindSchema = step(
-    "seal",
-    "Removes what belongs to one machine and not to an image: machine id, host keys, seeds, leases, logs, histories, `/tmp`. The last layer of every image.",
-    true,
-    &[],
-);
+pub(crate) static SEAL: KindSchema = KindSchema {
+    key_version: 2,
+    ..step(
+        "seal",
+        "Removes what belongs to one machine and not to an image: machine id, host keys, seeds, leases, logs, histories, `/tmp`. The last layer of every image.",
+        true,
+        &[],
+    )
+};

@@ -108,7 +108,8 @@ pub fn answer(lock: &mut LockFile, requests: &[PinRequest], salt: &str) {
             PinRequest::Debian(request) => {
                 let sha256 = Digest::of(salt.as_bytes()).hex();
                 let add = vec![format!("base-files 1{salt} amd64 {sha256} 12 pool/main/base-files.deb")];
-                lock.set_debian(DebianPin { archive: None,
+                lock.set_debian(DebianPin {
+                    archive: None,
                     request,
                     codename: "bookworm".to_owned(),
                     date: 1_700_000_000,
@@ -121,7 +122,8 @@ pub fn answer(lock: &mut LockFile, requests: &[PinRequest], salt: &str) {
             }
             PinRequest::Index(request) => {
                 let files = vec![format!("bookworm main/binary-amd64/Packages.xz {salt} 1")];
-                lock.set_index(IndexPin { archive: None,
+                lock.set_index(IndexPin {
+                    archive: None,
                     request,
                     codename: "bookworm".to_owned(),
                     date: 1_700_000_000,

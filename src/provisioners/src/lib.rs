@@ -8,6 +8,7 @@ mod checks;
 mod debian;
 mod files;
 mod genrule;
+mod host;
 mod resolve;
 mod shell;
 mod step;

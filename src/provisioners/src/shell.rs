@@ -100,7 +100,9 @@ impl Shell {
             }
             (None, Some(InputFile { path, is_directory: false, .. })) => fs_err::read(path)?,
             (None, Some(_)) => return Err(ActionError::input("`script` is a folder")),
-            (Some(_), Some(_)) => return Err(ActionError::input("`shell` takes `inline` or `script`, not both")),
+            (Some(_), Some(_)) => {
+                return Err(ActionError::input("`shell` takes `inline` or `script`, not both"));
+            }
             (None, None) => return Err(ActionError::input("`shell` needs `inline` or `script`")),
         };
         let runs_itself = text.starts_with(b"#!");

@@ -4,8 +4,8 @@ use std::collections::HashMap;
 use std::sync::{Arc, LazyLock};
 
 use imgbuild_model::{
-    Artifact, AttributeType, Attributes, Default, KindClass, KindId, KindSchema, SecretReference, Value as Data,
-    is_secret_name,
+    Artifact, AttributeType, Attributes, Default, KindClass, KindId, KindSchema, SecretReference,
+    Value as Data, is_secret_name,
 };
 use starlark::values::dict::DictRef;
 use starlark::values::list::ListRef;
@@ -232,9 +232,7 @@ fn string_dict(value: Value<'_>, wrong: impl Fn() -> Problem) -> Result<Data, Pr
                     problem
                 })
             }
-            (None, _) => {
-                Err(Problem::new(format!("the keys must be strings, one is `{}`", key.get_type())))
-            }
+            (None, _) => Err(Problem::new(format!("the keys must be strings, one is `{}`", key.get_type()))),
         })
         .collect::<Result<_, _>>()
         .map(Data::Dict)

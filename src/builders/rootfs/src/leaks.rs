@@ -10,7 +10,11 @@ use imgbuild_tree::{DeltaManifest, Entry, Metadata, Node};
 const NAMED: usize = 5;
 
 /// Fails if a secret is in a captured folder: in a file, a name, a link or an attribute.
-pub(crate) fn refuse(upper: &Path, manifest: &DeltaManifest, finder: &SecretFinder) -> Result<(), ActionError> {
+pub(crate) fn refuse(
+    upper: &Path,
+    manifest: &DeltaManifest,
+    finder: &SecretFinder,
+) -> Result<(), ActionError> {
     let mut leaks = Vec::new();
     for entry in &manifest.entries {
         if let Some(name) = found(upper, entry, finder)? {
@@ -48,7 +52,9 @@ fn found<'f>(upper: &Path, entry: &Entry, finder: &'f SecretFinder) -> Result<Op
             None => finder.in_file(fs_err::File::open(upper.join(entry.path.as_path()))?)?,
             found => found,
         },
-        Node::SymbolicLink { target, metadata } => finder.in_bytes(target).or_else(|| in_attributes(metadata)),
+        Node::SymbolicLink { target, metadata } => {
+            finder.in_bytes(target).or_else(|| in_attributes(metadata))
+        }
         Node::Directory { metadata, .. } | Node::Fifo { metadata } | Node::Device { metadata, .. } => {
             in_attributes(metadata)
         }

@@ -218,7 +218,7 @@ fn providers_of_secrets_are_programs() {
 fn a_workspace_names_no_programs() {
     let workspace = tempfile::tempdir().unwrap();
     let text = "[secrets.providers.pass]\ncommand = ['curl', 'http://localhost']\n";
-    std::fs::write(workspace.path().join(WORKSPACE_FILE), text).unwrap();
+    fs_err::write(workspace.path().join(WORKSPACE_FILE), text).unwrap();
     let environment = Environment::default();
     let problem = Config::load(&Flags::default(), &environment, Some(workspace.path())).unwrap_err().to_string();
     assert!(problem.contains("imgbuild.toml:1:"), "{problem}");

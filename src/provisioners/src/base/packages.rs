@@ -48,10 +48,13 @@ pub(crate) async fn of_image(config: &ArchiveConfig, pin: &ImagePin) -> Result<I
     })?;
     let image = &pin.request.image;
     let status = files.get(STATUS).ok_or_else(|| {
-        Diagnostic::error(format!("`{image}` has no `/{STATUS}`, so no Debian packages can be installed on it"))
-            .hint("start from an image of Debian or Ubuntu, or from `debian(…)`")
+        Diagnostic::error(format!(
+            "`{image}` has no `/{STATUS}`, so no Debian packages can be installed on it"
+        ))
+        .hint("start from an image of Debian or Ubuntu, or from `debian(…)`")
     })?;
-    let damaged = |problem: String| Diagnostic::error(format!("`{image}`: `/{STATUS}` is damaged: {problem}"));
+    let damaged =
+        |problem: String| Diagnostic::error(format!("`{image}`: `/{STATUS}` is damaged: {problem}"));
     let text = std::str::from_utf8(status).map_err(|error| damaged(error.to_string()))?;
     let state = State::parse(text).map_err(|error| damaged(error.to_string()))?;
     Ok(ImagePackages { state, archive: archive(image, &files)? })
@@ -65,10 +68,14 @@ async fn files(config: &ArchiveConfig, pin: &ImagePin) -> Result<BTreeMap<String
     let pull = Pull::new(&repository, &config.cache, &folder)?;
     pull.documents(&pin.digest, platform).await?;
     let layout = Layout::open(&folder).map_err(|error| pulled(image, &error))?;
-    let found = find(&layout, Selector::Digest(&pin.digest), platform).map_err(|error| pulled(image, &error))?;
+    let found =
+        find(&layout, Selector::Digest(&pin.digest), platform).map_err(|error| pulled(image, &error))?;
     pull.layers(&found.layers, &|_, _| {}).await?;
     let wanted = |path: &str| {
-        path == STATUS || path == SOURCES_LIST || OS_RELEASE.contains(&path) || path.starts_with(SOURCES_FOLDER)
+        path == STATUS
+            || path == SOURCES_LIST
+            || OS_RELEASE.contains(&path)
+            || path.starts_with(SOURCES_FOLDER)
     };
     let image = image.clone();
     let read = tokio::task::spawn_blocking(move || {
@@ -88,14 +95,18 @@ fn archive(image: &str, files: &BTreeMap<String, Vec<u8>>) -> Result<PackageArch
     let distribution = match fact("ID").as_deref() {
         Some(known @ ("debian" | "ubuntu")) => known.to_owned(),
         Some(other) => {
-            return Err(Diagnostic::error(format!("`{image}` is a system of `{other}`, whose archive is not known"))
-                .hint("packages are installed on images of Debian and Ubuntu")
-                .into());
+            return Err(Diagnostic::error(format!(
+                "`{image}` is a system of `{other}`, whose archive is not known"
+            ))
+            .hint("packages are installed on images of Debian and Ubuntu")
+            .into());
         }
         None => {
-            return Err(Diagnostic::error(format!("`{image}` does not say in `/etc/os-release` which system it is"))
-                .hint("packages are installed on images of Debian and Ubuntu")
-                .into());
+            return Err(Diagnostic::error(format!(
+                "`{image}` does not say in `/etc/os-release` which system it is"
+            ))
+            .hint("packages are installed on images of Debian and Ubuntu")
+            .into());
         }
     };
     let sources = sources(files);
@@ -142,9 +153,11 @@ mod tests {
     fn found(files: &[(&str, &str)]) -> Result<String, String> {
         let files = files.iter().map(|(path, text)| ((*path).to_owned(), text.as_bytes().to_vec())).collect();
         match archive("app:1", &files) {
-            Ok(PackageArchive { distribution, suite, components, security }) => {
-                Ok(format!("{distribution} {suite} {}{}", components.join(","), if security { " +security" } else { "" }))
-            }
+            Ok(PackageArchive { distribution, suite, components, security }) => Ok(format!(
+                "{distribution} {suite} {}{}",
+                components.join(","),
+                if security { " +security" } else { "" }
+            )),
             Err(Problem(problem)) => Err(problem.to_string()),
         }
     }
@@ -169,7 +182,10 @@ mod tests {
     #[test]
     fn what_an_image_does_not_tell_is_said() {
         for (files, message) in [
-            (&[("etc/os-release", "ID=alpine\n")][..], "`app:1` is a system of `alpine`, whose archive is not known"),
+            (
+                &[("etc/os-release", "ID=alpine\n")][..],
+                "`app:1` is a system of `alpine`, whose archive is not known",
+            ),
             (&[("etc/os-release", "NAME=x\n")], "does not say in `/etc/os-release` which system it is"),
             (&[], "does not say in `/etc/os-release` which system it is"),
             (&[("etc/os-release", "ID=debian\n")], "does not say which suite of debian it is"),

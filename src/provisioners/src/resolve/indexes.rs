@@ -29,7 +29,11 @@ pub(super) async fn resolve(
 }
 
 /// The answer to one; `None` if it stands on an image that could not be looked up, which was said then.
-async fn pin(archive: &Archive, request: &IndexRequest, lock: &LockFile) -> Result<Option<IndexPin>, Problem> {
+async fn pin(
+    archive: &Archive,
+    request: &IndexRequest,
+    lock: &LockFile,
+) -> Result<Option<IndexPin>, Problem> {
     let of_image = match request.image() {
         None => None,
         Some(image) => match lock.image(&image) {
@@ -57,10 +61,7 @@ async fn pin(archive: &Archive, request: &IndexRequest, lock: &LockFile) -> Resu
                 release.files.get(&path).map(|file| (path, *file))
             });
             let Some((path, ReleaseFile { sha256, size })) = listed else {
-                return Err(diagnostic(
-                    &distribution,
-                    not_listed(suite, release, component, architecture),
-                ));
+                return Err(diagnostic(&distribution, not_listed(suite, release, component, architecture)));
             };
             let mut line = format!("{} {path} {sha256} {size}", suite.name);
             if let Some(archive) = &suite.archive {

@@ -10,7 +10,7 @@ use imgbuild_debian::control::Paragraph;
 use imgbuild_debian::deb;
 use imgbuild_debian::index::MultiArch;
 use imgbuild_debian::lock::{LockedClosure, LockedPackage};
-use imgbuild_debian::solve::{PackageSpec, Request, Universe, self, solve};
+use imgbuild_debian::solve::{self, PackageSpec, Request, Universe, solve};
 use imgbuild_debian::status::{InstalledPackage, PackageStatus, State};
 use imgbuild_debian::{Sha256, Version};
 use imgbuild_model::Diagnostic;
@@ -45,8 +45,7 @@ fn missing(
     images: &BTreeSet<&ImageRequest>,
     lock: &LockFile,
 ) -> BTreeSet<DebianRequest> {
-    let on_new_image =
-        |request: &DebianRequest| request.image().is_some_and(|image| images.contains(&image));
+    let on_new_image = |request: &DebianRequest| request.image().is_some_and(|image| images.contains(&image));
     let mut missing = BTreeSet::new();
     for request in requests {
         let prefixes: Vec<_> = request.prefixes().collect();
@@ -105,7 +104,11 @@ struct Base {
 }
 
 /// What requests on one source stand on; `None` if that is an image which the lock file does not name.
-async fn base_of(archive: &Archive, request: &DebianRequest, lock: &LockFile) -> Result<Option<Base>, Problem> {
+async fn base_of(
+    archive: &Archive,
+    request: &DebianRequest,
+    lock: &LockFile,
+) -> Result<Option<Base>, Problem> {
     let Some(image) = request.image() else {
         let archive = request.index().archive();
         return Ok(Some(Base { archive, is_image: false, state: State::empty() }));
@@ -236,8 +239,7 @@ async fn facts(
     tracing::debug!(packages = lost.len(), "locked versions have gone from the index; their files are read");
     // The newest date of the pins: what was locked then was there then.
     let date = known.0.values().filter_map(|closure| closure.date).max();
-    let files =
-        download::packages(archive, distribution, suite, &lost, date, &|_, _| {}).await?;
+    let files = download::packages(archive, distribution, suite, &lost, date, &|_, _| {}).await?;
     let read = blocking(move || {
         let read = lost.iter().zip(&files).map(|(package, file)| {
             let control = deb::read_control_of(file)?;
