@@ -8,7 +8,8 @@ fn write(path: &Path, text: &str) -> Result<(), String> {
     std::fs::create_dir_all(folder).and_then(|()| std::fs::write(path, text)).map_err(|error| error.to_string())
 }
 
-/// So many images of so many steps in packages of ten, half of them on a common base.
+/// So many images of so many steps in packages of ten, half of them on a common base. The first step of each has a file
+/// of the workspace; see [`input`].
 pub fn images(root: &Path, images: usize, steps: usize) -> Result<(), String> {
     write(&root.join("imgbuild.toml"), "")?;
     let base = "image(\n    name = \"base\",\n    source = scratch(),\n    steps = [mkdir(\"/etc\")],\n    exports = [],\n    visibility = [\"//visibility:public\"],\n)\n";
@@ -18,7 +19,9 @@ pub fn images(root: &Path, images: usize, steps: usize) -> Result<(), String> {
         for image in package * 10..(package * 10 + 10).min(images) {
             let start = if image % 2 == 0 { "base = \"//base\"" } else { "source = scratch()" };
             let _ = writeln!(text, "image(\n    name = \"image{image}\",\n    {start},\n    steps = [");
-            for step in 0..steps {
+            write(&root.join(input(image)), &format!("{image}\n"))?;
+            let _ = writeln!(text, "        file(\"image{image}.conf\", \"/etc/file0\", mode = \"0644\"),");
+            for step in 1..steps {
                 let _ = writeln!(text, "        file(content = \"{image} {step}\", dest = \"/etc/file{step}\", mode = \"0644\"),");
             }
             let _ = writeln!(text, "    ],\n    exports = [tarball(compression = \"none\")],\n)");
@@ -26,6 +29,11 @@ pub fn images(root: &Path, images: usize, steps: usize) -> Result<(), String> {
         write(&root.join(format!("packages/p{package}/BUILD.star")), &text)?;
     }
     Ok(())
+}
+
+/// The input of an image's first step, from the workspace's root.
+pub fn input(image: usize) -> String {
+    format!("packages/p{}/image{image}.conf", image / 10)
 }
 
 /// A minimal Debian.

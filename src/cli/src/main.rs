@@ -19,6 +19,10 @@ use imgbuild_rootfs::{sandbox, userns};
 
 use crate::session::Session;
 
+/// A plan of a large workspace is millions of small allocations on all processors.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Set for the program executed again to become root in a user namespace of its own.
 pub(crate) const ENTER_MARKER: &str = "IMGBUILD_ENTER_NAMESPACE";
 

@@ -52,7 +52,7 @@ pub(crate) fn registry(archives: Arc<ArchiveConfig>) -> Registry {
     let cache = archives.cache.clone();
     let mut executors: HashMap<&'static str, SharedExecutor> = imgbuild_provisioners::executors();
     executors.extend(imgbuild_provisioners::source_executors(archives));
-    executors.extend(imgbuild_exports::executors(env!("CARGO_PKG_VERSION")));
+    executors.extend(imgbuild_exports::executors());
     Registry { builder: Arc::new(RootfsBuilder::new(cache)), executors }
 }
 

@@ -169,7 +169,7 @@ pub async fn execute(request: RunRequest) -> Result<RunReport, ActionError> {
         .actions
         .iter()
         .enumerate()
-        .filter_map(|(place, action)| Some((place, Arc::new(action.result.clone()?))))
+        .filter_map(|(place, action)| Some((place, action.result.clone()?)))
         .collect();
     let shared = Arc::new(Shared {
         request,
@@ -214,6 +214,9 @@ pub async fn execute(request: RunRequest) -> Result<RunReport, ActionError> {
     summary.failures = std::mem::take(&mut *lock(&shared.failures));
     summary.results = std::mem::take(&mut *lock(&shared.results));
     summary.failures.sort_by_key(|failure| failure.place);
+    if let Err(error) = shared.request.cache.settle() {
+        tracing::debug!(%error, "the cache was left as it is");
+    }
     Ok(summary)
 }
 
@@ -390,7 +393,7 @@ impl Shared {
         let forced = self.request.options.force.contains(self.node(place).label());
         let mut guards = Vec::with_capacity(keys.len());
         for candidate in &keys {
-            guards.push(self.clone().lock_key(*candidate, id).await?);
+            guards.push(self.clone().lock_key(*candidate, place, id).await?);
             let again = forced && !lock(&self.put).contains(candidate);
             if !again && let Some(result) = self.stored(place, candidate, &key)? {
                 let outcome =
@@ -456,14 +459,17 @@ impl Shared {
     async fn lock_key(
         self: Arc<Self>,
         key: ActionKey,
+        place: usize,
         id: ActionId,
     ) -> Result<imgbuild_cache::KeyLock, ActionError> {
         if let Some(guard) = self.request.cache.try_lock_key(&key)? {
             return Ok(guard);
         }
-        self.request
-            .events
-            .emit(Event::Waiting { id, message: "another process builds the same layer".to_owned() });
+        self.request.events.emit(Event::Waiting {
+            id,
+            target: self.target(place),
+            message: "another process builds the same layer".to_owned(),
+        });
         let mut pause = Duration::from_millis(5);
         loop {
             // Polled rather than blocked on, so that a cancelled run does not wait for another process.

@@ -23,10 +23,10 @@ use crate::image::Layers;
 use crate::keep::{keep_file, keep_folder};
 use crate::reuse::CachedBlobs;
 
-/// The code behind each kind of export. `tool_version` is named in bills of materials.
+/// The code behind each kind of export.
 #[must_use]
-pub fn executors(tool_version: &'static str) -> HashMap<&'static str, SharedExecutor> {
-    let export = |format| Arc::new(Export { format, tool_version }) as SharedExecutor;
+pub fn executors() -> HashMap<&'static str, SharedExecutor> {
+    let export = |format| Arc::new(Export { format }) as SharedExecutor;
     HashMap::from([
         ("oci", export(Format::Oci)),
         ("index", export(Format::Index)),
@@ -49,7 +49,6 @@ enum Format {
 
 struct Export {
     format: Format,
-    tool_version: &'static str,
 }
 
 #[async_trait]
@@ -62,7 +61,7 @@ impl Executor for Export {
             Format::DockerArchive => docker_archive(context),
             Format::Tarball => tarball(context),
             Format::Directory => directory(context),
-            Format::Sbom => self.sbom(context),
+            Format::Sbom => bill_of_materials(context),
         })
     }
 }
@@ -213,26 +212,23 @@ fn directory(context: &ActionContext) -> Result<Outcome, ActionError> {
     Ok(Outcome { files: vec![keep_file(&context.cache, &path, &name)?], ..Outcome::default() })
 }
 
-impl Export {
-    fn sbom(&self, context: &ActionContext) -> Result<Outcome, ActionError> {
-        let name = output(context)?;
-        let layers = Layers::of_parent(context)?;
-        let inventory = packages::Inventory::of_view(&squashed(&layers)?).map_err(failed)?;
-        let label = context.node().label();
-        let subject = sbom::Subject {
-            name: label.name.as_str(),
-            digest: layers.digest(),
-            created: layers.metadata.source_date,
-            tool_version: self.tool_version,
-            inventory: &inventory,
-        };
-        let text = match context.text("format").as_deref() {
-            Some("cyclonedx") => sbom::cyclonedx::cyclonedx(&subject),
-            _ => sbom::spdx::spdx(&subject),
-        }
-        .map_err(failed)?;
-        let blob = context.cache.put_bytes(&text)?;
-        let file = imgbuild_cache::OutputFile { path: name, digest: blob.digest, executable: false };
-        Ok(Outcome { files: vec![file], ..Outcome::default() })
+fn bill_of_materials(context: &ActionContext) -> Result<Outcome, ActionError> {
+    let name = output(context)?;
+    let layers = Layers::of_parent(context)?;
+    let inventory = packages::Inventory::of_view(&squashed(&layers)?).map_err(failed)?;
+    let label = context.node().label();
+    let subject = sbom::Subject {
+        name: label.name.as_str(),
+        digest: layers.digest(),
+        created: layers.metadata.source_date,
+        inventory: &inventory,
+    };
+    let text = match context.text("format").as_deref() {
+        Some("cyclonedx") => sbom::cyclonedx::cyclonedx(&subject),
+        _ => sbom::spdx::spdx(&subject),
     }
+    .map_err(failed)?;
+    let blob = context.cache.put_bytes(&text)?;
+    let file = imgbuild_cache::OutputFile { path: name, digest: blob.digest, executable: false };
+    Ok(Outcome { files: vec![file], ..Outcome::default() })
 }

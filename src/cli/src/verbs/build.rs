@@ -1,6 +1,7 @@
 //! `build` and `test`.
 
 use std::collections::HashMap;
+use std::mem::ManuallyDrop;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Instant;
@@ -156,7 +157,7 @@ fn all_there(plan: &Plan) -> RunReport {
         .iter()
         .enumerate()
         .filter(|(_, action)| matches!(action.status, Status::Hit { .. }))
-        .filter_map(|(place, action)| Some((place, Arc::new(action.result.clone()?))))
+        .filter_map(|(place, action)| Some((place, action.result.clone()?)))
         .collect();
     RunReport { results, hits: plan.actions.len(), ..RunReport::default() }
 }
@@ -245,7 +246,7 @@ fn diagnostic(error: ActionError, hint: Option<String>) -> Diagnostic {
 /// `build --check`: builds the targets' own actions once more and compares what comes out.
 fn check(
     session: &mut Session,
-    prepared: Prepared,
+    prepared: ManuallyDrop<Prepared>,
     options: &BuildOptions,
     selection: &imgbuild_plan::Selection,
 ) -> Result<ExitCode, Diagnostics> {

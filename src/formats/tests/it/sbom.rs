@@ -22,7 +22,6 @@ fn subject(inventory: &Inventory) -> Subject<'_> {
         name: "example",
         digest: Digest::sha256([7; 32], 1),
         created: TIME,
-        tool_version: "0.1.0",
         inventory,
     }
 }

@@ -22,8 +22,6 @@ use super::errors::{Problem, diagnostic, keyring_setting, mirror_setting};
 
 /// The name of Debian's security archive.
 const SECURITY_ARCHIVE: &str = "debian-security";
-/// The folder of reduced indexes under the cache's root.
-const INDEX_FOLDER: &str = "indexes";
 /// How far a release file may be ahead of this machine's clock.
 const CLOCK_TOLERANCE: SignedDuration = SignedDuration::from_hours(24);
 
@@ -104,7 +102,7 @@ impl Archive {
 
     /// Where reduced indexes are kept.
     pub(crate) fn index_folder(&self) -> PathBuf {
-        self.config.cache.root().join(INDEX_FOLDER)
+        self.config.cache.indexes()
     }
 
     /// The mirrors of a distribution, for a suite of it.
