@@ -76,7 +76,10 @@ pub(super) fn apply(
         }
         fired.extend(package.list.iter().map(|path| format!("/{}", path.display())));
         // What was purged may have left a paragraph that says so.
-        database.state.packages.retain(|other| other.name != package.control.name() || other.status.is_unpacked());
+        database
+            .state
+            .packages
+            .retain(|other| other.name != package.control.name() || other.status.is_unpacked());
         database.state.packages.push(record(package));
     }
     for id in &changed_lists {

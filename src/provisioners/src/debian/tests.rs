@@ -255,7 +255,8 @@ async fn on_a_layer_removals_and_scripts_come_first() {
 async fn what_takes_the_place_of_another_is_unpacked_by_dpkg() {
     let Some(bench) = Bench::new() else { return };
     let mut session = Folder::new(&bench.root());
-    let version = |version: &str| TestPackage::new("tool", version).essential().script("preinst", "#!/bin/sh\n");
+    let version =
+        |version: &str| TestPackage::new("tool", version).essential().script("preinst", "#!/bin/sh\n");
     bench.install(&mut session, &[&[version("1")]], &[], true).await.ok().unwrap();
     session.commands.clear();
     let other = TestPackage::new("other", "1").script("preinst", "#!/bin/sh\n");
