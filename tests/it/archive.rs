@@ -81,7 +81,11 @@ impl Ubuntu {
         let folder = self.workspace.root().parent().unwrap().join(".config/imgbuild");
         std::fs::create_dir_all(&folder).unwrap();
         let downloads = format!("[downloads]\nattempts = 2\ntimeout = \"{timeout}\"\nparallel = 4\n");
-        std::fs::write(folder.join("config.toml"), format!("[keyrings]\nubuntu = \"~/ubuntu.gpg\"\n{downloads}")).unwrap();
+        std::fs::write(
+            folder.join("config.toml"),
+            format!("[keyrings]\nubuntu = \"~/ubuntu.gpg\"\n{downloads}"),
+        )
+        .unwrap();
     }
 
     /// Serves the archive as it is now.

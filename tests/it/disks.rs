@@ -16,11 +16,15 @@ impl SmallDisk {
         let folder = workspace.cache();
         std::fs::create_dir_all(&folder).unwrap();
         let options = format!("size={size},mode=0755");
-        let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", &options, "tmpfs"]).arg(&folder).output();
+        let mounted =
+            Command::new("mount").args(["-t", "tmpfs", "-o", &options, "tmpfs"]).arg(&folder).output();
         match mounted {
             Ok(output) if output.status.success() => Some(Self(folder)),
             Ok(output) => {
-                eprintln!("SKIPPED: a small disk cannot be mounted: {}", String::from_utf8_lossy(&output.stderr));
+                eprintln!(
+                    "SKIPPED: a small disk cannot be mounted: {}",
+                    String::from_utf8_lossy(&output.stderr)
+                );
                 None
             }
             Err(error) => {
@@ -75,7 +79,11 @@ fn a_disk_that_a_step_fills() {
     for size in ["20m", "60m"] {
         disk.resize(size);
         let said = workspace.fails(2, &["//:x"]);
-        assert!(said.stderr.contains("space") && said.stderr.contains("imgbuild cache gc"), "{}", said.stderr);
+        assert!(
+            said.stderr.contains("space") && said.stderr.contains("imgbuild cache gc"),
+            "{}",
+            said.stderr
+        );
         assert!(workspace.ok(&["cache", "verify"]).stdout.contains("nothing is wrong"));
         assert!(!workspace.has("imgbuild-out/x/x.tar"));
     }
@@ -109,8 +117,7 @@ fn kill_at(ubuntu: &Ubuntu, parts: &[&str]) {
 /// The same when a file has been asked for that the server does not give.
 fn kill_when_asked(ubuntu: &Ubuntu, pattern: &str) {
     ubuntu.server.fail(pattern, FOREVER, ALWAYS);
-    let mut child =
-        ubuntu.command(&["//:app"]).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    let mut child = ubuntu.command(&["//:app"]).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
     while !ubuntu.server.requests().iter().any(|path| path.contains(pattern)) {
         assert!(child.try_wait().unwrap().is_none(), "the build ended before it asked for `{pattern}`");
         std::thread::sleep(std::time::Duration::from_millis(5));

@@ -96,12 +96,27 @@ fn packages_that_do_not_arrive_are_asked_for_again_and_then_named() {
     let Some(mut ubuntu) = Ubuntu::small() else { return };
     let update = "run `imgbuild update`";
     let cases: &[(&str, Fault, i32, &[&str])] = &[
-        ("gone", Fault::Status(404), 1, &["`gone_1.0_all` has vanished: neither the mirror nor the snapshot service", update]),
-        ("wrong", Fault::Corrupt, 3, &["`wrong_1.0_all` from", "its SHA-256 is", "the mirror is faulty; name another", update]),
+        (
+            "gone",
+            Fault::Status(404),
+            1,
+            &["`gone_1.0_all` has vanished: neither the mirror nor the snapshot service", update],
+        ),
+        (
+            "wrong",
+            Fault::Corrupt,
+            3,
+            &["`wrong_1.0_all` from", "its SHA-256 is", "the mirror is faulty; name another", update],
+        ),
         ("silent", FOREVER, 3, &["`silent_1.0_all`", SILENT, "IMGBUILD_UBUNTU_MIRROR"]),
         ("stops", Fault::StallAfter(0, Duration::from_secs(3600)), 3, &["`stops_1.0_all`", SILENT]),
         ("cut", Fault::CutOff(0), 3, &["`cut_1.0_all`", "could not be fetched in 2 attempts"]),
-        ("refused", Fault::Status(403), 3, &["`refused_1.0_all`", "answered 403 Forbidden", "IMGBUILD_UBUNTU_MIRROR"]),
+        (
+            "refused",
+            Fault::Status(403),
+            3,
+            &["`refused_1.0_all`", "answered 403 Forbidden", "IMGBUILD_UBUNTU_MIRROR"],
+        ),
         ("busy", Fault::Status(503), 3, &["`busy_1.0_all`", "in 2 attempts: the server answered 503"]),
     ];
     let mut build = IMAGES.to_owned();
@@ -149,9 +164,16 @@ fn a_locked_version_that_the_mirror_dropped_comes_from_the_snapshot_service() {
 
     let empty = TestServer::start(Default::default());
     ubuntu.set("IMGBUILD_SNAPSHOT_MIRROR", empty.url("").as_str());
-    let vanished = ["`hello_1.0_all` has vanished: neither the mirror nor the snapshot service", "run `imgbuild update`"];
+    let vanished = [
+        "`hello_1.0_all` has vanished: neither the mirror nor the snapshot service",
+        "run `imgbuild update`",
+    ];
     ubuntu.fails(1, &["//:app"], &vanished);
-    assert!(empty.requests().iter().all(|path| path.starts_with("archive/ubuntu/")), "{:?}", empty.requests());
+    assert!(
+        empty.requests().iter().all(|path| path.starts_with("archive/ubuntu/")),
+        "{:?}",
+        empty.requests()
+    );
 
     let stamp = ubuntu.archive.date.strftime("%Y%m%dT%H%M%SZ");
     let snapshot = TestServer::start([(format!("archive/ubuntu/{stamp}/{path}"), old)].into());

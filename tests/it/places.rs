@@ -16,7 +16,10 @@ fn tiny() -> Ubuntu {
     archive.date = Timestamp::now() - SignedDuration::from_hours(48);
     archive.architectures = vec!["amd64".to_owned(), "arm64".to_owned()];
     archive.add(essential("1.0").architecture("all"));
-    Ubuntu::with(archive, Workspace::with("image(name = \"x\", source = ubuntu(\"noble\", variant = \"essential\"))"))
+    Ubuntu::with(
+        archive,
+        Workspace::with("image(name = \"x\", source = ubuntu(\"noble\", variant = \"essential\"))"),
+    )
 }
 
 #[test]
@@ -62,7 +65,10 @@ fn a_proxy_is_used_but_for_what_is_excepted() {
     ubuntu.set("http_proxy", "socks5://127.0.0.1:1");
     let said = ubuntu.run(&["update"]);
     assert_eq!(said.code, Some(1), "{said:?}");
-    assert!(said.stderr.contains("`HTTP_PROXY`: `socks5://127.0.0.1:1` is not the address of a proxy"), "{said:?}");
+    assert!(
+        said.stderr.contains("`HTTP_PROXY`: `socks5://127.0.0.1:1` is not the address of a proxy"),
+        "{said:?}"
+    );
 }
 
 #[test]

@@ -20,13 +20,23 @@ fn the_ubuntu_example_builds_from_an_archive_of_that_shape() {
 
     ubuntu.ok(&["update", "//images:ubuntu-base"]);
     let lock = ubuntu.workspace.read("imgbuild.lock");
-    assert!(lock.contains("\"distribution\": \"ubuntu\"") && lock.contains("\"codename\": \"noble\""), "{lock}");
+    assert!(
+        lock.contains("\"distribution\": \"ubuntu\"") && lock.contains("\"codename\": \"noble\""),
+        "{lock}"
+    );
     assert!(lock.contains("\"dpkg "), "{lock}");
 
     let first = ran(&ubuntu.ok(&["--json", "build", "--locked", "//images:ubuntu-base"]));
     assert!(first.iter().any(|step| step.starts_with("ubuntu")), "{first:?}");
     assert!(ran(&ubuntu.ok(&["--json", "//images:ubuntu-base"])).is_empty());
-    let said = ubuntu.ok(&["run", "//images:ubuntu-base", "--", "sh", "-c", "dpkg --audit && id -u app && echo $LANG"]);
+    let said = ubuntu.ok(&[
+        "run",
+        "//images:ubuntu-base",
+        "--",
+        "sh",
+        "-c",
+        "dpkg --audit && id -u app && echo $LANG",
+    ]);
     assert_eq!(said.stdout, "10001\nC.UTF-8\n");
     ubuntu.is_sound();
 }

@@ -35,16 +35,21 @@ fn old() -> Vec<TestPackage> {
             .file("etc/alpha/same.conf", b"old\n", 0o644)
             .file("etc/alpha/changed.conf", b"old\n", 0o644)
             .file("etc/alpha/gone.conf", b"old\n", 0o644)
-            .control_file("conffiles", "/etc/alpha/same.conf\n/etc/alpha/changed.conf\n/etc/alpha/gone.conf\n")
+            .control_file(
+                "conffiles",
+                "/etc/alpha/same.conf\n/etc/alpha/changed.conf\n/etc/alpha/gone.conf\n",
+            )
             .file("usr/share/alpha/data", b"alpha 1\n", 0o644)
             .file("usr/share/alpha/old/only", b"alpha 1\n", 0o644)
             .file("usr/share/alpha/private", b"alpha 1\n", 0o644)
             .file("usr/bin/tool", b"alpha 1\n", 0o755)
             .file("usr/share/beta/moved", b"alpha 1\n", 0o644),
         // The script of the old version fails, and the new one mends it: Debian Policy, 6.6.
-        package("beta", "1", ("prerm", "[ \"$1\" != upgrade ] || exit 1"))
-            .depends("alpha")
-            .file("usr/share/beta/data", b"beta 1\n", 0o644),
+        package("beta", "1", ("prerm", "[ \"$1\" != upgrade ] || exit 1")).depends("alpha").file(
+            "usr/share/beta/data",
+            b"beta 1\n",
+            0o644,
+        ),
         package("delta", "1", NOTHING).control_file("triggers", "interest-noawait /usr/share/alpha\n"),
         package("epsilon", "1", NOTHING).file("usr/share/epsilon/data", b"epsilon 1\n", 0o644),
     ]
@@ -159,7 +164,6 @@ fn an_upgrade_calls_what_apt_calls_and_leaves_what_apt_leaves() {
     ubuntu.workspace.write("repository/Packages", &index);
     ubuntu.publish();
     ubuntu.workspace.write("BUILD.star", &format!("{BASE}{ABOVE}"));
-
 
     let read = |image: &str, script: &str| ubuntu.ok(&["run", image, "--", "sh", "-c", script]).stdout;
     let calls = |image: &str| read(image, "cat /srv/calls");

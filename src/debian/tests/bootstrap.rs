@@ -60,7 +60,6 @@ fn carry_out(root: &Path, unpacker: &Unpacker, plan: &UnpackPlan) {
         if batch.bootstrap {
             run_scripts(root, &unpacker.stage_scripts(batch).unwrap());
         }
-        run_scripts(root, &unpacked.after);
         unpacker.unstage_scripts().unwrap();
         let scripts = start.elapsed();
         run_in(root, &configure_command(), &script_environment());

@@ -75,12 +75,15 @@ impl ActionError {
         match self {
             Self::Cancelled | Self::Checks { .. } => self,
             Self::Other(diagnostic) if diagnostic.class == Class::Bug => Self::Other(diagnostic),
-            Self::Other(diagnostic) if diagnostic.hint.as_deref() == Some(FREE_SPACE) => Self::Other(diagnostic),
+            Self::Other(diagnostic) if diagnostic.hint.as_deref() == Some(FREE_SPACE) => {
+                Self::Other(diagnostic)
+            }
             Self::Other(mut diagnostic) => {
                 diagnostic.message.push_str("; no space is left on the disk of the cache");
                 Self::Other(Box::new(diagnostic.class(Class::Environment).hint(FREE_SPACE)))
             }
-            other => Self::environment(format!("{other}; no space is left on the disk of the cache")).hint(FREE_SPACE),
+            other => Self::environment(format!("{other}; no space is left on the disk of the cache"))
+                .hint(FREE_SPACE),
         }
     }
 

@@ -131,17 +131,21 @@ pub(crate) static APT_RESOLVE: KindSchema = KindSchema {
 };
 
 /// Debian packages.
-pub(crate) static APT_INSTALL: KindSchema = step(
-    "apt_install",
-    "Installs Debian packages with what they depend on, in the versions of the lock file, without recommended ones.",
-    true,
-    &[content(
-        "packages",
-        AttributeType::StringList,
-        Default::Required,
-        "Packages, as `name`, `name=version` or `name:architecture`.",
-    )],
-);
+pub(crate) static APT_INSTALL: KindSchema = KindSchema {
+    // 2: what takes the place of another is unpacked by the dpkg in the image.
+    key_version: 2,
+    ..step(
+        "apt_install",
+        "Installs Debian packages with what they depend on, in the versions of the lock file, without recommended ones.",
+        true,
+        &[content(
+            "packages",
+            AttributeType::StringList,
+            Default::Required,
+            "Packages, as `name`, `name=version` or `name:architecture`.",
+        )],
+    )
+};
 
 /// A user account.
 pub(crate) static USER: KindSchema = step(

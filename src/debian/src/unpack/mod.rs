@@ -3,7 +3,8 @@
 //! The result is a root whose own dpkg carries on: packages are `unpacked`, configuration files wait as `.dpkg-new`,
 //! triggers are recorded. Maintainer scripts are not run here, because they need a namespace: for each batch the caller runs
 //! what [`Unpacker::stage_scripts`] returns, calls [`Unpacker::unpack_batch`], and runs [`configure_command`] in the
-//! root. In a [`Batch::bootstrap`] nothing can run before it is unpacked, so there the scripts follow the unpacking.
+//! root. A batch that [`Unpacker::replaces`] what is there is unpacked by the root's own dpkg instead, with
+//! [`unpack_command`]. In a [`Batch::bootstrap`] nothing can run before it is unpacked, so there the scripts follow the unpacking.
 //!
 //! No path is followed out of the root: everything is resolved by the kernel with `RESOLVE_IN_ROOT` from a descriptor.
 
@@ -86,8 +87,6 @@ impl UnpackPlan {
 /// What was unpacked.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Unpacked {
-    /// Scripts of replaced versions, to be run now.
-    pub after: Vec<ScriptCall>,
     /// How many entries were written.
     pub entries: u64,
     /// How many bytes of content.
@@ -199,8 +198,7 @@ impl Unpacker {
         database::read_state(&self.root)
     }
 
-    /// Puts the control files of each package where its `preinst` expects them, and says which scripts to run, in order:
-    /// the `prerm` of versions that are replaced and the `preinst` of the new ones.
+    /// Puts the control files of each package where its `preinst` expects them, and says which scripts to run, in order.
     pub fn stage_scripts(&self, batch: &Batch) -> Result<Vec<ScriptCall>, UnpackError> {
         scripts::stage(&self.root, batch)
     }
@@ -227,14 +225,13 @@ impl Unpacker {
         scripts::unstage(&self.root)
     }
 
-    /// Unpacks a batch and records it in the database. Packages are extracted in parallel on rayon's pool; the result does
+    /// Unpacks a batch that [replaces](Self::replaces) nothing, and records it in the database. Packages are extracted in parallel on rayon's pool; the result does
     /// not depend on how they interleave. After an error the root is to be thrown away.
     pub fn unpack_batch(&self, batch: &Batch) -> Result<Unpacked, UnpackError> {
         let mut database = Database::read(&self.root)?;
         let extraction = Extraction::run(&self.root, &database, batch)?;
-        let after = scripts::after(&self.root, &database, &extraction)?;
         status_update::apply(&self.root, &mut database, &extraction)?;
-        let mut result = Unpacked { after, ..Unpacked::default() };
+        let mut result = Unpacked::default();
         for package in &extraction.packages {
             result.entries += package.entries;
             result.bytes += package.bytes;

@@ -135,14 +135,11 @@ impl<'a> Installer<'a> {
         if !batch.bootstrap {
             self.stage(batch).await?;
         }
-        let unpacked = {
-            let batch = batch.clone();
-            self.blocking(move |unpacker| unpacker.unpack_batch(&batch)).await?
-        };
+        let unpacked = batch.clone();
+        self.blocking(move |unpacker| unpacker.unpack_batch(&unpacked)).await?;
         if batch.bootstrap {
             self.stage(batch).await?;
         }
-        self.scripts(&unpacked.after).await?;
         self.blocking(Unpacker::unstage_scripts).await
     }
 
