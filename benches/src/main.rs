@@ -68,7 +68,10 @@ fn nothing_to_do(setup: &Setup) -> Result<(), String> {
     run(setup.imgbuild(&workspace, &cache, &["-q", "//..."]))?;
     let sample = measure(20, || setup.imgbuild(&workspace, &cache, &["-q", "//..."]))?;
     println!("  1 image of 10 steps, nothing to do   {sample}");
-    println!("  the same, against `true`             {}", ratio(&pair(20, || setup.imgbuild(&workspace, &cache, &["-q", "//..."]), || Command::new("true"))?));
+    println!(
+        "  the same, against `true`             {}",
+        ratio(&pair(20, || setup.imgbuild(&workspace, &cache, &["-q", "//..."]), || Command::new("true"))?)
+    );
     Ok(())
 }
 
@@ -86,7 +89,9 @@ fn workspace(setup: &Setup) -> Result<(), String> {
         let (actions, seeded) = seed::seed(&workspace, &cache)?;
         let json = || setup.imgbuild(&workspace, &cache, &["build", "--no-write", "--json", "//..."]);
         let there = measure::output(json())?;
-        if !there.contains(&format!("\"actions\":{actions},\"hits\":{actions}")) || !there.contains("\"built\":0") {
+        if !there.contains(&format!("\"actions\":{actions},\"hits\":{actions}"))
+            || !there.contains("\"built\":0")
+        {
             return Err(format!("not everything is there: {there}"));
         }
         let sample = measure(if images > 1000 { 5 } else { 15 }, || {
@@ -106,7 +111,8 @@ fn workspace(setup: &Setup) -> Result<(), String> {
 /// A change of one file of one image must be seen: the image's layers from there on, its seal and its export run, and
 /// nothing else. Otherwise the time above would be that of not looking.
 fn moves(setup: &Setup, workspace: &Path, cache: &Path, image: usize) -> Result<(), String> {
-    std::fs::write(workspace.join(workspaces::input(image)), "changed\n").map_err(|error| error.to_string())?;
+    std::fs::write(workspace.join(workspaces::input(image)), "changed\n")
+        .map_err(|error| error.to_string())?;
     let plan = measure::output(setup.imgbuild(workspace, cache, &["plan", "--json", "//..."]))?;
     let plan: serde_json::Value = serde_json::from_str(&plan).map_err(|error| error.to_string())?;
     let actions = plan["actions"].as_array().ok_or("the plan has no actions")?;
@@ -135,7 +141,8 @@ fn debian_base(setup: &Setup) -> Result<(), String> {
         workspaces::debian(&workspace)?;
         let cache = place.join("debian-cache");
         run(setup.imgbuild(&workspace, &cache, &["-q", "build", "--no-write", "//:base"]))?;
-        let ours = || setup.imgbuild(&workspace, &cache, &["-q", "build", "--no-write", "--force", "//:base"]);
+        let ours =
+            || setup.imgbuild(&workspace, &cache, &["-q", "build", "--no-write", "--force", "//:base"]);
         if which("mmdebstrap").is_none() {
             println!("  {name}: {}; mmdebstrap is not installed", measure(3, ours)?);
             continue;
@@ -225,5 +232,8 @@ fn run(mut command: Command) -> Result<Sample, String> {
 }
 
 fn which(name: &str) -> Option<PathBuf> {
-    ["/usr/bin", "/usr/sbin", "/bin"].map(|folder| Path::new(folder).join(name)).into_iter().find(|path| path.exists())
+    ["/usr/bin", "/usr/sbin", "/bin"]
+        .map(|folder| Path::new(folder).join(name))
+        .into_iter()
+        .find(|path| path.exists())
 }

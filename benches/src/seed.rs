@@ -12,8 +12,8 @@ use imgbuild_cache::{ActionKey, ActionResult, Cache, OutputFile, Run, Staged, Sy
 use imgbuild_engine::{Builder as _, LayerMetadata, files_output, layer_output};
 use imgbuild_model::{Artifact, PackagePath, PatternSet, Platform};
 use imgbuild_plan::{
-    ActionGraph, ActionNode, DiskFiles, Fingerprint, InputDigests, KeyContext, LockFile, PlanOptions, Reference,
-    Selection, Status, Walk, fingerprint, plan, slot,
+    ActionGraph, ActionNode, DiskFiles, Fingerprint, InputDigests, KeyContext, LockFile, PlanOptions,
+    Reference, Selection, Status, Walk, fingerprint, plan, slot,
 };
 use imgbuild_rootfs::RootfsBuilder;
 use imgbuild_starlark::{Limits, Starlark};
@@ -121,8 +121,10 @@ fn layer(
     batch: &mut Batch,
 ) -> Result<(ActionResult, LayerMetadata), String> {
     let pattern_metadata: LayerMetadata = serde_json::from_slice(&pattern.metadata).map_err(text)?;
-    let mut metadata =
-        parent.map_or(LayerMetadata { steps: Vec::new(), ..pattern_metadata.clone() }, |(_, metadata)| metadata.clone());
+    let mut metadata = parent
+        .map_or(LayerMetadata { steps: Vec::new(), ..pattern_metadata.clone() }, |(_, metadata)| {
+            metadata.clone()
+        });
     let mut result = pattern.clone();
     result.layers = parent.map(|(result, _)| result.layers.clone()).unwrap_or_default();
     let mut own = Vec::new();

@@ -5,7 +5,9 @@ use std::path::{Path, PathBuf};
 
 fn write(path: &Path, text: &str) -> Result<(), String> {
     let folder = path.parent().unwrap_or(path);
-    std::fs::create_dir_all(folder).and_then(|()| std::fs::write(path, text)).map_err(|error| error.to_string())
+    std::fs::create_dir_all(folder)
+        .and_then(|()| std::fs::write(path, text))
+        .map_err(|error| error.to_string())
 }
 
 /// So many images of so many steps in packages of ten, half of them on a common base. The first step of each has a file
@@ -22,7 +24,10 @@ pub fn images(root: &Path, images: usize, steps: usize) -> Result<(), String> {
             write(&root.join(input(image)), &format!("{image}\n"))?;
             let _ = writeln!(text, "        file(\"image{image}.conf\", \"/etc/file0\", mode = \"0644\"),");
             for step in 1..steps {
-                let _ = writeln!(text, "        file(content = \"{image} {step}\", dest = \"/etc/file{step}\", mode = \"0644\"),");
+                let _ = writeln!(
+                    text,
+                    "        file(content = \"{image} {step}\", dest = \"/etc/file{step}\", mode = \"0644\"),"
+                );
             }
             let _ = writeln!(text, "    ],\n    exports = [tarball(compression = \"none\")],\n)");
         }
@@ -39,7 +44,8 @@ pub fn input(image: usize) -> String {
 /// A minimal Debian.
 pub fn debian(root: &Path) -> Result<(), String> {
     write(&root.join("imgbuild.toml"), "")?;
-    let text = "image(name = \"base\", source = debian(\"stable\"), exports = [tarball(compression = \"none\")])\n";
+    let text =
+        "image(name = \"base\", source = debian(\"stable\"), exports = [tarball(compression = \"none\")])\n";
     write(&root.join("BUILD.star"), text)
 }
 

@@ -285,7 +285,11 @@ impl Cache {
         results: impl IntoIterator<Item = &'a ActionResult> + Clone,
     ) -> Vec<Result<(), Missing>> {
         let missing = self.database().read(|transaction| {
-            results.clone().into_iter().map(|result| self.missing(transaction, result)).collect::<Result<Vec<_>>>()
+            results
+                .clone()
+                .into_iter()
+                .map(|result| self.missing(transaction, result))
+                .collect::<Result<Vec<_>>>()
         });
         let missing = missing.unwrap_or_else(|error| {
             tracing::warn!(%error, "stored results could not be checked");

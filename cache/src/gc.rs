@@ -190,7 +190,8 @@ impl Cache {
         };
         let orphans = self.orphans(&plan.known, now - seconds(policy.grace))?;
         let unused = now - policy.max_age.map_or(MEMO_AGE, seconds).max(seconds(policy.grace));
-        let indexes: Vec<_> = self.package_indexes()?.into_iter().filter(|index| index.last_used <= unused).collect();
+        let indexes: Vec<_> =
+            self.package_indexes()?.into_iter().filter(|index| index.last_used <= unused).collect();
         let layers = plan.objects.iter().filter(|object| matches!(object, Object::Layer(_))).count();
         let report = GcReport {
             results: plan.results.len(),

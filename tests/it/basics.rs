@@ -33,7 +33,11 @@ fn a_build_makes_artifacts_and_the_next_one_has_nothing_to_do() {
     let Some(workspace) = web() else { return };
     let first = workspace.ok(&["--json", "build", "//:web"]);
     assert!(ran(&first).len() >= 7, "{:?}", ran(&first));
-    for path in ["imgbuild-out/web/web.oci/index.json", "imgbuild-out/web/web.tar", "imgbuild-out/web/web.tar.provenance.json"] {
+    for path in [
+        "imgbuild-out/web/web.oci/index.json",
+        "imgbuild-out/web/web.tar",
+        "imgbuild-out/web/web.tar.provenance.json",
+    ] {
         assert!(workspace.has(path), "{path}");
     }
     let second = workspace.ok(&["--json", "//:web"]);
@@ -50,12 +54,18 @@ fn a_change_runs_what_is_above_it_and_says_why() {
     workspace.write("index.html", "second\n");
     let plan = workspace.ok(&["plan", "//:web"]).stdout;
     assert!(plan.contains("hit  shell echo one > /one"), "{plan}");
-    assert!(plan.contains("run  file /srv/index.html (input src index.html changed from index.html"), "{plan}");
+    assert!(
+        plan.contains("run  file /srv/index.html (input src index.html changed from index.html"),
+        "{plan}"
+    );
     let rebuilt = ran(&workspace.ok(&["--json", "//:web"]));
     assert!(rebuilt.contains(&"file /srv/index.html".to_owned()), "{rebuilt:?}");
     assert!(!rebuilt.iter().any(|step| step.contains("echo one")), "{rebuilt:?}");
     let why = workspace.ok(&["why", "//:web"]).stdout;
-    assert!(why.contains("//:web ran: file /srv/index.html") && why.contains("input src index.html changed"), "{why}");
+    assert!(
+        why.contains("//:web ran: file /srv/index.html") && why.contains("input src index.html changed"),
+        "{why}"
+    );
 }
 
 #[test]
@@ -72,7 +82,8 @@ fn a_step_that_leaves_the_same_bytes_stops_the_rebuild() {
 #[test]
 fn a_throw_away_copy_can_be_entered() {
     let Some(workspace) = web() else { return };
-    let said = workspace.ok(&["run", "//:web", "--", "/bin/sh", "-c", "cat /both; echo $GREETING; echo new > /new"]);
+    let said =
+        workspace.ok(&["run", "//:web", "--", "/bin/sh", "-c", "cat /both; echo $GREETING; echo new > /new"]);
     assert_eq!(said.stdout, "one\nfirst\nhello\n");
     assert_eq!(workspace.fails(3, &["run", "//:web", "--", "/bin/sh", "-c", "exit 3"]).stdout, "");
     assert_eq!(workspace.ok(&["run", "//:web"]).stdout, "one\nfirst\n", "the image's own command");
@@ -85,7 +96,8 @@ fn tests_run_once_and_fail_with_what_is_wrong() {
     let first = ran(&workspace.ok(&["--json", "test", "//..."]));
     assert!(first.iter().any(|step| step.starts_with("image_test")), "{first:?}");
     assert!(ran(&workspace.ok(&["--json", "test", "//..."])).is_empty());
-    let build = workspace.read("BUILD.star").replace("content_matches = \"one\"", "content_matches = \"two\"");
+    let build =
+        workspace.read("BUILD.star").replace("content_matches = \"one\"", "content_matches = \"two\"");
     workspace.write("BUILD.star", &build);
     let said = workspace.fails(1, &["test", "//:web"]);
     assert!(said.stderr.contains("1 of 2 checks failed"), "{}", said.stderr);
@@ -95,7 +107,10 @@ fn tests_run_once_and_fail_with_what_is_wrong() {
 #[test]
 fn queries_answer_in_each_form() {
     let Some(workspace) = web() else { return };
-    assert_eq!(workspace.ok(&["query", "deps(//:web)"]).stdout, "//:base\n//:busybox\n//:index.html\n//:web\n");
+    assert_eq!(
+        workspace.ok(&["query", "deps(//:web)"]).stdout,
+        "//:base\n//:busybox\n//:index.html\n//:web\n"
+    );
     assert_eq!(workspace.ok(&["query", "rdeps(//..., //:base)"]).stdout, "//:base\n//:web\n");
     assert!(workspace.ok(&["query", "--output", "dot", "deps(//:web)"]).stdout.starts_with("digraph"));
     assert!(workspace.ok(&["query", "--output", "json", "//:web"]).stdout.contains("\"kind\": \"image\""));
@@ -172,6 +187,7 @@ fn an_ordinary_user_makes_the_same_layers() {
     let output = user.command(&other, "022", &["//:web"]).output().unwrap();
     assert!(output.status.success(), "{output:?}");
     workspace.ok(&["//:web"]);
-    let digest = |workspace: &Workspace| std::fs::read(workspace.root().join("imgbuild-out/web/web.tar")).unwrap();
+    let digest =
+        |workspace: &Workspace| std::fs::read(workspace.root().join("imgbuild-out/web/web.tar")).unwrap();
     assert!(digest(&workspace) == digest(&other), "root and an ordinary user made different tarballs");
 }

@@ -27,8 +27,12 @@ fn check(name: &str, found: &str) {
         std::fs::write(&path, found).unwrap();
     }
     let expected = std::fs::read_to_string(&path).unwrap_or_default();
-    let moved: Vec<_> = expected.lines().zip(found.lines()).filter(|(one, other)| one != other).take(4).collect();
-    assert!(expected == found, "the plan in `{name}` has moved; if that is meant, set IMGBUILD_BLESS=1: {moved:#?}");
+    let moved: Vec<_> =
+        expected.lines().zip(found.lines()).filter(|(one, other)| one != other).take(4).collect();
+    assert!(
+        expected == found,
+        "the plan in `{name}` has moved; if that is meant, set IMGBUILD_BLESS=1: {moved:#?}"
+    );
 }
 
 #[test]

@@ -112,7 +112,10 @@ impl OrdinaryUser {
         }
         let exists = || Command::new("id").arg(Self::NAME).output().unwrap().status.success();
         // Another test may be making it at the same time.
-        if !exists() && !Command::new("useradd").args(["-m", Self::NAME]).status().unwrap().success() && !exists() {
+        if !exists()
+            && !Command::new("useradd").args(["-m", Self::NAME]).status().unwrap().success()
+            && !exists()
+        {
             panic!("the user `{}` cannot be made", Self::NAME);
         }
         if !std::fs::read_to_string("/etc/subuid").unwrap_or_default().contains(Self::NAME) {
@@ -155,7 +158,9 @@ pub fn said(output: &Output) -> Said {
 pub fn ran(said: &Said) -> Vec<String> {
     said.stdout
         .lines()
-        .filter(|line| line.contains("\"event\":\"action_finished\"") && line.contains("\"outcome\":\"built\""))
+        .filter(|line| {
+            line.contains("\"event\":\"action_finished\"") && line.contains("\"outcome\":\"built\"")
+        })
         .map(|line| {
             let start = line.find("\"description\":\"").unwrap() + "\"description\":\"".len();
             line[start..].split('"').next().unwrap().to_owned()
@@ -165,14 +170,19 @@ pub fn ran(said: &Said) -> Vec<String> {
 
 /// A folder with a static shell, as the tree of an image; `None`, with the reason said, where there is none.
 pub fn busybox(workspace: &Workspace) -> Option<()> {
-    let Some(program) = ["/bin/busybox", "/usr/bin/busybox"].into_iter().find(|path| Path::new(path).exists()) else {
+    let Some(program) =
+        ["/bin/busybox", "/usr/bin/busybox"].into_iter().find(|path| Path::new(path).exists())
+    else {
         eprintln!("SKIPPED: there is no /bin/busybox; install `busybox-static`");
         return None;
     };
     let bin = workspace.root().join("busybox/bin");
     std::fs::create_dir_all(&bin).unwrap();
     std::fs::copy(program, bin.join("busybox")).unwrap();
-    for name in ["sh", "cat", "echo", "ls", "id", "mkdir", "rm", "touch", "sleep", "true", "false", "env", "test", "ln", "date", "dd", "wget", "head", "tr", "mount", "chmod", "stat", "uname", "kill"] {
+    for name in [
+        "sh", "cat", "echo", "ls", "id", "mkdir", "rm", "touch", "sleep", "true", "false", "env", "test",
+        "ln", "date", "dd", "wget", "head", "tr", "mount", "chmod", "stat", "uname", "kill",
+    ] {
         std::os::unix::fs::symlink("busybox", bin.join(name)).unwrap();
     }
     Some(())

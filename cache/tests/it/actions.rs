@@ -91,7 +91,11 @@ fn many_results_are_stored_and_checked_together() {
     let results = [("a", result("second")), ("b", whole.clone()), ("c", partial.clone())];
     cache.put_many(&results.map(|(name, result)| (key(name), result))).unwrap();
     let stored = cache.get_many(&["a", "b", "c"].map(key)).unwrap();
-    assert_eq!(stored, [Some(result("first")), Some(whole.clone()), Some(partial.clone())], "the first one stays");
+    assert_eq!(
+        stored,
+        [Some(result("first")), Some(whole.clone()), Some(partial.clone())],
+        "the first one stays"
+    );
 
     let checked = cache.are_complete([&whole, &partial, &whole]);
     assert_eq!((&checked[0], &checked[2]), (&Ok(()), &Ok(())));

@@ -74,13 +74,7 @@ pub const KEYS: &[Key] = &[
         "Where locked versions are fetched from that a mirror has dropped; else `snapshot.debian.org`. Or \
          `IMGBUILD_SNAPSHOT_MIRROR`.",
     ),
-    key(
-        "downloads",
-        "parallel",
-        "number",
-        "8",
-        "How many packages are fetched at once; else 8.",
-    ),
+    key("downloads", "parallel", "number", "8", "How many packages are fetched at once; else 8."),
     key(
         "downloads",
         "attempts",
@@ -438,15 +432,16 @@ impl Downloads {
 /// What the flags and the environment say.
 fn from_surroundings(flags: &Flags, environment: &Environment) -> Result<Layer, Diagnostics> {
     let mut problems = Vec::new();
-    let mut address = |variable: &str, value: &Option<String>, check: fn(&str) -> Result<String, String>| {
-        match check(value.as_deref()?) {
+    let mut address =
+        |variable: &str, value: &Option<String>, check: fn(&str) -> Result<String, String>| match check(
+            value.as_deref()?,
+        ) {
             Ok(value) => Some(value),
             Err(reason) => {
                 problems.push(Diagnostic::error(format!("`{variable}`: {reason}")));
                 None
             }
-        }
-    };
+        };
     let mirrors = Mirrors {
         debian: address("IMGBUILD_DEBIAN_MIRROR", &environment.debian_mirror, reader::mirror_address),
         ubuntu: address("IMGBUILD_UBUNTU_MIRROR", &environment.ubuntu_mirror, reader::mirror_address),

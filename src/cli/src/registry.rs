@@ -70,7 +70,8 @@ mod tests {
         let registry = registry(Arc::new(ArchiveConfig::new(cache, 0, events)));
         for schema in imgbuild_kinds::all() {
             // What only moves the state runs nothing, and single checks are run by `image_test`.
-            let runs = schema.effect != Effect::State && (schema.class != KindClass::Test || schema.id == "image_test");
+            let runs = schema.effect != Effect::State
+                && (schema.class != KindClass::Test || schema.id == "image_test");
             assert_eq!(registry.executors.contains_key(schema.id), runs, "`{}`", schema.id);
         }
     }

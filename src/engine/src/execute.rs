@@ -23,8 +23,8 @@ use imgbuild_plan::{
 use petgraph::graph::NodeIndex;
 
 use crate::resources::{Demand, Limits, Pool};
-use crate::secrets::SecretStore;
 use crate::scheduler::{self, Task, TaskGraph, TaskResult};
+use crate::secrets::SecretStore;
 use crate::{
     ActionContext, ActionError, Builder, Cancel, Outcome, SharedExecutor, Snapshot, files_output,
     layer_output,

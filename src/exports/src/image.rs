@@ -32,7 +32,8 @@ impl Layers {
 
     /// Those that another export of the graph was made from.
     pub(crate) fn of_export(context: &ActionContext, place: usize) -> Result<Self, ActionError> {
-        let result = context.result(place).ok_or_else(|| ActionError::input("an export to join was not made"))?;
+        let result =
+            context.result(place).ok_or_else(|| ActionError::input("an export to join was not made"))?;
         let metadata = serde_json::from_slice(&result.metadata).unwrap_or_default();
         Self::read(context, place, result.layers.clone(), metadata)
     }

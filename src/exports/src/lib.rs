@@ -184,8 +184,7 @@ fn docker_archive(context: &ActionContext) -> Result<Outcome, ActionError> {
     let layers = Layers::of_parent(context)?;
     let path = context.temporary.join("export.tar");
     let tags: Vec<String> = context.text("ref").into_iter().collect();
-    write_docker_archive(&path, &layers.image(), &tags, policy(context)?, None)
-        .map_err(refused)?;
+    write_docker_archive(&path, &layers.image(), &tags, policy(context)?, None).map_err(refused)?;
     Ok(Outcome { files: vec![keep_file(&context.cache, &path, &name)?], ..Outcome::default() })
 }
 

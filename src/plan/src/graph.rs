@@ -290,8 +290,7 @@ impl ActionGraph {
         let source_below = below.and_then(|node| node.chain_source);
         let state = action.parent.as_ref().map(|layer| layer.state.clone()).unwrap_or_default();
         let chain_epoch = epoch.clone().or_else(|| epoch_below.clone());
-        let mut prerequisites: Vec<usize> =
-            needs.iter().map(|need| self.by_reference[need]).collect();
+        let mut prerequisites: Vec<usize> = needs.iter().map(|need| self.by_reference[need]).collect();
         let mut resolve = None;
         if action.kind.as_str() == "apt_install" {
             match &packages {

@@ -176,8 +176,10 @@ impl Planner<'_> {
 
     /// Looks at what the results that were found point to, for many at once.
     fn check(&mut self, places: &[usize]) {
-        let results: FxHashMap<ActionKey, &ActionResult> =
-            places.iter().filter_map(|place| Some((self.keys[*place]?, self.hit(*place)?.as_ref()))).collect();
+        let results: FxHashMap<ActionKey, &ActionResult> = places
+            .iter()
+            .filter_map(|place| Some((self.keys[*place]?, self.hit(*place)?.as_ref())))
+            .collect();
         let results: Vec<(ActionKey, &ActionResult)> = results.into_iter().collect();
         let cache = self.cache;
         let checked: Vec<(ActionKey, Result<(), Missing>)> = results

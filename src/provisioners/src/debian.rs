@@ -15,8 +15,8 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use imgbuild_debian::lock::LockedClosure;
 use imgbuild_engine::{
-    ActionContext, ActionError, Executor, LayerMetadata, Machine, MachineSpec, Outcome,
-    SharedExecutor, Snapshot,
+    ActionContext, ActionError, Executor, LayerMetadata, Machine, MachineSpec, Outcome, SharedExecutor,
+    Snapshot,
 };
 use imgbuild_model::{ChainState, Class, Diagnostic};
 use imgbuild_plan::{DebianPin, DebianRequest, PackageArchive, PackageState};
@@ -55,7 +55,8 @@ impl Executor for Source {
         let pin = pin(context, &request)?;
         let closure = locked_closure(pin)?;
         let layers =
-            make(context, &self.archive, &pin.archive(), &closure, pin.date, &Snapshot::default(), true).await?;
+            make(context, &self.archive, &pin.archive(), &closure, pin.date, &Snapshot::default(), true)
+                .await?;
         let metadata = LayerMetadata {
             steps: Vec::new(),
             base: ChainState::default(),
@@ -112,8 +113,7 @@ async fn make(
 ) -> Result<Snapshot, ActionError> {
     let packages: Vec<_> = closure.packages().cloned().collect();
     let progress = |done, total| context.progress("downloading", done, total);
-    let download =
-        download_packages(archive, distribution, suite, &packages, closure.date, &progress);
+    let download = download_packages(archive, distribution, suite, &packages, closure.date, &progress);
     let files = context.cancel.unless_cancelled(download).await.ok_or(ActionError::Cancelled)??;
 
     let spec = MachineSpec { platform: context.platform(), source_date, run: context.run.clone() };

@@ -9,11 +9,11 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use imgbuild_cache::{Cache, Run, Staged};
 use imgbuild_digest::{ContentHash as _, Hash};
+use imgbuild_engine::secrets::{NamedSecret, SecretFinder};
 use imgbuild_engine::{
     ActionError, Bind, Builder, Command, Exit, FileOperation, Machine, MachineSpec, OnLine, Session,
     Snapshot, Stat, UnitState,
 };
-use imgbuild_engine::secrets::{NamedSecret, SecretFinder};
 use imgbuild_model::{Class, Diagnostic, Platform, Stream, with_causes};
 use imgbuild_tree::{
     CaptureOptions, DeltaId, DeltaManifest, EmptyView, Exclusion, MergedView, TreePath, XattrNamespace,
@@ -77,8 +77,10 @@ impl RootfsBuilder {
         let lowers: Vec<&Path> = lowers.iter().map(PathBuf::as_path).collect();
         let staged = self.cache.stage(run)?;
         overlay::squash_tree(&lowers, staged.upper()).map_err(failed)?;
-        let options =
-            CaptureOptions { exclude: Vec::new(), ..CaptureOptions::new(i64::MAX, XattrNamespace::of_process()) };
+        let options = CaptureOptions {
+            exclude: Vec::new(),
+            ..CaptureOptions::new(i64::MAX, XattrNamespace::of_process())
+        };
         let manifest = capture(staged.upper(), &EmptyView, &options).map_err(failed)?;
         let delta = self.cache.commit_layer(staged, &manifest)?;
         self.cache.memo_put(SQUASH_MEMO, &key, delta.to_string().as_bytes())?;

@@ -232,11 +232,14 @@ impl Reader<'_> {
                 message: format!("a provider has no `{}`, only a `command`", other.get_ref()),
             });
         }
-        let command = table.get("command").ok_or_else(|| Mistake::new(provider, "a provider has a `command`"))?;
+        let command =
+            table.get("command").ok_or_else(|| Mistake::new(provider, "a provider has a `command`"))?;
         let words = command.get_ref().as_array().ok_or_else(|| Mistake::kind(command, "a list of texts"))?;
         let words: Vec<String> = words
             .iter()
-            .map(|word| word.get_ref().as_str().map(str::to_owned).ok_or_else(|| Mistake::kind(word, "a text")))
+            .map(|word| {
+                word.get_ref().as_str().map(str::to_owned).ok_or_else(|| Mistake::kind(word, "a text"))
+            })
             .collect::<Result<_, _>>()?;
         match words.first() {
             Some(program) if !program.is_empty() => Ok(words),

@@ -220,7 +220,8 @@ fn a_workspace_names_no_programs() {
     let text = "[secrets.providers.pass]\ncommand = ['curl', 'http://localhost']\n";
     fs_err::write(workspace.path().join(WORKSPACE_FILE), text).unwrap();
     let environment = Environment::default();
-    let problem = Config::load(&Flags::default(), &environment, Some(workspace.path())).unwrap_err().to_string();
+    let problem =
+        Config::load(&Flags::default(), &environment, Some(workspace.path())).unwrap_err().to_string();
     assert!(problem.contains("imgbuild.toml:1:"), "{problem}");
     assert!(problem.contains("a workspace may not name programs that give secrets"), "{problem}");
     let flags = Flags { config: Some(workspace.path().join(WORKSPACE_FILE)), ..Flags::default() };

@@ -134,7 +134,10 @@ pub(super) fn carry_out(
             files: session.files().map_err(|_| ActionError::Cancelled)?.clone(),
             cache,
             registry: registry::registry(archives),
-            secrets: Arc::new(Store::new(session.environment().home.clone(), session.config.secret_providers.clone())),
+            secrets: Arc::new(Store::new(
+                session.environment().home.clone(),
+                session.config.secret_providers.clone(),
+            )),
             options: RunOptions {
                 jobs: options.jobs.or(session.config.jobs),
                 keep_going: options.keep_going,

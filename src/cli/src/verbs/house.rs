@@ -32,7 +32,9 @@ pub(super) fn clean(session: &mut Session) -> Result<ExitCode, Diagnostics> {
     };
     match fs_err::remove_dir_all(&folder) {
         Ok(()) => session.shell.note(&format!("removed `{}`", folder.display())),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => session.shell.note("there is nothing to remove"),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            session.shell.note("there is nothing to remove")
+        }
         Err(error) => return Err(environment(error.to_string())),
     }
     Ok(ExitCode::SUCCESS)

@@ -30,8 +30,7 @@ use crate::status::State;
 
 pub use bootstrap::{MERGED_USR_GUARD, merged_usr_links};
 pub use commands::{
-    INITCTL, POLICY_RC_D, ScriptGuard, configure_command, remove_command, script_environment,
-    unpack_command,
+    INITCTL, POLICY_RC_D, ScriptGuard, configure_command, remove_command, script_environment, unpack_command,
 };
 pub use scripts::ScriptCall;
 

@@ -13,8 +13,8 @@ use async_trait::async_trait;
 use imgbuild_cache::{ActionResult, Cache, OutputFile, VerifyOptions};
 use imgbuild_digest::Hash;
 use imgbuild_engine::{
-    ActionContext, ActionError, Builder, Cancel, Executor, LayerMetadata, Machine, MachineSpec,
-    Outcome, Registry, RunOptions, RunReport, RunRequest, SharedExecutor, Snapshot, execute,
+    ActionContext, ActionError, Builder, Cancel, Executor, LayerMetadata, Machine, MachineSpec, Outcome,
+    Registry, RunOptions, RunReport, RunRequest, SharedExecutor, Snapshot, execute,
 };
 use imgbuild_model::{ChainState, Event, KindClass, Value};
 use imgbuild_plan::testing::{context, locked};
