@@ -100,8 +100,8 @@ fn workspace(setup: &Setup) -> Result<(), String> {
         println!("  {images} images of {STEPS} steps ({actions} actions, {seeded} seeded)   {sample}");
         moves(setup, &workspace, &cache, images / 2)?;
         per_image.push(sample.seconds() / images as f64);
-        let _ = std::fs::remove_dir_all(&workspace);
-        let _ = std::fs::remove_dir_all(&cache);
+        let _ = fs_err::remove_dir_all(&workspace);
+        let _ = fs_err::remove_dir_all(&cache);
     }
     let ratios: Vec<String> = per_image.iter().map(|one| format!("{:.2}", one / per_image[0])).collect();
     println!("  time of one image, against that of one among 500   {}", ratios.join(" : "));
@@ -111,7 +111,7 @@ fn workspace(setup: &Setup) -> Result<(), String> {
 /// A change of one file of one image must be seen: the image's layers from there on, its seal and its export run, and
 /// nothing else. Otherwise the time above would be that of not looking.
 fn moves(setup: &Setup, workspace: &Path, cache: &Path, image: usize) -> Result<(), String> {
-    std::fs::write(workspace.join(workspaces::input(image)), "changed\n")
+    fs_err::write(workspace.join(workspaces::input(image)), "changed\n")
         .map_err(|error| error.to_string())?;
     let plan = measure::output(setup.imgbuild(workspace, cache, &["plan", "--json", "//..."]))?;
     let plan: serde_json::Value = serde_json::from_str(&plan).map_err(|error| error.to_string())?;
@@ -149,7 +149,7 @@ fn debian_base(setup: &Setup) -> Result<(), String> {
         }
         let out = place.join("mmdebstrap");
         let theirs = || {
-            let _ = std::fs::remove_dir_all(&out);
+            let _ = fs_err::remove_dir_all(&out);
             let mut command = Command::new("mmdebstrap");
             command.args(["-q", "--variant=minbase", "stable"]).arg(&out).args(mirror.as_deref());
             command.env("TMPDIR", &place);
@@ -211,7 +211,7 @@ fn hashing(setup: &Setup) -> Result<(), String> {
     let cache = setup.folder.path().join("hash-cache");
     let file = workspace.join("large.bin");
     let plan = || {
-        let _ = std::fs::remove_dir_all(&cache);
+        let _ = fs_err::remove_dir_all(&cache);
         setup.imgbuild(&workspace, &cache, &["-q", "plan", "//..."])
     };
     if which("b3sum").is_none() {

@@ -76,7 +76,7 @@ fn watch(child: &mut std::process::Child) -> u64 {
     let path = format!("/proc/{}/status", child.id());
     let mut peak = 0;
     while let Ok(None) = child.try_wait() {
-        let status = std::fs::read_to_string(&path).unwrap_or_default();
+        let status = fs_err::read_to_string(&path).unwrap_or_default();
         let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
         let seen = line.and_then(|line| line.split_whitespace().next()?.parse::<u64>().ok());
         peak = peak.max(seen.unwrap_or(0));

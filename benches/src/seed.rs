@@ -149,12 +149,12 @@ fn write_file(workspace: &Path, node: &ActionNode, root: &Path) -> Result<(), St
     let dest = attributes.str("dest").ok_or_else(|| format!("`{}` is no `file`", node.describe()))?;
     let content = match (attributes.str("content"), node.inputs().first()) {
         (Some(content), _) => content.as_bytes().to_vec(),
-        (None, Some(input)) => std::fs::read(workspace.join(input.as_str())).map_err(text)?,
+        (None, Some(input)) => fs_err::read(workspace.join(input.as_str())).map_err(text)?,
         (None, None) => return Err(format!("`{}` has nothing to write", node.describe())),
     };
     let path = root.join(dest.trim_start_matches('/'));
-    path.parent().map_or(Ok(()), std::fs::create_dir_all).map_err(text)?;
-    std::fs::write(path, content).map_err(text)
+    path.parent().map_or(Ok(()), fs_err::create_dir_all).map_err(text)?;
+    fs_err::write(path, content).map_err(text)
 }
 
 /// An artifact of as many bytes as the real one, no two of them equal.

@@ -5,9 +5,7 @@ use std::path::{Path, PathBuf};
 
 fn write(path: &Path, text: &str) -> Result<(), String> {
     let folder = path.parent().unwrap_or(path);
-    std::fs::create_dir_all(folder)
-        .and_then(|()| std::fs::write(path, text))
-        .map_err(|error| error.to_string())
+    fs_err::create_dir_all(folder).and_then(|()| fs_err::write(path, text)).map_err(|error| error.to_string())
 }
 
 /// So many images of so many steps in packages of ten, half of them on a common base. The first step of each has a file
@@ -82,7 +80,7 @@ fn busybox(root: &Path) -> Result<(), String> {
     if bin.exists() {
         return Ok(());
     }
-    std::fs::create_dir_all(&bin).map_err(|error| error.to_string())?;
+    fs_err::create_dir_all(&bin).map_err(|error| error.to_string())?;
     std::fs::copy("/bin/busybox", bin.join("busybox")).map_err(|_| "there is no /bin/busybox".to_owned())?;
     for name in ["sh", "echo", "true"] {
         std::os::unix::fs::symlink("busybox", bin.join(name)).map_err(|error| error.to_string())?;
@@ -105,7 +103,7 @@ pub fn large_input(root: &Path, size: usize) -> Result<(), String> {
         state ^= state << 17;
         bytes.extend_from_slice(&state.to_le_bytes());
     }
-    std::fs::write(root.join("large.bin"), bytes).map_err(|error| error.to_string())
+    fs_err::write(root.join("large.bin"), bytes).map_err(|error| error.to_string())
 }
 
 /// The mirror that the host's apt uses.

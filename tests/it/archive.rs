@@ -69,7 +69,7 @@ impl Ubuntu {
     pub fn with(archive: TestArchive, workspace: Workspace) -> Self {
         let server = archive.serve();
         let folder = workspace.root().parent().unwrap().to_owned();
-        std::fs::write(folder.join("ubuntu.gpg"), archive.keyring()).unwrap();
+        fs_err::write(folder.join("ubuntu.gpg"), archive.keyring()).unwrap();
         let mirror = ("IMGBUILD_UBUNTU_MIRROR".to_owned(), server.url("ubuntu").to_string());
         let ubuntu = Self { archive, server, workspace, environment: vec![mirror] };
         ubuntu.wait_for_servers("60s");
@@ -79,9 +79,9 @@ impl Ubuntu {
     /// How long the program bears with a silent server. Only tests of silence make it short: a busy machine is slow.
     pub fn wait_for_servers(&self, timeout: &str) {
         let folder = self.workspace.root().parent().unwrap().join(".config/imgbuild");
-        std::fs::create_dir_all(&folder).unwrap();
+        fs_err::create_dir_all(&folder).unwrap();
         let downloads = format!("[downloads]\nattempts = 2\ntimeout = \"{timeout}\"\nparallel = 4\n");
-        std::fs::write(
+        fs_err::write(
             folder.join("config.toml"),
             format!("[keyrings]\nubuntu = \"~/ubuntu.gpg\"\n{downloads}"),
         )

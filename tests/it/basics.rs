@@ -42,7 +42,7 @@ fn a_build_makes_artifacts_and_the_next_one_has_nothing_to_do() {
     }
     let second = workspace.ok(&["--json", "//:web"]);
     assert!(ran(&second).is_empty(), "{:?}", ran(&second));
-    std::fs::remove_dir_all(workspace.root().join("imgbuild-out")).unwrap();
+    fs_err::remove_dir_all(workspace.root().join("imgbuild-out")).unwrap();
     workspace.ok(&["//:web"]);
     assert!(workspace.has("imgbuild-out/web/web.tar"), "an artifact that was removed is written again");
 }
@@ -152,6 +152,21 @@ fn two_builds_are_equal() {
 }
 
 #[test]
+fn an_image_without_exports_is_built_to_its_last_layer() {
+    let build = format!(
+        "{BUSYBOX}image(name = \"x\", base = \":base\", steps = [shell(\"echo x > /x\")], exports = [])"
+    );
+    let workspace = Workspace::with(&build);
+    if busybox(&workspace).is_none() {
+        return;
+    }
+    let rebuilt = ran(&workspace.ok(&["--json", "//:x"]));
+    assert!(rebuilt.iter().any(|step| step.contains("echo x")), "{rebuilt:?}");
+    assert!(ran(&workspace.ok(&["--json", "//:x"])).is_empty());
+    assert!(workspace.ok(&["log", "//:x"]).stdout.contains("echo x"));
+}
+
+#[test]
 fn a_genrule_makes_files_with_an_images_tools() {
     let Some(workspace) = web() else { return };
     let build = workspace.read("BUILD.star");
@@ -188,6 +203,6 @@ fn an_ordinary_user_makes_the_same_layers() {
     assert!(output.status.success(), "{output:?}");
     workspace.ok(&["//:web"]);
     let digest =
-        |workspace: &Workspace| std::fs::read(workspace.root().join("imgbuild-out/web/web.tar")).unwrap();
+        |workspace: &Workspace| fs_err::read(workspace.root().join("imgbuild-out/web/web.tar")).unwrap();
     assert!(digest(&workspace) == digest(&other), "root and an ordinary user made different tarballs");
 }

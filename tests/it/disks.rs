@@ -14,7 +14,7 @@ impl SmallDisk {
     /// `None`, with the reason printed, where it may not be mounted.
     fn over_cache(workspace: &Workspace, size: &str) -> Option<Self> {
         let folder = workspace.cache();
-        std::fs::create_dir_all(&folder).unwrap();
+        fs_err::create_dir_all(&folder).unwrap();
         let options = format!("size={size},mode=0755");
         let mounted =
             Command::new("mount").args(["-t", "tmpfs", "-o", &options, "tmpfs"]).arg(&folder).output();
@@ -50,7 +50,7 @@ impl Drop for SmallDisk {
 fn a_disk_that_is_full_while_packages_come_or_are_unpacked() {
     let Some(ubuntu) = Ubuntu::small() else { return };
     ubuntu.ok(&["update"]);
-    std::fs::remove_dir_all(ubuntu.workspace.cache()).unwrap();
+    fs_err::remove_dir_all(ubuntu.workspace.cache()).unwrap();
     // The packages alone have more than 20 MB, and unpacked more than 80.
     let Some(disk) = SmallDisk::over_cache(&ubuntu.workspace, "12m") else { return };
     for (size, stage) in [("12m", "cannot store"), ("48m", "in the image"), ("80m", "in the image")] {

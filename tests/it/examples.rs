@@ -62,7 +62,7 @@ fn the_examples_build_from_the_real_archive() {
         Err(error) => eprintln!("SKIPPED: skopeo: {error}"),
     }
 
-    std::fs::write(examples.path("examples/debian/index.html"), "<h1>changed</h1>\n").unwrap();
+    fs_err::write(examples.path("examples/debian/index.html"), "<h1>changed</h1>\n").unwrap();
     let plan = examples.ok("", &["plan", "//examples/debian:web"]).stdout;
     assert!(plan.contains("run  file /srv/site/index.html (input src index.html changed"), "{plan}");
     let rebuilt = ran(&examples.ok("", &["--json", "//examples/debian:web"]));
@@ -81,7 +81,7 @@ fn the_examples_build_from_the_real_archive() {
     let flagged = examples
         .ok("", &["run", "-D", "verbose=yes", "//examples/debian:configured", "--", "cat", "/etc/log-level"]);
     assert_eq!(flagged.stdout, "debug\n");
-    let index = std::fs::read_to_string(
+    let index = fs_err::read_to_string(
         examples.path("imgbuild-out/examples/debian/portable/portable.oci/index.json"),
     );
     assert!(index.unwrap().contains("image.index"));

@@ -223,7 +223,7 @@ fn a_folder_is_exported_with_owners_and_links() {
 fn awaited(path: &std::path::Path) -> String {
     let deadline = std::time::Instant::now() + Duration::from_secs(120);
     loop {
-        match std::fs::read_to_string(path) {
+        match fs_err::read_to_string(path) {
             Ok(text) if text.ends_with('\n') => return text.trim().to_owned(),
             _ => assert!(std::time::Instant::now() < deadline, "`{}` does not come", path.display()),
         }
@@ -232,7 +232,7 @@ fn awaited(path: &std::path::Path) -> String {
 }
 
 fn runs(pid: &str) -> bool {
-    let Ok(stat) = std::fs::read_to_string(format!("/proc/{pid}/stat")) else { return false };
+    let Ok(stat) = fs_err::read_to_string(format!("/proc/{pid}/stat")) else { return false };
     let state = stat.rsplit_once(')').map(|(_, rest)| rest.trim_start().chars().next());
     !matches!(state, Some(Some('Z' | 'X')))
 }
@@ -278,7 +278,7 @@ fn what_a_command_on_the_host_starts_ends_with_it() {
         assert!(!workspace.ok(&["cleanup"]).stdout.contains("process "));
     }
     let command = format!("sleep 1000 & echo $! > {}; wait", pid.display());
-    std::fs::remove_file(&pid).unwrap();
+    fs_err::remove_file(&pid).unwrap();
     let build = format!(
         "genrule(name = \"x\", host = True, cmd = {command:?}, outs = [\"file\"], timeout = \"2s\")\n"
     );

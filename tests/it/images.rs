@@ -50,7 +50,7 @@ impl Registry {
             "version: 0.1\nlog:\n  level: error\nstorage:\n  filesystem:\n    rootdirectory: {}\nhttp:\n  addr: {address}\n",
             storage.display()
         );
-        std::fs::write(&config, text).unwrap();
+        fs_err::write(&config, text).unwrap();
         let child = Command::new("docker-registry")
             .arg("serve")
             .arg(config)
@@ -91,7 +91,7 @@ impl Podman<'_> {
     #[track_caller]
     fn run(&self, words: &[&str]) -> String {
         let configuration = self.0.join("containers.conf");
-        std::fs::write(&configuration, "[engine]\ncgroup_manager = \"cgroupfs\"\nevents_logger = \"file\"\n")
+        fs_err::write(&configuration, "[engine]\ncgroup_manager = \"cgroupfs\"\nevents_logger = \"file\"\n")
             .unwrap();
         let mut command = Command::new("podman");
         command.current_dir(self.0).env("CONTAINERS_CONF", &configuration);
@@ -206,7 +206,7 @@ image(name = "none", source = oci_base("REFERENCE"), platforms = ["linux/riscv64
             if path.is_dir() {
                 folders.push(path);
             } else if path.ends_with("which") {
-                seen.push(std::fs::read_to_string(&path).unwrap().trim().to_owned());
+                seen.push(fs_err::read_to_string(&path).unwrap().trim().to_owned());
             }
         }
     }

@@ -28,8 +28,8 @@ fn a_mirror_may_be_a_folder_of_this_machine() {
     let folder = tempfile::tempdir().unwrap();
     for (path, content) in ubuntu.archive.files() {
         let path = folder.path().join(path);
-        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-        std::fs::write(path, content).unwrap();
+        fs_err::create_dir_all(path.parent().unwrap()).unwrap();
+        fs_err::write(path, content).unwrap();
     }
     ubuntu.set("IMGBUILD_UBUNTU_MIRROR", &format!("file://{}/ubuntu", folder.path().display()));
     ubuntu.ok(&["update"]);
@@ -57,7 +57,7 @@ fn a_proxy_is_used_but_for_what_is_excepted() {
 
     let asked = proxy.requests().len();
     ubuntu.set("no_proxy", "localhost,127.0.0.0/8");
-    std::fs::remove_file(ubuntu.workspace.root().join("imgbuild.lock")).unwrap();
+    fs_err::remove_file(ubuntu.workspace.root().join("imgbuild.lock")).unwrap();
     ubuntu.ok(&["update"]);
     assert_eq!(proxy.requests().len(), asked);
     assert!(!ubuntu.server.requests().is_empty());
@@ -88,7 +88,7 @@ fn the_security_archive_may_have_a_mirror_of_its_own() {
     let source = "debian(\"bookworm\", variant = \"essential\", security = True)";
     let workspace = Workspace::with(&format!("image(name = \"x\", source = {source})"));
     let keyrings = [main.keyring(), updates.keyring(), security.keyring()].concat();
-    std::fs::write(workspace.root().join("debian.gpg"), keyrings).unwrap();
+    fs_err::write(workspace.root().join("debian.gpg"), keyrings).unwrap();
     let (mirror_url, other_url) = (mirror.url("debian"), other.url("elsewhere"));
     workspace.write(
         "imgbuild.toml",

@@ -35,7 +35,7 @@ fn digests(folder: &Path) -> BTreeMap<String, String> {
                 folders.push(path);
             } else {
                 let name = path.strip_prefix(folder).unwrap().display().to_string();
-                found.insert(name, Sha256::of(&std::fs::read(&path).unwrap()).to_string());
+                found.insert(name, Sha256::of(&fs_err::read(&path).unwrap()).to_string());
             }
         }
     }
@@ -62,7 +62,7 @@ fn root_and_an_ordinary_user_make_the_same_image_of_real_packages() {
     let config = ".config/imgbuild/config.toml";
     for path in [config, "ubuntu.gpg"] {
         let place = |workspace: &Workspace| workspace.root().parent().unwrap().join(path);
-        std::fs::create_dir_all(place(&second).parent().unwrap()).unwrap();
+        fs_err::create_dir_all(place(&second).parent().unwrap()).unwrap();
         std::fs::copy(place(&first.workspace), place(&second)).unwrap();
     }
     user.give(&second);

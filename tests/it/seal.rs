@@ -56,7 +56,7 @@ fn unpack(folder: &Path) {
             let kind = path.symlink_metadata().unwrap().file_type();
             if kind.is_dir() {
                 folders.push(path);
-            } else if kind.is_file() && std::fs::read(&path).unwrap().starts_with(&[0x1f, 0x8b]) {
+            } else if kind.is_file() && fs_err::read(&path).unwrap().starts_with(&[0x1f, 0x8b]) {
                 let out = std::fs::File::create(path.with_extension("unpacked")).unwrap();
                 let done = Command::new("gzip").arg("-dc").arg(&path).stdout(out).status().unwrap();
                 assert!(done.success());

@@ -30,7 +30,7 @@ pub fn holding(folder: &Path, texts: &[&[u8]]) -> Vec<String> {
             if kind.is_dir() {
                 folders.push(path);
             } else if kind.is_file() {
-                let bytes = std::fs::read(&path).unwrap();
+                let bytes = fs_err::read(&path).unwrap();
                 if texts.iter().any(|text| bytes.windows(text.len()).any(|window| window == *text)) {
                     found.push(path.display().to_string());
                 }
@@ -70,7 +70,7 @@ fn a_step_reads_a_secret_that_is_kept_nowhere() {
     let texts: [&[u8]; 2] = [VALUE.as_bytes(), encoded.as_bytes()];
     let folder = workspace.root().parent().unwrap().to_path_buf();
     assert_eq!(holding(&folder, &texts), Vec::<String>::new());
-    assert_eq!(holding(&folder, &[b"env:TOKEN"]).is_empty(), false, "the search finds what is there");
+    assert!(!holding(&folder, &[b"env:TOKEN"]).is_empty(), "the search finds what is there");
 
     let rotated = build(&workspace, "another-value", &["--json", "build", "//:x"]);
     assert!(ran(&rotated).is_empty(), "a rotated secret runs nothing: {:?}", ran(&rotated));
@@ -162,10 +162,10 @@ fn a_provider_of_the_users_own_gives_a_secret() {
     assert!(said.stderr.contains("[secrets.providers.pass]"), "{}", said.stderr);
     let provider = r#"command = ["/bin/echo", '{"password": "secret-of-{path}"}']"#;
     let config = workspace.root().parent().unwrap().join(".config/imgbuild");
-    std::fs::create_dir_all(&config).unwrap();
-    std::fs::write(config.join("config.toml"), format!("[secrets.providers.pass]\n{provider}\n")).unwrap();
+    fs_err::create_dir_all(&config).unwrap();
+    fs_err::write(config.join("config.toml"), format!("[secrets.providers.pass]\n{provider}\n")).unwrap();
     workspace.ok(&["//:x"]);
-    std::fs::remove_dir_all(&config).unwrap();
+    fs_err::remove_dir_all(&config).unwrap();
     workspace.write("imgbuild.toml", &format!("[secrets.providers.pass]\n{provider}\n"));
     let said = workspace.fails(1, &["//:x"]);
     assert!(said.stderr.contains("a workspace may not name programs that give secrets"), "{}", said.stderr);
@@ -210,7 +210,7 @@ fn mistakes_with_secrets_are_shown_where_they_are() {
         return;
     };
     let file = workspace.root().join("../binary");
-    std::fs::write(&file, [0xff, 0, 1, 2, 3]).unwrap();
+    fs_err::write(&file, [0xff, 0, 1, 2, 3]).unwrap();
     let text = workspace.read("BUILD.star").replace("/dev/zero-none", &file.display().to_string());
     workspace.write("BUILD.star", &text);
     let said = workspace.fails(1, &["//:x"]);

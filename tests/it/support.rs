@@ -43,12 +43,12 @@ impl Workspace {
 
     pub fn write(&self, path: &str, text: &str) {
         let path = self.root().join(path);
-        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-        std::fs::write(path, text).unwrap();
+        fs_err::create_dir_all(path.parent().unwrap()).unwrap();
+        fs_err::write(path, text).unwrap();
     }
 
     pub fn read(&self, path: &str) -> String {
-        std::fs::read_to_string(self.root().join(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
+        fs_err::read_to_string(self.root().join(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
     }
 
     pub fn has(&self, path: &str) -> bool {
@@ -118,7 +118,7 @@ impl OrdinaryUser {
         {
             panic!("the user `{}` cannot be made", Self::NAME);
         }
-        if !std::fs::read_to_string("/etc/subuid").unwrap_or_default().contains(Self::NAME) {
+        if !fs_err::read_to_string("/etc/subuid").unwrap_or_default().contains(Self::NAME) {
             eprintln!("SKIPPED: `{}` has no range in /etc/subuid", Self::NAME);
             return None;
         }
@@ -177,7 +177,7 @@ pub fn busybox(workspace: &Workspace) -> Option<()> {
         return None;
     };
     let bin = workspace.root().join("busybox/bin");
-    std::fs::create_dir_all(&bin).unwrap();
+    fs_err::create_dir_all(&bin).unwrap();
     std::fs::copy(program, bin.join("busybox")).unwrap();
     for name in [
         "sh", "cat", "echo", "ls", "id", "mkdir", "rm", "touch", "sleep", "true", "false", "env", "test",

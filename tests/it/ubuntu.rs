@@ -15,7 +15,7 @@ fn the_ubuntu_example_builds_from_an_archive_of_that_shape() {
     let example = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/monorepo/.");
     let copied = Command::new("cp").arg("-a").arg(example).arg(workspace.root()).status().unwrap();
     assert!(copied.success());
-    std::fs::remove_file(workspace.root().join("imgbuild.lock")).unwrap();
+    fs_err::remove_file(workspace.root().join("imgbuild.lock")).unwrap();
     let ubuntu = Ubuntu::with(archive, workspace);
 
     ubuntu.ok(&["update", "//images:ubuntu-base"]);

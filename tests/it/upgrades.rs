@@ -157,8 +157,8 @@ fn an_upgrade_calls_what_apt_calls_and_leaves_what_apt_leaves() {
         index.push_str(&package.stanza(&deb).replace(&package.pool_path(), &format!("./{name}")));
         index.push('\n');
         let path = ubuntu.workspace.root().join("repository").join(name);
-        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-        std::fs::write(path, deb).unwrap();
+        fs_err::create_dir_all(path.parent().unwrap()).unwrap();
+        fs_err::write(path, deb).unwrap();
         ubuntu.archive.remove(&package.name).add(package);
     }
     ubuntu.workspace.write("repository/Packages", &index);

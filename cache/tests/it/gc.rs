@@ -111,7 +111,7 @@ fn package_indexes_go_when_they_were_not_used_for_long() {
     let (_folder, cache) = open();
     let write = |name: &str, days: u64| {
         let path = cache.indexes().join(name);
-        std::fs::write(&path, name).unwrap();
+        fs_err::write(&path, name).unwrap();
         let used = SystemTime::now() - Duration::from_secs(days * 86_400);
         std::fs::File::options().write(true).open(&path).unwrap().set_modified(used).unwrap();
         path

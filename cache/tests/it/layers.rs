@@ -29,7 +29,7 @@ fn many_layers_are_committed_together() {
     let options = CaptureOptions::new(1_600_000_000, XattrNamespace::User);
     let staged = ["one", "two", "two", "three"].map(|contents| {
         let staged = cache.stage(&run).unwrap();
-        std::fs::write(staged.upper().join("file"), contents).unwrap();
+        fs_err::write(staged.upper().join("file"), contents).unwrap();
         let manifest = capture(staged.upper(), &EmptyView, &options).unwrap();
         (staged, manifest)
     });
@@ -37,7 +37,7 @@ fn many_layers_are_committed_together() {
     assert_eq!(deltas[0], there, "an equal layer is the same one, there before");
     assert_eq!(deltas[1], deltas[2], "or in the same batch");
     for (delta, contents) in deltas.iter().zip(["one", "two", "two", "three"]) {
-        assert_eq!(std::fs::read_to_string(cache.layer_tree(delta).join("file")).unwrap(), contents);
+        assert_eq!(fs_err::read_to_string(cache.layer_tree(delta).join("file")).unwrap(), contents);
     }
     assert_eq!(cache.stats().unwrap().layers, 3);
     assert_eq!(std::fs::read_dir(run.temporary()).unwrap().count(), 0);

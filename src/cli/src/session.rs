@@ -281,7 +281,16 @@ impl Session {
         match want {
             Want::Artifacts => {
                 for root in &analyzed.roots {
-                    artifacts.extend(root.artifacts(analyzed));
+                    let made = root.artifacts(analyzed);
+                    if made.is_empty() {
+                        // An image without exports is built all the same, up to the layer that others stand on.
+                        let sealed =
+                            root.platforms.iter().filter_map(|(_, id)| image_field(analyzed, *id, "layer"));
+                        artifacts.extend(
+                            sealed.map(|layer| Artifact::Output { action: layer.action, name: "".into() }),
+                        );
+                    }
+                    artifacts.extend(made);
                 }
             }
             Want::Tests => {
@@ -329,8 +338,11 @@ fn front_end() -> Arc<Starlark> {
 
 /// The layer of an image before it is sealed.
 pub(crate) fn image_layer(analyzed: &Analyzed, id: imgbuild_plan::TargetId) -> Option<LayerRef> {
-    let info = analyzed.get(id).provider("ImageInfo")?;
-    match info.field("unsealed").filter(|value| **value != Value::None).or_else(|| info.field("layer")) {
+    image_field(analyzed, id, "unsealed").or_else(|| image_field(analyzed, id, "layer"))
+}
+
+fn image_field(analyzed: &Analyzed, id: imgbuild_plan::TargetId, name: &str) -> Option<LayerRef> {
+    match analyzed.get(id).provider("ImageInfo")?.field(name) {
         Some(Value::Layer(layer)) => Some(layer.clone()),
         _ => None,
     }
