@@ -307,6 +307,18 @@ impl ActionContext {
             .collect()
     }
 
+    /// Whether the disk of the cache takes no more. A command that finds no space says so in words of its own, and what it
+    /// wrote fills the disk only until it is cleared up.
+    #[must_use]
+    pub fn disk_is_full(&self) -> bool {
+        /// Less than this is as good as nothing, in bytes: file systems keep some for themselves, and refuse a large
+        /// write whole.
+        const NOTHING: u64 = 4 << 20;
+        rustix::fs::statvfs(self.cache.root()).is_ok_and(|disk| {
+            disk.f_bavail.saturating_mul(disk.f_frsize) < NOTHING || (disk.f_files > 0 && disk.f_favail == 0)
+        })
+    }
+
     /// Takes a line of output: into the log and to whoever watches.
     pub fn line(&self, stream: Stream, line: &str) {
         if let Ok(mut log) = self.log.lock() {

@@ -7,7 +7,6 @@
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::num::NonZeroUsize;
 use std::panic::AssertUnwindSafe;
-use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -522,8 +521,7 @@ impl Shared {
         };
         let started = Instant::now();
         let outcome = with_timeout(context.number("timeout"), executor.execute(&context)).await;
-        // A command that finds no space says so in words of its own, and only while what it wrote is still there.
-        let outcome = outcome.map_err(|error| match is_full(self.request.cache.root()) {
+        let outcome = outcome.map_err(|error| match context.disk_is_full() {
             true => error.on_full_disk(),
             false => error,
         });
@@ -655,16 +653,6 @@ impl Shared {
         self.request.cache.memo_put(FAILED_MEMO, &failed_memo_key(node.label()), &text)?;
         Ok(())
     }
-}
-
-/// Whether the disk of a folder takes no more.
-fn is_full(folder: &Path) -> bool {
-    /// Less than this is as good as nothing, in bytes: file systems keep some for themselves, and refuse a large write
-    /// whole.
-    const NOTHING: u64 = 4 << 20;
-    rustix::fs::statvfs(folder).is_ok_and(|disk| {
-        disk.f_bavail.saturating_mul(disk.f_frsize) < NOTHING || (disk.f_files > 0 && disk.f_favail == 0)
-    })
 }
 
 async fn with_timeout(
