@@ -22,7 +22,7 @@ pub struct SlotRecord {
     pub key: ActionKey,
     /// The key's components at that time, opaque here.
     pub fingerprint: Vec<u8>,
-    /// When, in seconds since 1970, by the caller's clock.
+    /// When its run began, in milliseconds since 1970, by the caller's clock: records of one run have one time.
     pub created: i64,
 }
 

@@ -8,7 +8,7 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use std::num::NonZeroUsize;
 use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
@@ -23,6 +23,7 @@ use petgraph::graph::NodeIndex;
 
 use crate::resources::{Demand, Limits, Pool};
 use crate::scheduler::{self, Task, TaskGraph, TaskResult};
+use crate::secrets::SecretStore;
 use crate::{
     ActionContext, ActionError, Builder, Cancel, Outcome, SharedExecutor, Snapshot, files_output,
     layer_output,
@@ -73,6 +74,8 @@ pub struct RunRequest {
     pub cache: Cache,
     /// The code.
     pub registry: Registry,
+    /// Where secrets come from.
+    pub secrets: Arc<dyn SecretStore>,
     /// How.
     pub options: RunOptions,
     /// Seconds since 1970, for what is kept.
@@ -133,6 +136,8 @@ pub fn failed_memo_key(label: &imgbuild_model::Label) -> Hash {
 struct Shared {
     request: RunRequest,
     run: Arc<Run>,
+    /// When the run began, in milliseconds since 1970.
+    began: i64,
     results: Mutex<HashMap<usize, Arc<ActionResult>>>,
     failures: Mutex<Vec<Failure>>,
     built: Mutex<BTreeSet<usize>>,
@@ -163,11 +168,12 @@ pub async fn execute(request: RunRequest) -> Result<RunReport, ActionError> {
         .actions
         .iter()
         .enumerate()
-        .filter_map(|(place, action)| Some((place, Arc::new(action.result.clone()?))))
+        .filter_map(|(place, action)| Some((place, action.result.clone()?)))
         .collect();
     let shared = Arc::new(Shared {
         request,
         run,
+        began: milliseconds_since_1970(),
         results: Mutex::new(results),
         failures: Mutex::default(),
         built: Mutex::default(),
@@ -207,6 +213,9 @@ pub async fn execute(request: RunRequest) -> Result<RunReport, ActionError> {
     summary.failures = std::mem::take(&mut *lock(&shared.failures));
     summary.results = std::mem::take(&mut *lock(&shared.results));
     summary.failures.sort_by_key(|failure| failure.place);
+    if let Err(error) = shared.request.cache.settle() {
+        tracing::debug!(%error, "the cache was left as it is");
+    }
     Ok(summary)
 }
 
@@ -277,6 +286,11 @@ fn task_graph(request: &RunRequest, running: &[usize]) -> (TaskGraph, Vec<usize>
         }
     }
     (graph, running.to_vec())
+}
+
+fn milliseconds_since_1970() -> i64 {
+    let elapsed = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(elapsed.as_millis()).unwrap_or(i64::MAX)
 }
 
 struct Tasks {
@@ -378,7 +392,7 @@ impl Shared {
         let forced = self.request.options.force.contains(self.node(place).label());
         let mut guards = Vec::with_capacity(keys.len());
         for candidate in &keys {
-            guards.push(self.clone().lock_key(*candidate, id).await?);
+            guards.push(self.clone().lock_key(*candidate, place, id).await?);
             let again = forced && !lock(&self.put).contains(candidate);
             if !again && let Some(result) = self.stored(place, candidate, &key)? {
                 let outcome =
@@ -444,14 +458,17 @@ impl Shared {
     async fn lock_key(
         self: Arc<Self>,
         key: ActionKey,
+        place: usize,
         id: ActionId,
     ) -> Result<imgbuild_cache::KeyLock, ActionError> {
         if let Some(guard) = self.request.cache.try_lock_key(&key)? {
             return Ok(guard);
         }
-        self.request
-            .events
-            .emit(Event::Waiting { id, message: "another process builds the same layer".to_owned() });
+        self.request.events.emit(Event::Waiting {
+            id,
+            target: self.target(place),
+            message: "another process builds the same layer".to_owned(),
+        });
         let mut pause = Duration::from_millis(5);
         loop {
             // Polled rather than blocked on, so that a cancelled run does not wait for another process.
@@ -496,6 +513,7 @@ impl Shared {
             run: self.run.clone(),
             temporary: temporary.clone(),
             builder: self.request.registry.builder.clone(),
+            secrets: self.request.secrets.clone(),
             cancel: self.request.cancel.clone(),
             events: self.request.events.clone(),
             log: Arc::default(),
@@ -503,6 +521,10 @@ impl Shared {
         };
         let started = Instant::now();
         let outcome = with_timeout(context.number("timeout"), executor.execute(&context)).await;
+        let outcome = outcome.map_err(|error| match context.disk_is_full() {
+            true => error.on_full_disk(),
+            false => error,
+        });
         let duration = started.elapsed();
         let log = self.keep_log(place, &context);
         // What is left of it goes with the run's folder at the latest.
@@ -571,7 +593,7 @@ impl Shared {
 
     fn record_slot(&self, place: usize, key: ActionKey) -> Result<(), ActionError> {
         let name = slot(&self.request.graph, place);
-        self.request.cache.record_slot(&name, &key, &self.fingerprint(place), self.request.now)?;
+        self.request.cache.record_slot(&name, &key, &self.fingerprint(place), self.began)?;
         Ok(())
     }
 

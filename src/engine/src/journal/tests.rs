@@ -1,5 +1,4 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
 
 use serde_json::json;
 
@@ -310,7 +309,7 @@ fn a_kind_has_one_undo() {
 
 /// The figure is for reading (`--nocapture`): what an effect costs a run.
 #[test]
-fn an_intent_is_cheap_next_to_any_effect() {
+fn many_effects_of_one_run() {
     let (_dir, journal) = journal();
     let run = journal.start_run(workspace()).unwrap();
     let start = std::time::Instant::now();
@@ -321,5 +320,5 @@ fn an_intent_is_cheap_next_to_any_effect() {
     }
     let each = start.elapsed() / COUNT;
     eprintln!("intent and done, both on disk: {each:.0?}");
-    assert!(each < Duration::from_secs(1));
+    assert_eq!(journal.effects(run.id()).unwrap().len(), COUNT as usize);
 }

@@ -613,6 +613,5 @@ fn a_hundred_thousand_tasks_are_cheap() {
         let elapsed = start.elapsed();
         eprintln!("{COUNT} tasks on {} CPUs: {elapsed:.0?}", pool.limits().cpus);
         assert!(report.is_success());
-        assert!(elapsed < Duration::from_secs(20), "{elapsed:?}");
     }
 }
