@@ -5,6 +5,7 @@
 //! Nothing is asserted: machines differ and are busy. A peer that is not installed is said to be missing.
 
 mod measure;
+mod seed;
 mod workspaces;
 
 use std::path::{Path, PathBuf};
@@ -14,10 +15,12 @@ use measure::{Sample, measure, pair, ratio};
 
 type Bench = fn(&Setup) -> Result<(), String>;
 
+/// Steps of each image of a generated workspace.
+const STEPS: usize = 10;
+
 const BENCHES: &[(&str, Bench)] = &[
     ("nothing-to-do", nothing_to_do),
-    ("workspace-500", |setup| workspace(setup, 500)),
-    ("workspace-10000", |setup| workspace(setup, 10_000)),
+    ("workspace", workspace),
     ("debian-base", debian_base),
     ("last-step", last_step),
     ("hashing", hashing),
@@ -60,24 +63,68 @@ fn main() {
 /// One image, everything there: what a user waits for who changed nothing.
 fn nothing_to_do(setup: &Setup) -> Result<(), String> {
     let workspace = setup.folder.path().join("one");
-    workspaces::images(&workspace, 1, 10)?;
+    workspaces::images(&workspace, 1, STEPS)?;
     let cache = setup.folder.path().join("one-cache");
     run(setup.imgbuild(&workspace, &cache, &["-q", "//..."]))?;
     let sample = measure(20, || setup.imgbuild(&workspace, &cache, &["-q", "//..."]))?;
     println!("  1 image of 10 steps, nothing to do   {sample}");
-    println!("  the same, against `true`             {}", ratio(&pair(20, || setup.imgbuild(&workspace, &cache, &["-q", "//..."]), || Command::new("true"))?));
+    println!(
+        "  the same, against `true`             {}",
+        ratio(&pair(20, || setup.imgbuild(&workspace, &cache, &["-q", "//..."]), || Command::new("true"))?)
+    );
     Ok(())
 }
 
-/// A generated workspace: planning of all its images, whose results are there.
-fn workspace(setup: &Setup, images: usize) -> Result<(), String> {
-    let workspace = setup.folder.path().join(format!("workspace-{images}"));
-    workspaces::images(&workspace, images, 10)?;
-    let cache = setup.folder.path().join(format!("workspace-{images}-cache"));
-    run(setup.imgbuild(&workspace, &cache, &["-q", "build", "--no-write", "//..."]))?;
-    let runs = if images > 1000 { 5 } else { 15 };
-    let sample = measure(runs, || setup.imgbuild(&workspace, &cache, &["-q", "build", "--no-write", "//..."]))?;
-    println!("  {images} images of 10 steps, nothing to do   {sample}");
+/// Generated workspaces in which everything is there, of several sizes: what an image costs must not grow with their
+/// number.
+fn workspace(setup: &Setup) -> Result<(), String> {
+    let mut per_image = Vec::new();
+    for images in [500, 2_000, 10_000] {
+        let workspace = setup.folder.path().join(format!("workspace-{images}"));
+        workspaces::images(&workspace, images, STEPS)?;
+        let cache = setup.folder.path().join(format!("workspace-{images}-cache"));
+        // One image with a base and one without, whose results are the patterns of all others.
+        let patterns = ["//packages/p0:image0", "//packages/p0:image1"];
+        run(setup.imgbuild(&workspace, &cache, &[&["-q", "build", "--no-write"], &patterns[..]].concat()))?;
+        let (actions, seeded) = seed::seed(&workspace, &cache)?;
+        let json = || setup.imgbuild(&workspace, &cache, &["build", "--no-write", "--json", "//..."]);
+        let there = measure::output(json())?;
+        if !there.contains(&format!("\"actions\":{actions},\"hits\":{actions}"))
+            || !there.contains("\"built\":0")
+        {
+            return Err(format!("not everything is there: {there}"));
+        }
+        let sample = measure(if images > 1000 { 5 } else { 15 }, || {
+            setup.imgbuild(&workspace, &cache, &["-q", "build", "--no-write", "//..."])
+        })?;
+        println!("  {images} images of {STEPS} steps ({actions} actions, {seeded} seeded)   {sample}");
+        moves(setup, &workspace, &cache, images / 2)?;
+        per_image.push(sample.seconds() / images as f64);
+        let _ = fs_err::remove_dir_all(&workspace);
+        let _ = fs_err::remove_dir_all(&cache);
+    }
+    let ratios: Vec<String> = per_image.iter().map(|one| format!("{:.2}", one / per_image[0])).collect();
+    println!("  time of one image, against that of one among 500   {}", ratios.join(" : "));
+    Ok(())
+}
+
+/// A change of one file of one image must be seen: the image's layers from there on, its seal and its export run, and
+/// nothing else. Otherwise the time above would be that of not looking.
+fn moves(setup: &Setup, workspace: &Path, cache: &Path, image: usize) -> Result<(), String> {
+    fs_err::write(workspace.join(workspaces::input(image)), "changed\n")
+        .map_err(|error| error.to_string())?;
+    let plan = measure::output(setup.imgbuild(workspace, cache, &["plan", "--json", "//..."]))?;
+    let plan: serde_json::Value = serde_json::from_str(&plan).map_err(|error| error.to_string())?;
+    let actions = plan["actions"].as_array().ok_or("the plan has no actions")?;
+    let running: Vec<&str> = actions
+        .iter()
+        .filter(|action| action["status"] == "run")
+        .filter_map(|action| action["target"].as_str())
+        .collect();
+    let label = format!("//packages/p{}:image{image}", image / 10);
+    if running.len() != STEPS + 2 || running.iter().any(|target| *target != label) {
+        return Err(format!("after a change of `{label}`, these run: {running:?}"));
+    }
     Ok(())
 }
 
@@ -94,14 +141,15 @@ fn debian_base(setup: &Setup) -> Result<(), String> {
         workspaces::debian(&workspace)?;
         let cache = place.join("debian-cache");
         run(setup.imgbuild(&workspace, &cache, &["-q", "build", "--no-write", "//:base"]))?;
-        let ours = || setup.imgbuild(&workspace, &cache, &["-q", "build", "--no-write", "--force", "//:base"]);
+        let ours =
+            || setup.imgbuild(&workspace, &cache, &["-q", "build", "--no-write", "--force", "//:base"]);
         if which("mmdebstrap").is_none() {
             println!("  {name}: {}; mmdebstrap is not installed", measure(3, ours)?);
             continue;
         }
         let out = place.join("mmdebstrap");
         let theirs = || {
-            let _ = std::fs::remove_dir_all(&out);
+            let _ = fs_err::remove_dir_all(&out);
             let mut command = Command::new("mmdebstrap");
             command.args(["-q", "--variant=minbase", "stable"]).arg(&out).args(mirror.as_deref());
             command.env("TMPDIR", &place);
@@ -163,7 +211,7 @@ fn hashing(setup: &Setup) -> Result<(), String> {
     let cache = setup.folder.path().join("hash-cache");
     let file = workspace.join("large.bin");
     let plan = || {
-        let _ = std::fs::remove_dir_all(&cache);
+        let _ = fs_err::remove_dir_all(&cache);
         setup.imgbuild(&workspace, &cache, &["-q", "plan", "//..."])
     };
     if which("b3sum").is_none() {
@@ -184,5 +232,8 @@ fn run(mut command: Command) -> Result<Sample, String> {
 }
 
 fn which(name: &str) -> Option<PathBuf> {
-    ["/usr/bin", "/usr/sbin", "/bin"].map(|folder| Path::new(folder).join(name)).into_iter().find(|path| path.exists())
+    ["/usr/bin", "/usr/sbin", "/bin"]
+        .map(|folder| Path::new(folder).join(name))
+        .into_iter()
+        .find(|path| path.exists())
 }

@@ -19,6 +19,13 @@ impl Sample {
     }
 }
 
+impl Sample {
+    /// The median, in seconds.
+    pub fn seconds(&self) -> f64 {
+        self.median().as_secs_f64()
+    }
+}
+
 impl fmt::Display for Sample {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let least = self.wall.iter().min().copied().unwrap_or_default();
@@ -55,12 +62,21 @@ pub fn once(command: &mut Command) -> Result<Sample, String> {
     Ok(Sample { wall: vec![started.elapsed()], peak_kib })
 }
 
+/// What a command writes to standard output; it must succeed.
+pub fn output(mut command: Command) -> Result<String, String> {
+    let output = command.stdin(Stdio::null()).output().map_err(|error| format!("{command:?}: {error}"))?;
+    if !output.status.success() {
+        return Err(format!("{command:?} failed: {}", String::from_utf8_lossy(&output.stderr)));
+    }
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
 /// The highest resident set of the process that `/proc` shows until it ends, in KiB; 0 where it ends too soon to be seen.
 fn watch(child: &mut std::process::Child) -> u64 {
     let path = format!("/proc/{}/status", child.id());
     let mut peak = 0;
     while let Ok(None) = child.try_wait() {
-        let status = std::fs::read_to_string(&path).unwrap_or_default();
+        let status = fs_err::read_to_string(&path).unwrap_or_default();
         let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
         let seen = line.and_then(|line| line.split_whitespace().next()?.parse::<u64>().ok());
         peak = peak.max(seen.unwrap_or(0));

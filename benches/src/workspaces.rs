@@ -5,10 +5,11 @@ use std::path::{Path, PathBuf};
 
 fn write(path: &Path, text: &str) -> Result<(), String> {
     let folder = path.parent().unwrap_or(path);
-    std::fs::create_dir_all(folder).and_then(|()| std::fs::write(path, text)).map_err(|error| error.to_string())
+    fs_err::create_dir_all(folder).and_then(|()| fs_err::write(path, text)).map_err(|error| error.to_string())
 }
 
-/// So many images of so many steps in packages of ten, half of them on a common base.
+/// So many images of so many steps in packages of ten, half of them on a common base. The first step of each has a file
+/// of the workspace; see [`input`].
 pub fn images(root: &Path, images: usize, steps: usize) -> Result<(), String> {
     write(&root.join("imgbuild.toml"), "")?;
     let base = "image(\n    name = \"base\",\n    source = scratch(),\n    steps = [mkdir(\"/etc\")],\n    exports = [],\n    visibility = [\"//visibility:public\"],\n)\n";
@@ -18,8 +19,13 @@ pub fn images(root: &Path, images: usize, steps: usize) -> Result<(), String> {
         for image in package * 10..(package * 10 + 10).min(images) {
             let start = if image % 2 == 0 { "base = \"//base\"" } else { "source = scratch()" };
             let _ = writeln!(text, "image(\n    name = \"image{image}\",\n    {start},\n    steps = [");
-            for step in 0..steps {
-                let _ = writeln!(text, "        file(content = \"{image} {step}\", dest = \"/etc/file{step}\", mode = \"0644\"),");
+            write(&root.join(input(image)), &format!("{image}\n"))?;
+            let _ = writeln!(text, "        file(\"image{image}.conf\", \"/etc/file0\", mode = \"0644\"),");
+            for step in 1..steps {
+                let _ = writeln!(
+                    text,
+                    "        file(content = \"{image} {step}\", dest = \"/etc/file{step}\", mode = \"0644\"),"
+                );
             }
             let _ = writeln!(text, "    ],\n    exports = [tarball(compression = \"none\")],\n)");
         }
@@ -28,10 +34,16 @@ pub fn images(root: &Path, images: usize, steps: usize) -> Result<(), String> {
     Ok(())
 }
 
+/// The input of an image's first step, from the workspace's root.
+pub fn input(image: usize) -> String {
+    format!("packages/p{}/image{image}.conf", image / 10)
+}
+
 /// A minimal Debian.
 pub fn debian(root: &Path) -> Result<(), String> {
     write(&root.join("imgbuild.toml"), "")?;
-    let text = "image(name = \"base\", source = debian(\"stable\"), exports = [tarball(compression = \"none\")])\n";
+    let text =
+        "image(name = \"base\", source = debian(\"stable\"), exports = [tarball(compression = \"none\")])\n";
     write(&root.join("BUILD.star"), text)
 }
 
@@ -68,7 +80,7 @@ fn busybox(root: &Path) -> Result<(), String> {
     if bin.exists() {
         return Ok(());
     }
-    std::fs::create_dir_all(&bin).map_err(|error| error.to_string())?;
+    fs_err::create_dir_all(&bin).map_err(|error| error.to_string())?;
     std::fs::copy("/bin/busybox", bin.join("busybox")).map_err(|_| "there is no /bin/busybox".to_owned())?;
     for name in ["sh", "echo", "true"] {
         std::os::unix::fs::symlink("busybox", bin.join(name)).map_err(|error| error.to_string())?;
@@ -91,7 +103,7 @@ pub fn large_input(root: &Path, size: usize) -> Result<(), String> {
         state ^= state << 17;
         bytes.extend_from_slice(&state.to_le_bytes());
     }
-    std::fs::write(root.join("large.bin"), bytes).map_err(|error| error.to_string())
+    fs_err::write(root.join("large.bin"), bytes).map_err(|error| error.to_string())
 }
 
 /// The mirror that the host's apt uses.

@@ -91,6 +91,10 @@ pub struct Missing {
 }
 
 impl Missing {
+    fn all_of(result: &ActionResult) -> Self {
+        Self { layers: result.layers.clone(), blobs: result.blobs().copied().collect() }
+    }
+
     fn is_nothing(&self) -> bool {
         self.layers.is_empty() && self.blobs.is_empty()
     }
@@ -111,6 +115,21 @@ pub(crate) struct StoredResult {
     pub(crate) id: i64,
     pub(crate) last_used: i64,
     pub(crate) result: ActionResult,
+}
+
+/// A result with its lists as the index keeps them.
+struct EncodedRow<'a> {
+    result: &'a ActionResult,
+    layers: Vec<u8>,
+    files: String,
+}
+
+impl<'a> EncodedRow<'a> {
+    fn of(result: &'a ActionResult) -> Result<Self> {
+        let files = serde_json::to_string(&result.files).map_err(|_| Error::DamagedRow("list of files"))?;
+        let layers = result.layers.iter().flat_map(|delta| delta.0.0).collect();
+        Ok(Self { result, layers, files })
+    }
 }
 
 impl Cache {
@@ -163,37 +182,59 @@ impl Cache {
     ///
     /// If the index cannot be written.
     pub fn put(&self, key: &ActionKey, result: &ActionResult) -> Result<ActionResult> {
-        let files = serde_json::to_string(&result.files).map_err(|_| Error::DamagedRow("list of files"))?;
-        let layers: Vec<u8> = result.layers.iter().flat_map(|delta| delta.0.0).collect();
+        let row = EncodedRow::of(result)?;
+        self.database().write(|transaction| self.put_in(transaction, key, &row))
+    }
+
+    /// Stores many results, as [`Cache::put`] does each, in one transaction.
+    ///
+    /// # Errors
+    ///
+    /// If the index cannot be written; then none is stored.
+    pub fn put_many(&self, results: &[(ActionKey, ActionResult)]) -> Result<()> {
+        let rows = results.iter().map(|(_, result)| EncodedRow::of(result)).collect::<Result<Vec<_>>>()?;
         self.database().write(|transaction| {
-            if let Some(stored) = find(transaction, key)? {
-                if self.missing(transaction, &stored.result)?.is_nothing() {
-                    return Ok(stored.result);
-                }
-                remove_result(transaction, stored.id)?;
+            for ((key, _), row) in results.iter().zip(&rows) {
+                self.put_in(transaction, key, row)?;
             }
-            transaction
-                .prepare_cached(
-                    "INSERT INTO results (last_used, created, output, log, duration_ms, builder, layers, files,
-                                          metadata, fingerprint)
-                     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
-                )?
-                .execute((
-                    crate::clock::now(),
-                    result.created,
-                    &result.output.0,
-                    result.log.map(|digest| digest.to_string()),
-                    i64::try_from(result.duration.as_millis()).unwrap_or(i64::MAX),
-                    &result.builder,
-                    layers,
-                    files,
-                    &result.metadata,
-                    &result.fingerprint,
-                ))?;
-            bind(transaction, key, transaction.last_insert_rowid())?;
-            let stored = find(transaction, key)?.ok_or(Error::NoSuchResult(*key))?;
-            Ok(stored.result)
+            Ok(())
         })
+    }
+
+    fn put_in(
+        &self,
+        transaction: &Transaction<'_>,
+        key: &ActionKey,
+        row: &EncodedRow<'_>,
+    ) -> Result<ActionResult> {
+        if let Some(stored) = find(transaction, key)? {
+            if self.missing(transaction, &stored.result)?.is_nothing() {
+                return Ok(stored.result);
+            }
+            remove_result(transaction, stored.id)?;
+        }
+        let EncodedRow { result, layers, files } = row;
+        transaction
+            .prepare_cached(
+                "INSERT INTO results (last_used, created, output, log, duration_ms, builder, layers, files,
+                                      metadata, fingerprint)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
+            )?
+            .execute((
+                crate::clock::now(),
+                result.created,
+                &result.output.0,
+                result.log.map(|digest| digest.to_string()),
+                i64::try_from(result.duration.as_millis()).unwrap_or(i64::MAX),
+                &result.builder,
+                layers,
+                files,
+                &result.metadata,
+                &result.fingerprint,
+            ))?;
+        bind(transaction, key, transaction.last_insert_rowid())?;
+        let stored = find(transaction, key)?.ok_or(Error::NoSuchResult(*key))?;
+        Ok(stored.result)
     }
 
     /// Lets `key` name the result that `existing` names too. A complete result that `key` has already stays.
@@ -234,12 +275,27 @@ impl Cache {
     ///
     /// What is missing. If the index cannot be read, that is everything: a hit that cannot be proved is none.
     pub fn is_complete(&self, result: &ActionResult) -> Result<(), Missing> {
-        let missing =
-            self.database().read(|transaction| self.missing(transaction, result)).unwrap_or_else(|error| {
-                tracing::warn!(%error, "a stored result could not be checked");
-                Missing { layers: result.layers.clone(), blobs: result.blobs().copied().collect() }
-            });
-        if missing.is_nothing() { Ok(()) } else { Err(missing) }
+        self.are_complete([result]).pop().unwrap_or_else(|| Err(Missing::all_of(result)))
+    }
+
+    /// [`Cache::is_complete`] of many results, in their order, from one state of the index.
+    #[must_use]
+    pub fn are_complete<'a>(
+        &self,
+        results: impl IntoIterator<Item = &'a ActionResult> + Clone,
+    ) -> Vec<Result<(), Missing>> {
+        let missing = self.database().read(|transaction| {
+            results
+                .clone()
+                .into_iter()
+                .map(|result| self.missing(transaction, result))
+                .collect::<Result<Vec<_>>>()
+        });
+        let missing = missing.unwrap_or_else(|error| {
+            tracing::warn!(%error, "stored results could not be checked");
+            results.into_iter().map(Missing::all_of).collect()
+        });
+        missing.into_iter().map(|missing| if missing.is_nothing() { Ok(()) } else { Err(missing) }).collect()
     }
 
     pub(crate) fn missing(&self, transaction: &Transaction<'_>, result: &ActionResult) -> Result<Missing> {

@@ -134,6 +134,24 @@ impl Database {
         }
     }
 
+    /// Copies the log into the index and empties it, unless another process is in the way: it only saves space and time.
+    pub(crate) fn empty_log(&self) -> Result<()> {
+        self.with(|connection| {
+            connection.busy_timeout(Duration::ZERO)?;
+            if let Err(error) = connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())) {
+                tracing::debug!(%error, "the index's log was not emptied");
+            }
+            Ok(connection.busy_timeout(BUSY)?)
+        })
+    }
+
+    /// The size of the log in bytes.
+    pub(crate) fn log_size(&self) -> u64 {
+        let mut log = self.path.clone().into_os_string();
+        log.push("-wal");
+        fs_err::metadata(log).map_or(0, |status| status.len())
+    }
+
     fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Connection>> {
         self.idle.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
@@ -148,7 +166,7 @@ fn connect(path: &Path, create: bool) -> Result<Connection> {
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
     connection.set_prepared_statement_cache_capacity(64);
     // A power cut may lose the last rows; it cannot damage the index, and data without a row is only a miss.
-    connection.execute_batch("PRAGMA synchronous = NORMAL; PRAGMA mmap_size = 268435456;")?;
+    connection.execute_batch("PRAGMA synchronous = NORMAL;")?;
     Ok(connection)
 }
 

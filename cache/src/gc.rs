@@ -69,6 +69,10 @@ pub struct GcReport {
     pub bytes_before: u64,
     /// Files and folders without a row, left by killed processes.
     pub orphans: usize,
+    /// Package indexes that were not used for long.
+    pub indexes: usize,
+    /// Their size in bytes.
+    pub index_bytes_freed: u64,
     /// Dead runs whose temporary files were swept.
     pub dead_runs: usize,
 }
@@ -92,6 +96,10 @@ pub struct CacheStats {
     pub memo_files: u64,
     /// The size of the index in bytes.
     pub index_bytes: u64,
+    /// Package indexes that archives were downloaded for.
+    pub package_indexes: u64,
+    /// Their size in bytes.
+    pub package_index_bytes: u64,
     /// Names that protect a result.
     pub roots: u64,
     /// Runs that are alive.
@@ -121,6 +129,15 @@ struct Candidate {
 enum What {
     Result { id: i64, objects: Vec<Object> },
     Blob(Object),
+}
+
+/// A file of [`Cache::indexes`].
+struct PackageIndex {
+    path: PathBuf,
+    /// In bytes.
+    size: u64,
+    /// In seconds since 1970.
+    last_used: i64,
 }
 
 /// What the collector has decided.
@@ -172,6 +189,9 @@ impl Cache {
             })?
         };
         let orphans = self.orphans(&plan.known, now - seconds(policy.grace))?;
+        let unused = now - policy.max_age.map_or(MEMO_AGE, seconds).max(seconds(policy.grace));
+        let indexes: Vec<_> =
+            self.package_indexes()?.into_iter().filter(|index| index.last_used <= unused).collect();
         let layers = plan.objects.iter().filter(|object| matches!(object, Object::Layer(_))).count();
         let report = GcReport {
             results: plan.results.len(),
@@ -180,20 +200,19 @@ impl Cache {
             bytes_freed: plan.freed,
             bytes_before: plan.before,
             orphans: orphans.len(),
+            indexes: indexes.len(),
+            index_bytes_freed: indexes.iter().map(|index| index.size).sum(),
             dead_runs,
         };
         if !policy.dry_run {
             let objects: Vec<Object> = plan.objects.iter().copied().chain(orphans).collect();
             self.remove_objects(&objects)?;
+            for index in indexes {
+                remove_tree(&index.path)?;
+            }
             self.remove_old_quarantine(now)?;
             self.remove_free_locks()?;
-            self.database().with(|connection| {
-                // Only saves space; another reader may be in the way.
-                if let Err(error) = connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())) {
-                    tracing::debug!(%error, "the index's log was not emptied");
-                }
-                Ok(())
-            })?;
+            self.database().empty_log()?;
         }
         Ok(report)
     }
@@ -206,6 +225,7 @@ impl Cache {
     pub fn stats(&self) -> Result<CacheStats> {
         let runs = live_runs(self)?.len() as u64;
         let index_bytes = fs_err::metadata(self.layout().index())?.len();
+        let indexes = self.package_indexes()?;
         self.database().read(|transaction| {
             let number = |sql: &str| -> Result<u64> {
                 Ok(transaction.prepare_cached(sql)?.query_row([], |row| row.get::<_, i64>(0))? as u64)
@@ -220,6 +240,8 @@ impl Cache {
                 memo_files: number("SELECT count(*) FROM file_memo")?,
                 roots: number("SELECT count(*) FROM roots")?,
                 index_bytes,
+                package_indexes: indexes.len() as u64,
+                package_index_bytes: indexes.iter().map(|index| index.size).sum(),
                 runs,
             })
         })
@@ -372,6 +394,22 @@ impl Cache {
             Object::Layer(hash) => self.layout().layer(&DeltaId(Hash(hash))),
             Object::Blob(hash) => self.layout().blob(&hash),
         }
+    }
+
+    /// The files of [`Cache::indexes`].
+    fn package_indexes(&self) -> Result<Vec<PackageIndex>> {
+        let entries = match fs_err::read_dir(self.layout().indexes()) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+            entries => entries?,
+        };
+        let mut found = Vec::new();
+        for entry in entries {
+            let entry = entry?;
+            // One that has gone meanwhile was its writer's temporary file.
+            let Ok(status) = entry.metadata() else { continue };
+            found.push(PackageIndex { path: entry.path(), size: status.len(), last_used: status.mtime() });
+        }
+        Ok(found)
     }
 
     fn remove_old_quarantine(&self, now: i64) -> Result<()> {

@@ -3,7 +3,8 @@
 //! A tree is written in a run's temporary folder by an overlay mount, captured there, and renamed as a whole; it
 //! shares no inode with anything. What is not here: the mount and the capture.
 
-use std::collections::HashMap;
+use std::borrow::Borrow;
+use std::collections::{HashMap, HashSet};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, Weak};
@@ -51,6 +52,26 @@ impl Drop for Staged {
     }
 }
 
+/// A staged tree on its way into the store.
+struct Captured {
+    staged: Staged,
+    delta: DeltaId,
+    encoded: Vec<u8>,
+    size: u64,
+}
+
+impl Captured {
+    fn new(staged: Staged, manifest: &DeltaManifest) -> Self {
+        let encoded = manifest.encode();
+        let delta = DeltaManifest::id_of_encoded(&encoded);
+        Self { staged, delta, encoded, size: size_of(manifest) }
+    }
+
+    fn write_manifest(&self) -> io::Result<()> {
+        fs_err::write(self.staged.layer().join("manifest"), &self.encoded)
+    }
+}
+
 /// Manifests that are in use, so that images with common layers share them.
 #[derive(Default)]
 pub(crate) struct ManifestMemory(Mutex<HashMap<DeltaId, Weak<DeltaManifest>>>);
@@ -91,34 +112,47 @@ impl Cache {
     ///
     /// If the tree cannot be synced or renamed.
     pub fn commit_layer(&self, staged: Staged, manifest: &DeltaManifest) -> Result<DeltaId> {
-        let encoded = manifest.encode();
-        let delta = DeltaManifest::id_of_encoded(&encoded);
-        let target = self.layout().layer(&delta);
-        let is_new = !self.has_layer(&delta);
-        if is_new {
-            fs_err::write(staged.layer().join("manifest"), &encoded)?;
+        Ok(self.commit_layers(vec![(staged, manifest)])?[0])
+    }
+
+    /// Puts many captured trees into the store, each with what its capture returned: with one sync and one
+    /// transaction for all.
+    ///
+    /// # Errors
+    ///
+    /// If a tree cannot be synced or renamed; then no layer has a row.
+    pub fn commit_layers<M: Borrow<DeltaManifest>>(&self, layers: Vec<(Staged, M)>) -> Result<Vec<DeltaId>> {
+        let layers: Vec<Captured> =
+            layers.into_iter().map(|(staged, manifest)| Captured::new(staged, manifest.borrow())).collect();
+        let new: HashSet<DeltaId> =
+            layers.iter().map(|layer| layer.delta).filter(|delta| !self.has_layer(delta)).collect();
+        for layer in layers.iter().filter(|layer| new.contains(&layer.delta)) {
+            layer.write_manifest()?;
+        }
+        if !new.is_empty() {
             self.sync_file_system()?;
         }
         self.database().write(|transaction| {
-            if !self.has_layer(&delta) {
-                if !is_new {
-                    // It went away between the two looks: there is nothing synced to put in its place.
-                    fs_err::write(staged.layer().join("manifest"), &encoded)?;
-                    self.sync_file_system()?;
+            let mut insert = transaction.prepare_cached(
+                "INSERT INTO layers (delta, size, last_used) VALUES (?1, ?2, ?3)
+                 ON CONFLICT (delta) DO UPDATE SET last_used = ?3",
+            )?;
+            for layer in &layers {
+                if !self.has_layer(&layer.delta) {
+                    if !new.contains(&layer.delta) {
+                        // It went away between the two looks: there is nothing synced to put in its place.
+                        layer.write_manifest()?;
+                        self.sync_file_system()?;
+                    }
+                    let target = self.layout().layer(&layer.delta);
+                    // A folder without a manifest is what a damaged disk leaves.
+                    remove_tree(&target)?;
+                    fs_err::rename(layer.staged.layer(), &target)?;
                 }
-                // A folder without a manifest is what a damaged disk leaves.
-                remove_tree(&target)?;
-                fs_err::rename(staged.layer(), &target)?;
+                insert.execute((&layer.delta.0.0, layer.size as i64, crate::clock::now()))?;
             }
-            transaction
-                .prepare_cached(
-                    "INSERT INTO layers (delta, size, last_used) VALUES (?1, ?2, ?3)
-                     ON CONFLICT (delta) DO UPDATE SET last_used = ?3",
-                )?
-                .execute((&delta.0.0, size_of(manifest) as i64, crate::clock::now()))?;
-            Ok(())
-        })?;
-        Ok(delta)
+            Ok(layers.iter().map(|layer| layer.delta).collect())
+        })
     }
 
     /// Whether the store holds the layer: its commit marker is there.

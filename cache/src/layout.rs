@@ -10,6 +10,7 @@
 //! locks/                   one lock a key, and the collector's
 //! quarantine/              damaged blobs
 //! logs/                    the callers'
+//! indexes/                 the callers' too: what can be downloaded again
 //! ```
 
 use std::fs::Permissions;
@@ -114,6 +115,10 @@ impl Layout {
 
     pub(crate) fn logs(&self) -> PathBuf {
         self.root.join("logs")
+    }
+
+    pub(crate) fn indexes(&self) -> PathBuf {
+        self.root.join("indexes")
     }
 }
 

@@ -48,6 +48,9 @@ use crate::layers::ManifestMemory;
 use crate::layout::Layout;
 use crate::runs::RunLock;
 
+/// From which size on the index's log is worth emptying, in bytes.
+const LONG_LOG: u64 = 1 << 20;
+
 /// A handle on one cache folder; cheap to clone, usable from any thread.
 #[derive(Clone)]
 pub struct Cache(Arc<Inner>);
@@ -87,6 +90,23 @@ impl Cache {
     #[must_use]
     pub fn logs(&self) -> PathBuf {
         self.0.layout.logs()
+    }
+
+    /// Where archives' package indexes are kept, made by whoever writes one. The files in it are the caller's, who renews a
+    /// file's modification time when it is used: [`Cache::gc`] goes by that.
+    #[must_use]
+    pub fn indexes(&self) -> PathBuf {
+        self.0.layout.indexes()
+    }
+
+    /// To be called after much was written: the first process that opens the index reads all of its log, so a long log
+    /// is copied into the index here, which costs two syncs. Does nothing if another process is in the way.
+    ///
+    /// # Errors
+    ///
+    /// If the index cannot be opened.
+    pub fn settle(&self) -> Result<()> {
+        if self.database().log_size() > LONG_LOG { self.database().empty_log() } else { Ok(()) }
     }
 
     fn layout(&self) -> &Layout {

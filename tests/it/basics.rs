@@ -1,6 +1,6 @@
 //! Building, planning, explaining, entering and testing, on a tree that is there without a network.
 
-use crate::support::{BUSYBOX, Workspace, busybox, ran};
+use crate::support::{BUSYBOX, OrdinaryUser, Workspace, busybox, ran};
 
 const WEB: &str = r#"
 image(
@@ -33,12 +33,16 @@ fn a_build_makes_artifacts_and_the_next_one_has_nothing_to_do() {
     let Some(workspace) = web() else { return };
     let first = workspace.ok(&["--json", "build", "//:web"]);
     assert!(ran(&first).len() >= 7, "{:?}", ran(&first));
-    for path in ["imgbuild-out/web/web.oci/index.json", "imgbuild-out/web/web.tar", "imgbuild-out/web/web.tar.provenance.json"] {
+    for path in [
+        "imgbuild-out/web/web.oci/index.json",
+        "imgbuild-out/web/web.tar",
+        "imgbuild-out/web/web.tar.provenance.json",
+    ] {
         assert!(workspace.has(path), "{path}");
     }
     let second = workspace.ok(&["--json", "//:web"]);
     assert!(ran(&second).is_empty(), "{:?}", ran(&second));
-    std::fs::remove_dir_all(workspace.root().join("imgbuild-out")).unwrap();
+    fs_err::remove_dir_all(workspace.root().join("imgbuild-out")).unwrap();
     workspace.ok(&["//:web"]);
     assert!(workspace.has("imgbuild-out/web/web.tar"), "an artifact that was removed is written again");
 }
@@ -50,12 +54,18 @@ fn a_change_runs_what_is_above_it_and_says_why() {
     workspace.write("index.html", "second\n");
     let plan = workspace.ok(&["plan", "//:web"]).stdout;
     assert!(plan.contains("hit  shell echo one > /one"), "{plan}");
-    assert!(plan.contains("run  file /srv/index.html (input src index.html changed from index.html"), "{plan}");
+    assert!(
+        plan.contains("run  file /srv/index.html (input src index.html changed from index.html"),
+        "{plan}"
+    );
     let rebuilt = ran(&workspace.ok(&["--json", "//:web"]));
     assert!(rebuilt.contains(&"file /srv/index.html".to_owned()), "{rebuilt:?}");
     assert!(!rebuilt.iter().any(|step| step.contains("echo one")), "{rebuilt:?}");
     let why = workspace.ok(&["why", "//:web"]).stdout;
-    assert!(why.contains("//:web ran: file /srv/index.html") && why.contains("input src index.html changed"), "{why}");
+    assert!(
+        why.contains("//:web ran: file /srv/index.html") && why.contains("input src index.html changed"),
+        "{why}"
+    );
 }
 
 #[test]
@@ -72,7 +82,8 @@ fn a_step_that_leaves_the_same_bytes_stops_the_rebuild() {
 #[test]
 fn a_throw_away_copy_can_be_entered() {
     let Some(workspace) = web() else { return };
-    let said = workspace.ok(&["run", "//:web", "--", "/bin/sh", "-c", "cat /both; echo $GREETING; echo new > /new"]);
+    let said =
+        workspace.ok(&["run", "//:web", "--", "/bin/sh", "-c", "cat /both; echo $GREETING; echo new > /new"]);
     assert_eq!(said.stdout, "one\nfirst\nhello\n");
     assert_eq!(workspace.fails(3, &["run", "//:web", "--", "/bin/sh", "-c", "exit 3"]).stdout, "");
     assert_eq!(workspace.ok(&["run", "//:web"]).stdout, "one\nfirst\n", "the image's own command");
@@ -85,7 +96,8 @@ fn tests_run_once_and_fail_with_what_is_wrong() {
     let first = ran(&workspace.ok(&["--json", "test", "//..."]));
     assert!(first.iter().any(|step| step.starts_with("image_test")), "{first:?}");
     assert!(ran(&workspace.ok(&["--json", "test", "//..."])).is_empty());
-    let build = workspace.read("BUILD.star").replace("content_matches = \"one\"", "content_matches = \"two\"");
+    let build =
+        workspace.read("BUILD.star").replace("content_matches = \"one\"", "content_matches = \"two\"");
     workspace.write("BUILD.star", &build);
     let said = workspace.fails(1, &["test", "//:web"]);
     assert!(said.stderr.contains("1 of 2 checks failed"), "{}", said.stderr);
@@ -95,7 +107,10 @@ fn tests_run_once_and_fail_with_what_is_wrong() {
 #[test]
 fn queries_answer_in_each_form() {
     let Some(workspace) = web() else { return };
-    assert_eq!(workspace.ok(&["query", "deps(//:web)"]).stdout, "//:base\n//:busybox\n//:index.html\n//:web\n");
+    assert_eq!(
+        workspace.ok(&["query", "deps(//:web)"]).stdout,
+        "//:base\n//:busybox\n//:index.html\n//:web\n"
+    );
     assert_eq!(workspace.ok(&["query", "rdeps(//..., //:base)"]).stdout, "//:base\n//:web\n");
     assert!(workspace.ok(&["query", "--output", "dot", "deps(//:web)"]).stdout.starts_with("digraph"));
     assert!(workspace.ok(&["query", "--output", "json", "//:web"]).stdout.contains("\"kind\": \"image\""));
@@ -137,6 +152,21 @@ fn two_builds_are_equal() {
 }
 
 #[test]
+fn an_image_without_exports_is_built_to_its_last_layer() {
+    let build = format!(
+        "{BUSYBOX}image(name = \"x\", base = \":base\", steps = [shell(\"echo said; echo x > /x\")], exports = [])"
+    );
+    let workspace = Workspace::with(&build);
+    if busybox(&workspace).is_none() {
+        return;
+    }
+    let rebuilt = ran(&workspace.ok(&["--json", "//:x"]));
+    assert!(rebuilt.iter().any(|step| step.contains("echo x")), "{rebuilt:?}");
+    assert!(ran(&workspace.ok(&["--json", "//:x"])).is_empty());
+    assert!(workspace.ok(&["log", "//:x"]).stdout.contains("said"));
+}
+
+#[test]
 fn a_genrule_makes_files_with_an_images_tools() {
     let Some(workspace) = web() else { return };
     let build = workspace.read("BUILD.star");
@@ -166,35 +196,13 @@ image(
 #[test]
 fn an_ordinary_user_makes_the_same_layers() {
     let Some(workspace) = web() else { return };
-    if !rustix::process::geteuid().is_root() {
-        eprintln!("SKIPPED: only root can become another user");
-        return;
-    }
-    let user = "imgbuildit";
-    let exists = std::process::Command::new("id").arg(user).output().unwrap().status.success();
-    if !exists {
-        let made = std::process::Command::new("useradd").args(["-m", user]).status().unwrap();
-        assert!(made.success());
-    }
-    if !std::fs::read_to_string("/etc/subuid").unwrap_or_default().contains(user) {
-        eprintln!("SKIPPED: `{user}` has no range in /etc/subuid");
-        return;
-    }
+    let Some(user) = OrdinaryUser::new() else { return };
     let other = web().unwrap();
-    let folder = other.root().parent().unwrap().to_path_buf();
-    let owned = std::process::Command::new("chown").args(["-R", user]).arg(&folder).status().unwrap();
-    assert!(owned.success());
-    let mut command = std::process::Command::new("setpriv");
-    command.args(["--reuid", user, "--regid", user, "--init-groups", env!("CARGO_BIN_EXE_imgbuild"), "//:web"]);
-    command
-        .current_dir(other.root())
-        .env_clear()
-        .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
-        .env("HOME", &folder)
-        .env("IMGBUILD_CACHE_DIR", other.cache());
-    let output = command.output().unwrap();
+    user.give(&other);
+    let output = user.command(&other, "022", &["//:web"]).output().unwrap();
     assert!(output.status.success(), "{output:?}");
     workspace.ok(&["//:web"]);
-    let digest = |workspace: &Workspace| std::fs::read(workspace.root().join("imgbuild-out/web/web.tar")).unwrap();
+    let digest =
+        |workspace: &Workspace| fs_err::read(workspace.root().join("imgbuild-out/web/web.tar")).unwrap();
     assert!(digest(&workspace) == digest(&other), "root and an ordinary user made different tarballs");
 }

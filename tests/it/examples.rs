@@ -22,7 +22,8 @@ impl Examples {
         let folder = tempfile::tempdir().unwrap();
         let repository = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
         for path in ["examples", "BUILD.star", "imgbuild.toml", "imgbuild.lock"] {
-            let copied = Command::new("cp").arg("-a").arg(repository.join(path)).arg(folder.path()).status().unwrap();
+            let copied =
+                Command::new("cp").arg("-a").arg(repository.join(path)).arg(folder.path()).status().unwrap();
             assert!(copied.success() || path == "imgbuild.lock", "{path}");
         }
         Self { folder }
@@ -55,15 +56,20 @@ fn the_examples_build_from_the_real_archive() {
     let layout = examples.path("imgbuild-out/examples/debian/web/web.oci");
     let inspected = Command::new("skopeo").arg("inspect").arg(format!("oci:{}", layout.display())).output();
     match inspected {
-        Ok(output) => assert!(String::from_utf8_lossy(&output.stdout).contains("\"Architecture\""), "{output:?}"),
+        Ok(output) => {
+            assert!(String::from_utf8_lossy(&output.stdout).contains("\"Architecture\""), "{output:?}")
+        }
         Err(error) => eprintln!("SKIPPED: skopeo: {error}"),
     }
 
-    std::fs::write(examples.path("examples/debian/index.html"), "<h1>changed</h1>\n").unwrap();
+    fs_err::write(examples.path("examples/debian/index.html"), "<h1>changed</h1>\n").unwrap();
     let plan = examples.ok("", &["plan", "//examples/debian:web"]).stdout;
     assert!(plan.contains("run  file /srv/site/index.html (input src index.html changed"), "{plan}");
     let rebuilt = ran(&examples.ok("", &["--json", "//examples/debian:web"]));
-    assert!(rebuilt.iter().all(|step| !step.starts_with("apt_install") && !step.starts_with("debian")), "{rebuilt:?}");
+    assert!(
+        rebuilt.iter().all(|step| !step.starts_with("apt_install") && !step.starts_with("debian")),
+        "{rebuilt:?}"
+    );
     let why = examples.ok("", &["why", "//examples/debian:web"]).stdout;
     assert!(why.contains("input src index.html changed"), "{why}");
     let os = examples.ok("", &["run", "//examples/debian:web", "--", "cat", "/etc/os-release"]).stdout;
@@ -72,9 +78,12 @@ fn the_examples_build_from_the_real_archive() {
     examples.ok("", &["build", "//examples/debian/..."]);
     examples.ok("", &["test", "//examples/..."]);
     assert!(ran(&examples.ok("", &["--json", "test", "//examples/..."])).is_empty());
-    let flagged = examples.ok("", &["run", "-D", "verbose=yes", "//examples/debian:configured", "--", "cat", "/etc/log-level"]);
+    let flagged = examples
+        .ok("", &["run", "-D", "verbose=yes", "//examples/debian:configured", "--", "cat", "/etc/log-level"]);
     assert_eq!(flagged.stdout, "debug\n");
-    let index = std::fs::read_to_string(examples.path("imgbuild-out/examples/debian/portable/portable.oci/index.json"));
+    let index = fs_err::read_to_string(
+        examples.path("imgbuild-out/examples/debian/portable/portable.oci/index.json"),
+    );
     assert!(index.unwrap().contains("image.index"));
 
     let all = ran(&examples.ok("examples/monorepo", &["--json", "build", "//:all"]));

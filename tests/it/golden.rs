@@ -23,12 +23,16 @@ fn plan(examples: &Examples, below: &str, patterns: &[&str]) -> String {
 fn check(name: &str, found: &str) {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/it/golden").join(name);
     if std::env::var_os("IMGBUILD_BLESS").is_some() {
-        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-        std::fs::write(&path, found).unwrap();
+        fs_err::create_dir_all(path.parent().unwrap()).unwrap();
+        fs_err::write(&path, found).unwrap();
     }
-    let expected = std::fs::read_to_string(&path).unwrap_or_default();
-    let moved: Vec<_> = expected.lines().zip(found.lines()).filter(|(one, other)| one != other).take(4).collect();
-    assert!(expected == found, "the plan in `{name}` has moved; if that is meant, set IMGBUILD_BLESS=1: {moved:#?}");
+    let expected = fs_err::read_to_string(&path).unwrap_or_default();
+    let moved: Vec<_> =
+        expected.lines().zip(found.lines()).filter(|(one, other)| one != other).take(4).collect();
+    assert!(
+        expected == found,
+        "the plan in `{name}` has moved; if that is meant, set IMGBUILD_BLESS=1: {moved:#?}"
+    );
 }
 
 #[test]

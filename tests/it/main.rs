@@ -1,7 +1,17 @@
 //! Drives the built program from outside, as a user would.
 
+mod archive;
 mod basics;
+mod disks;
 mod examples;
 mod faults;
 mod golden;
+mod images;
+mod mirrors;
+mod places;
+mod reproducible;
+mod seal;
+mod secrets;
 mod support;
+mod ubuntu;
+mod upgrades;

@@ -43,12 +43,12 @@ impl Workspace {
 
     pub fn write(&self, path: &str, text: &str) {
         let path = self.root().join(path);
-        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-        std::fs::write(path, text).unwrap();
+        fs_err::create_dir_all(path.parent().unwrap()).unwrap();
+        fs_err::write(path, text).unwrap();
     }
 
     pub fn read(&self, path: &str) -> String {
-        std::fs::read_to_string(self.root().join(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
+        fs_err::read_to_string(self.root().join(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
     }
 
     pub fn has(&self, path: &str) -> bool {
@@ -83,15 +83,67 @@ impl Workspace {
 /// The program, to be run in a folder with a cache.
 pub fn program(folder: &Path, cache: &Path, words: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_imgbuild"));
+    surroundings(command.args(words), folder, cache);
     command
-        .args(words)
+}
+
+fn surroundings(command: &mut Command, folder: &Path, cache: &Path) {
+    command
         .current_dir(folder)
         .env_clear()
         .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
         .env("HOME", cache.parent().unwrap())
         .env("IMGBUILD_CACHE_DIR", cache)
         .stdin(std::process::Stdio::null());
-    command
+}
+
+/// An ordinary user of this machine, who may make namespaces; `None`, with the reason printed, where there is none.
+pub struct OrdinaryUser {
+    folder: tempfile::TempDir,
+}
+
+impl OrdinaryUser {
+    const NAME: &str = "imgbuildit";
+
+    pub fn new() -> Option<Self> {
+        if !rustix::process::geteuid().is_root() {
+            eprintln!("SKIPPED: only root can become another user");
+            return None;
+        }
+        let exists = || Command::new("id").arg(Self::NAME).output().unwrap().status.success();
+        // Another test may be making it at the same time.
+        if !exists()
+            && !Command::new("useradd").args(["-m", Self::NAME]).status().unwrap().success()
+            && !exists()
+        {
+            panic!("the user `{}` cannot be made", Self::NAME);
+        }
+        if !fs_err::read_to_string("/etc/subuid").unwrap_or_default().contains(Self::NAME) {
+            eprintln!("SKIPPED: `{}` has no range in /etc/subuid", Self::NAME);
+            return None;
+        }
+        // The build folder may be one that only root enters.
+        let folder = tempfile::Builder::new().prefix("imgbuild-program-").tempdir().unwrap();
+        std::fs::set_permissions(folder.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+        std::fs::copy(env!("CARGO_BIN_EXE_imgbuild"), folder.path().join("imgbuild")).unwrap();
+        Some(Self { folder })
+    }
+
+    /// Gives the user a workspace with all that lies beside it.
+    pub fn give(&self, workspace: &Workspace) {
+        let folder = workspace.root().parent().unwrap().to_path_buf();
+        assert!(Command::new("chown").args(["-R", Self::NAME]).arg(folder).status().unwrap().success());
+    }
+
+    /// The program as this user, with a umask.
+    pub fn command(&self, workspace: &Workspace, umask: &str, words: &[&str]) -> Command {
+        let mut command = Command::new("sh");
+        let become_user = ["setpriv", "--reuid", Self::NAME, "--regid", Self::NAME, "--init-groups"];
+        command.args(["-c", "umask \"$1\"; shift; exec \"$@\"", "sh", umask]).args(become_user);
+        command.arg(self.folder.path().join("imgbuild")).args(words);
+        surroundings(&mut command, &workspace.root(), &workspace.cache());
+        command
+    }
 }
 
 pub fn said(output: &Output) -> Said {
@@ -106,7 +158,9 @@ pub fn said(output: &Output) -> Said {
 pub fn ran(said: &Said) -> Vec<String> {
     said.stdout
         .lines()
-        .filter(|line| line.contains("\"event\":\"action_finished\"") && line.contains("\"outcome\":\"built\""))
+        .filter(|line| {
+            line.contains("\"event\":\"action_finished\"") && line.contains("\"outcome\":\"built\"")
+        })
         .map(|line| {
             let start = line.find("\"description\":\"").unwrap() + "\"description\":\"".len();
             line[start..].split('"').next().unwrap().to_owned()
@@ -116,14 +170,19 @@ pub fn ran(said: &Said) -> Vec<String> {
 
 /// A folder with a static shell, as the tree of an image; `None`, with the reason said, where there is none.
 pub fn busybox(workspace: &Workspace) -> Option<()> {
-    let Some(program) = ["/bin/busybox", "/usr/bin/busybox"].into_iter().find(|path| Path::new(path).exists()) else {
+    let Some(program) =
+        ["/bin/busybox", "/usr/bin/busybox"].into_iter().find(|path| Path::new(path).exists())
+    else {
         eprintln!("SKIPPED: there is no /bin/busybox; install `busybox-static`");
         return None;
     };
     let bin = workspace.root().join("busybox/bin");
-    std::fs::create_dir_all(&bin).unwrap();
+    fs_err::create_dir_all(&bin).unwrap();
     std::fs::copy(program, bin.join("busybox")).unwrap();
-    for name in ["sh", "cat", "echo", "ls", "id", "mkdir", "rm", "touch", "sleep", "true", "false", "env", "test", "ln", "date", "dd", "wget", "head", "tr", "mount", "chmod", "stat", "uname", "kill"] {
+    for name in [
+        "sh", "cat", "echo", "ls", "id", "mkdir", "rm", "touch", "sleep", "true", "false", "env", "test",
+        "ln", "date", "dd", "wget", "head", "tr", "mount", "chmod", "stat", "uname", "kill",
+    ] {
         std::os::unix::fs::symlink("busybox", bin.join(name)).unwrap();
     }
     Some(())

@@ -81,6 +81,28 @@ fn many_keys_are_answered_in_order() {
 }
 
 #[test]
+fn many_results_are_stored_and_checked_together() {
+    let (_folder, cache) = open();
+    let run = Run::begin(&cache).unwrap();
+    cache.put(&key("a"), &result("first")).unwrap();
+    let whole = full(&cache, &run);
+    let lost = DeltaId(imgbuild_digest::Hash::of(b"lost"));
+    let partial = ActionResult { layers: vec![whole.layers[0], lost], ..result("partial") };
+    let results = [("a", result("second")), ("b", whole.clone()), ("c", partial.clone())];
+    cache.put_many(&results.map(|(name, result)| (key(name), result))).unwrap();
+    let stored = cache.get_many(&["a", "b", "c"].map(key)).unwrap();
+    assert_eq!(
+        stored,
+        [Some(result("first")), Some(whole.clone()), Some(partial.clone())],
+        "the first one stays"
+    );
+
+    let checked = cache.are_complete([&whole, &partial, &whole]);
+    assert_eq!((&checked[0], &checked[2]), (&Ok(()), &Ok(())));
+    assert_eq!(checked[1].as_ref().unwrap_err().layers, [lost]);
+}
+
+#[test]
 fn what_never_was_stored_is_missing() {
     let (_folder, cache) = open();
     let pretended = ActionResult {

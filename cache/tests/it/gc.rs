@@ -1,4 +1,4 @@
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use imgbuild_cache::{ActionResult, Cache, Error, GcPolicy, Lease, Run};
 use rusqlite::Connection;
@@ -104,6 +104,34 @@ fn files_without_a_row_are_swept_after_the_grace_period() {
     assert!(cache.contains(&digest).unwrap());
     assert_eq!(cache.gc(&everything()).unwrap().orphans, 1);
     assert!(!cache.contains(&digest).unwrap());
+}
+
+#[test]
+fn package_indexes_go_when_they_were_not_used_for_long() {
+    let (_folder, cache) = open();
+    let write = |name: &str, days: u64| {
+        let path = cache.indexes().join(name);
+        fs_err::write(&path, name).unwrap();
+        let used = SystemTime::now() - Duration::from_secs(days * 86_400);
+        std::fs::File::options().write(true).open(&path).unwrap().set_modified(used).unwrap();
+        path
+    };
+    assert_eq!(cache.stats().unwrap().package_indexes, 0, "there is no folder yet");
+    std::fs::create_dir(cache.indexes()).unwrap();
+    let (used, week, old) = (write("used", 0), write("week", 7), write("old", 40));
+    let stats = cache.stats().unwrap();
+    assert_eq!((stats.package_indexes, stats.package_index_bytes), (3, 11));
+
+    let dry = cache.gc(&GcPolicy { dry_run: true, ..GcPolicy::default() }).unwrap();
+    assert!(old.exists(), "a dry run removes nothing");
+    let report = cache.gc(&GcPolicy::default()).unwrap();
+    assert_eq!(dry, report);
+    assert_eq!((report.indexes, report.index_bytes_freed), (1, 3));
+    assert!(!old.exists() && week.exists());
+
+    let policy = GcPolicy { max_age: Some(Duration::from_secs(86_400)), ..GcPolicy::default() };
+    assert_eq!(cache.gc(&policy).unwrap().indexes, 1);
+    assert!(!week.exists() && used.exists());
 }
 
 #[test]

@@ -22,6 +22,29 @@ fn a_layer_is_committed_with_its_manifest() {
 }
 
 #[test]
+fn many_layers_are_committed_together() {
+    let (_folder, cache) = open();
+    let run = Run::begin(&cache).unwrap();
+    let there = layer(&cache, &run, b"one");
+    let options = CaptureOptions::new(1_600_000_000, XattrNamespace::User);
+    let staged = ["one", "two", "two", "three"].map(|contents| {
+        let staged = cache.stage(&run).unwrap();
+        fs_err::write(staged.upper().join("file"), contents).unwrap();
+        let manifest = capture(staged.upper(), &EmptyView, &options).unwrap();
+        (staged, manifest)
+    });
+    let deltas = cache.commit_layers(Vec::from(staged)).unwrap();
+    assert_eq!(deltas[0], there, "an equal layer is the same one, there before");
+    assert_eq!(deltas[1], deltas[2], "or in the same batch");
+    for (delta, contents) in deltas.iter().zip(["one", "two", "two", "three"]) {
+        assert_eq!(fs_err::read_to_string(cache.layer_tree(delta).join("file")).unwrap(), contents);
+    }
+    assert_eq!(cache.stats().unwrap().layers, 3);
+    assert_eq!(std::fs::read_dir(run.temporary()).unwrap().count(), 0);
+    assert_eq!(verify(&cache).damage, []);
+}
+
+#[test]
 fn what_is_not_committed_is_removed_whatever_its_modes() {
     let (_folder, cache) = open();
     let run = Run::begin(&cache).unwrap();

@@ -125,3 +125,21 @@ fn one_handle_serves_all_threads() {
     });
     assert_eq!(cache.stats().unwrap().blobs, 20);
 }
+
+#[test]
+fn a_long_log_is_emptied_and_nothing_is_lost() {
+    let (_folder, cache) = open();
+    let log = cache.root().join("index.db-wal");
+    cache.record_duration(&Hash::of(b"short"), Duration::from_secs(1)).unwrap();
+    let short = std::fs::metadata(&log).unwrap().len();
+    cache.settle().unwrap();
+    assert_eq!(std::fs::metadata(&log).unwrap().len(), short, "a short log is left alone");
+    let value = vec![7; 3 << 20];
+    cache.memo_put("test", &Hash::of(b"long"), &value).unwrap();
+    assert!(std::fs::metadata(&log).unwrap().len() > 3 << 20);
+    cache.settle().unwrap();
+    assert_eq!(std::fs::metadata(&log).unwrap().len(), 0);
+    let again = imgbuild_cache::Cache::open(cache.root()).unwrap();
+    assert_eq!(again.memo_get("test", &Hash::of(b"long")).unwrap(), Some(value));
+    assert_eq!(again.estimates(&[Hash::of(b"short")]).unwrap(), [Some(Duration::from_secs(1))]);
+}

@@ -3,6 +3,7 @@
 
 mod reader;
 
+use std::collections::BTreeMap;
 use std::io;
 use std::num::NonZero;
 use std::path::{Path, PathBuf};
@@ -52,6 +53,14 @@ pub const KEYS: &[Key] = &[
     ),
     key(
         "mirrors",
+        "debian_security",
+        "address",
+        "\"http://localhost:8080/debian-security\"",
+        "Where packages of Debian's security archive are fetched from; else `debian-security` beside the mirror that \
+         `debian` names, else what the host's apt uses.",
+    ),
+    key(
+        "mirrors",
         "ubuntu",
         "address",
         "\"file:///srv/ubuntu\"",
@@ -64,6 +73,36 @@ pub const KEYS: &[Key] = &[
         "\"http://localhost:8080/snapshot\"",
         "Where locked versions are fetched from that a mirror has dropped; else `snapshot.debian.org`. Or \
          `IMGBUILD_SNAPSHOT_MIRROR`.",
+    ),
+    key("downloads", "parallel", "number", "8", "How many packages are fetched at once; else 8."),
+    key(
+        "downloads",
+        "attempts",
+        "number",
+        "5",
+        "How often a transfer that brings nothing is tried before it counts as failed, with pauses that begin with half a \
+         second and double; else 5. One that was cut off goes on where it stopped.",
+    ),
+    key(
+        "downloads",
+        "timeout",
+        "age",
+        "\"30s\"",
+        "How long a server may be silent before the next attempt; else 30 seconds. A transfer that goes on is never cut off.",
+    ),
+    key(
+        "downloads",
+        "proxy",
+        "address",
+        "\"http://proxy.example:3128\"",
+        "The HTTP proxy through which archives and registries are reached. Or `HTTP_PROXY`, `HTTPS_PROXY`, `ALL_PROXY`.",
+    ),
+    key(
+        "downloads",
+        "no_proxy",
+        "text",
+        "\"localhost,.corp.example,10.0.0.0/8\"",
+        "Hosts, domains and networks that are reached without the proxy, separated by commas; `*` is all. Or `NO_PROXY`.",
     ),
     key(
         "keyrings",
@@ -128,6 +167,15 @@ pub const KEYS: &[Key] = &[
         "\"after the incident\"",
         "Enters every key: with another text, nothing that is in the cache is used.",
     ),
+    key(
+        "secrets",
+        "providers",
+        "table of providers",
+        "{ pass = { command = [\"pass\", \"show\", \"{path}\"] } }",
+        "Programs that write a secret to their output, by the name that stands before the colon in `secrets = {\"npm\": \
+         \"pass:team/npm\"}`; `{path}` is what stands behind it. Only in the user's own file. Also written \
+         `[secrets.providers.pass]`.",
+    ),
 ];
 
 /// What is configured by all together. What is absent has the default of the module that uses it.
@@ -137,6 +185,8 @@ pub struct Config {
     pub mirrors: Mirrors,
     /// Which keys archives may be signed with.
     pub keyrings: Keyrings,
+    /// How archives and registries are reached.
+    pub downloads: Downloads,
     /// The folder of the cache.
     pub cache_dir: PathBuf,
     /// How many bytes the garbage collector leaves at most.
@@ -151,6 +201,8 @@ pub struct Config {
     pub default_platform: Option<Platform>,
     /// Enters every key.
     pub salt: Option<String>,
+    /// The programs that give secrets, by the provider's name.
+    pub secret_providers: BTreeMap<String, Vec<String>>,
 }
 
 /// The flags that configure.
@@ -171,10 +223,29 @@ pub struct Flags {
 pub struct Mirrors {
     /// A mirror of Debian.
     pub debian: Option<String>,
+    /// A mirror of Debian's security archive.
+    pub debian_security: Option<String>,
     /// A mirror of Ubuntu.
     pub ubuntu: Option<String>,
     /// The service that has old versions.
     pub snapshot: Option<String>,
+}
+
+/// How archives and registries are reached.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Downloads {
+    /// Transfers at the same time.
+    pub parallel: Option<NonZero<usize>>,
+    /// Attempts without progress before giving up.
+    pub attempts: Option<NonZero<usize>>,
+    /// How long a server may be silent.
+    pub timeout: Option<Duration>,
+    /// The proxy for `http://` addresses.
+    pub http_proxy: Option<String>,
+    /// The proxy for `https://` addresses.
+    pub https_proxy: Option<String>,
+    /// What is reached without them.
+    pub no_proxy: Option<String>,
 }
 
 /// Files with the keys that archives may be signed with.
@@ -191,6 +262,7 @@ pub struct Keyrings {
 struct Layer {
     mirrors: Mirrors,
     keyrings: Keyrings,
+    downloads: Downloads,
     cache_dir: Option<PathBuf>,
     cache_max_size: Option<ByteSize>,
     cache_max_age: Option<Age>,
@@ -198,6 +270,14 @@ struct Layer {
     output_dir: Option<PathBuf>,
     default_platform: Option<Platform>,
     salt: Option<String>,
+    secret_providers: Option<Providers>,
+}
+
+/// The programs that give secrets, and where they were written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Providers {
+    commands: BTreeMap<String, Vec<String>>,
+    location: Location,
 }
 
 /// The folder of the cache for a user without a home, as services are.
@@ -235,12 +315,20 @@ impl Config {
             Some(path) => take(read_file(&path, &path.to_string_lossy(), environment, named.is_some())),
             None => Layer::default(),
         };
+        if let Some(providers) = &in_workspace.secret_providers {
+            problems.push(
+                Diagnostic::error("a workspace may not name programs that give secrets")
+                    .at(providers.location.clone())
+                    .hint("write `[secrets.providers]` into your own configuration file, `~/.config/imgbuild/config.toml`"),
+            );
+        }
         if !problems.is_empty() {
             return Err(Diagnostics(problems));
         }
         let Layer {
             mirrors,
             keyrings,
+            downloads,
             cache_dir,
             cache_max_size,
             cache_max_age,
@@ -248,6 +336,7 @@ impl Config {
             output_dir,
             default_platform,
             salt,
+            secret_providers,
         } = typed.over(in_workspace).over(of_user);
         let cache_dir = cache_dir.unwrap_or_else(|| match &environment.cache_home {
             Some(home) => home.join("imgbuild"),
@@ -256,6 +345,7 @@ impl Config {
         Ok(Self {
             mirrors,
             keyrings,
+            downloads,
             cache_dir,
             cache_max_size: cache_max_size.map(|size| size.0),
             cache_max_age: cache_max_age.map(|age| age.0),
@@ -263,6 +353,7 @@ impl Config {
             output_dir,
             default_platform,
             salt,
+            secret_providers: secret_providers.map(|providers| providers.commands).unwrap_or_default(),
         })
     }
 
@@ -288,6 +379,7 @@ impl Layer {
         let Self {
             mirrors,
             keyrings,
+            downloads,
             cache_dir,
             cache_max_size,
             cache_max_age,
@@ -295,10 +387,12 @@ impl Layer {
             output_dir,
             default_platform,
             salt,
+            secret_providers,
         } = self;
-        let Mirrors { debian, ubuntu, snapshot } = mirrors;
+        let Mirrors { debian, debian_security, ubuntu, snapshot } = mirrors;
         let mirrors = Mirrors {
             debian: debian.or(other.mirrors.debian),
+            debian_security: debian_security.or(other.mirrors.debian_security),
             ubuntu: ubuntu.or(other.mirrors.ubuntu),
             snapshot: snapshot.or(other.mirrors.snapshot),
         };
@@ -308,6 +402,7 @@ impl Layer {
         Self {
             mirrors,
             keyrings,
+            downloads: downloads.over(other.downloads),
             cache_dir: cache_dir.or(other.cache_dir),
             cache_max_size: cache_max_size.or(other.cache_max_size),
             cache_max_age: cache_max_age.or(other.cache_max_age),
@@ -315,6 +410,21 @@ impl Layer {
             output_dir: output_dir.or(other.output_dir),
             default_platform: default_platform.or(other.default_platform),
             salt: salt.or(other.salt),
+            secret_providers: secret_providers.or(other.secret_providers),
+        }
+    }
+}
+
+impl Downloads {
+    fn over(self, other: Self) -> Self {
+        let Self { parallel, attempts, timeout, http_proxy, https_proxy, no_proxy } = self;
+        Self {
+            parallel: parallel.or(other.parallel),
+            attempts: attempts.or(other.attempts),
+            timeout: timeout.or(other.timeout),
+            http_proxy: http_proxy.or(other.http_proxy),
+            https_proxy: https_proxy.or(other.https_proxy),
+            no_proxy: no_proxy.or(other.no_proxy),
         }
     }
 }
@@ -322,20 +432,27 @@ impl Layer {
 /// What the flags and the environment say.
 fn from_surroundings(flags: &Flags, environment: &Environment) -> Result<Layer, Diagnostics> {
     let mut problems = Vec::new();
-    let mut address = |variable: &str, value: &Option<String>| {
-        let value = value.clone()?;
-        match reader::check_address(&value) {
-            Ok(()) => Some(value),
+    let mut address =
+        |variable: &str, value: &Option<String>, check: fn(&str) -> Result<String, String>| match check(
+            value.as_deref()?,
+        ) {
+            Ok(value) => Some(value),
             Err(reason) => {
                 problems.push(Diagnostic::error(format!("`{variable}`: {reason}")));
                 None
             }
-        }
-    };
+        };
     let mirrors = Mirrors {
-        debian: address("IMGBUILD_DEBIAN_MIRROR", &environment.debian_mirror),
-        ubuntu: address("IMGBUILD_UBUNTU_MIRROR", &environment.ubuntu_mirror),
-        snapshot: address("IMGBUILD_SNAPSHOT_MIRROR", &environment.snapshot_mirror),
+        debian: address("IMGBUILD_DEBIAN_MIRROR", &environment.debian_mirror, reader::mirror_address),
+        ubuntu: address("IMGBUILD_UBUNTU_MIRROR", &environment.ubuntu_mirror, reader::mirror_address),
+        snapshot: address("IMGBUILD_SNAPSHOT_MIRROR", &environment.snapshot_mirror, reader::mirror_address),
+        ..Mirrors::default()
+    };
+    let downloads = Downloads {
+        http_proxy: address("HTTP_PROXY", &environment.http_proxy, reader::proxy_address),
+        https_proxy: address("HTTPS_PROXY", &environment.https_proxy, reader::proxy_address),
+        no_proxy: environment.no_proxy.clone(),
+        ..Downloads::default()
     };
     let absolute = |path: &PathBuf| std::path::absolute(path).unwrap_or_else(|_| path.clone());
     if !problems.is_empty() {
@@ -343,6 +460,7 @@ fn from_surroundings(flags: &Flags, environment: &Environment) -> Result<Layer, 
     }
     Ok(Layer {
         mirrors,
+        downloads,
         cache_dir: flags.cache_dir.as_ref().or(environment.cache_dir.as_ref()).map(absolute),
         jobs: flags.jobs,
         output_dir: flags.output_dir.as_ref().map(absolute),

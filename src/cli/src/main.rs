@@ -4,6 +4,7 @@
 mod provenance;
 mod publish;
 mod registry;
+mod secrets;
 mod session;
 mod verbs;
 
@@ -17,6 +18,10 @@ use imgbuild_model::{Class, Diagnostic, Diagnostics};
 use imgbuild_rootfs::{sandbox, userns};
 
 use crate::session::Session;
+
+/// A plan of a large workspace is millions of small allocations on all processors.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// Set for the program executed again to become root in a user namespace of its own.
 pub(crate) const ENTER_MARKER: &str = "IMGBUILD_ENTER_NAMESPACE";
@@ -35,7 +40,9 @@ fn main() -> ExitCode {
     let shell = Shell::of_process(&cli.global, &environment);
     shell.report_panics();
     if let Err(error) = enter_namespace(&cli.verb, words) {
-        return fail(&Diagnostic::error(error.to_string()).class(Class::Environment).into(), &shell, &|_| None);
+        return fail(&Diagnostic::error(error.to_string()).class(Class::Environment).into(), &shell, &|_| {
+            None
+        });
     }
     start_log(&environment, &cli.global, &shell);
     let mut session = match Session::new(&cli.global, environment, shell.clone()) {
@@ -87,7 +94,11 @@ fn refuse(stop: Stop, environment: &Environment) -> ExitCode {
     let shell = Shell::of_process(&args::Global::default(), environment);
     match stop {
         Stop::Said { text, asked_for, exit_code } => {
-            if asked_for { shell.print(&text) } else { shell.say(text.trim_end()) }
+            if asked_for {
+                shell.print(&text)
+            } else {
+                shell.say(text.trim_end())
+            }
             exit_code.into()
         }
         Stop::Unknown(diagnostics) => fail(&diagnostics, &shell, &|_| None),

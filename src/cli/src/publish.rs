@@ -56,7 +56,8 @@ pub(crate) fn publish(
                 let text = described
                     .to_json(&provenance::sources(prepared, place, result))
                     .map_err(|error| write_error(&beside, &std::io::Error::other(error)))?;
-                write_whole(&beside, false, &mut text.as_slice()).map_err(|error| write_error(&beside, &error))?;
+                write_whole(&beside, false, &mut text.as_slice())
+                    .map_err(|error| write_error(&beside, &error))?;
             }
             let path = base.join(&**name);
             let shown = path.strip_prefix(&root).unwrap_or(&path).display().to_string();
@@ -136,7 +137,9 @@ fn remove_others(base: &Path, name: &str, files: &[&OutputFile]) -> Result<(), D
     let stale = |path: &Path, error: std::io::Error| write_error(path, &error);
     if !is_folder {
         return match path.symlink_metadata() {
-            Ok(metadata) if metadata.is_dir() => fs_err::remove_dir_all(&path).map_err(|error| stale(&path, error)),
+            Ok(metadata) if metadata.is_dir() => {
+                fs_err::remove_dir_all(&path).map_err(|error| stale(&path, error))
+            }
             _ => Ok(()),
         };
     }
@@ -171,7 +174,8 @@ fn write_folder(
     let path = base.join(name);
     // The image's owners can be given to files only by root, of the machine or of a namespace.
     become_root(session)?;
-    let failed = |error: &dyn std::fmt::Display| write_error(&path, &std::io::Error::other(error.to_string()));
+    let failed =
+        |error: &dyn std::fmt::Display| write_error(&path, &std::io::Error::other(error.to_string()));
     for file in files {
         let staged = base.join(format!(".{name}.{}.tmp", std::process::id()));
         let unpacked = (|| -> Result<(), Diagnostics> {

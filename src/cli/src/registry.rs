@@ -1,6 +1,7 @@
 //! Which code is behind which kind: the one place that knows all of it.
 
 use std::collections::HashMap;
+use std::num::NonZero;
 use std::sync::Arc;
 
 use imgbuild::args::Environment;
@@ -8,7 +9,7 @@ use imgbuild::config::Config;
 use imgbuild_cache::Cache;
 use imgbuild_engine::{Registry, SharedExecutor};
 use imgbuild_model::EventSink;
-use imgbuild_provisioners::ArchiveConfig;
+use imgbuild_provisioners::{ArchiveConfig, Proxies};
 use imgbuild_rootfs::RootfsBuilder;
 
 /// Where packages and images come from, by flags, environment and configuration.
@@ -19,14 +20,30 @@ pub(crate) fn archives(
     now: i64,
     events: Arc<dyn EventSink>,
 ) -> Arc<ArchiveConfig> {
+    let mut archives = ArchiveConfig::new(cache, now, events);
+    let downloads = &config.downloads;
+    archives.parallel = downloads.parallel.map_or(archives.parallel, NonZero::get);
+    if let Some(attempts) = downloads.attempts {
+        archives.retry.attempts = u32::try_from(attempts.get()).unwrap_or(u32::MAX);
+    }
+    if let Some(timeout) = downloads.timeout {
+        archives.retry.stall_timeout = timeout;
+        archives.retry.connect_timeout = archives.retry.connect_timeout.min(timeout);
+    }
     Arc::new(ArchiveConfig {
         debian: config.mirrors.debian.clone().into_iter().collect(),
+        debian_security: config.mirrors.debian_security.clone().into_iter().collect(),
         ubuntu: config.mirrors.ubuntu.clone().into_iter().collect(),
         snapshot: config.mirrors.snapshot.clone(),
         debian_keyring: config.keyrings.debian.clone(),
         ubuntu_keyring: config.keyrings.ubuntu.clone(),
         docker_config: environment.home.as_ref().map(|home| home.join(".docker/config.json")),
-        ..ArchiveConfig::new(cache, now, events)
+        proxies: Proxies {
+            http: downloads.http_proxy.clone(),
+            https: downloads.https_proxy.clone(),
+            no_proxy: downloads.no_proxy.clone(),
+        },
+        ..archives
     })
 }
 
@@ -35,7 +52,7 @@ pub(crate) fn registry(archives: Arc<ArchiveConfig>) -> Registry {
     let cache = archives.cache.clone();
     let mut executors: HashMap<&'static str, SharedExecutor> = imgbuild_provisioners::executors();
     executors.extend(imgbuild_provisioners::source_executors(archives));
-    executors.extend(imgbuild_exports::executors(env!("CARGO_PKG_VERSION")));
+    executors.extend(imgbuild_exports::executors());
     Registry { builder: Arc::new(RootfsBuilder::new(cache)), executors }
 }
 
@@ -53,7 +70,8 @@ mod tests {
         let registry = registry(Arc::new(ArchiveConfig::new(cache, 0, events)));
         for schema in imgbuild_kinds::all() {
             // What only moves the state runs nothing, and single checks are run by `image_test`.
-            let runs = schema.effect != Effect::State && (schema.class != KindClass::Test || schema.id == "image_test");
+            let runs = schema.effect != Effect::State
+                && (schema.class != KindClass::Test || schema.id == "image_test");
             assert_eq!(registry.executors.contains_key(schema.id), runs, "`{}`", schema.id);
         }
     }

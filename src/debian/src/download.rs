@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use reqwest::Url;
 
 use crate::Sha256;
-use crate::fetch::{FetchError, Fetcher, Receiver};
+use crate::fetch::{FetchError, Fetcher, Receiver, storing_hint};
 use crate::lock::LockedPackage;
 use crate::mirror::Mirrors;
 use crate::sha256::Sha256Hasher;
@@ -120,7 +120,7 @@ impl DownloadError {
             }
             Self::Fetch { source, .. } => source.hint(),
             Self::NoMirror { .. } => Some("name a mirror for this archive in the configuration"),
-            Self::Store { .. } => Some("check the permissions and the free space of the cache"),
+            Self::Store { source, .. } => Some(storing_hint(source)),
         }
     }
 }

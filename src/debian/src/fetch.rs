@@ -1,13 +1,13 @@
-//! HTTP with patience: retries with backoff, resumption of cut-off bodies, a limit on silence instead of one on the whole.
+//! Files over HTTP, or from a folder of this machine, with patience: retries with backoff, resumption of cut-off bodies, a limit on silence instead of one on the whole.
 //!
 //! Not here: what is fetched and how it is verified.
 
-use std::io;
+use std::io::{self, Read};
 use std::time::Duration;
 
 use futures::StreamExt;
 use reqwest::header::{CONTENT_RANGE, HeaderMap, RANGE};
-use reqwest::{Client, StatusCode, Url};
+use reqwest::{Client, NoProxy, Proxy, StatusCode, Url};
 
 /// How long to try. All durations are per attempt, none limits a whole transfer that makes progress.
 #[derive(Clone, Debug)]
@@ -36,6 +36,17 @@ impl Default for RetryPolicy {
     }
 }
 
+/// The HTTP proxies that servers are reached through.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Proxies {
+    /// The address of the proxy for `http://` addresses.
+    pub http: Option<String>,
+    /// The address of the proxy for `https://` addresses.
+    pub https: Option<String>,
+    /// Hosts, domains and networks that are reached without one, separated by commas; `*` is all of them.
+    pub no_proxy: Option<String>,
+}
+
 /// Why a file could not be fetched from one address.
 #[derive(Debug, thiserror::Error)]
 pub enum FetchError {
@@ -52,6 +63,14 @@ pub enum FetchError {
         url: String,
         /// The status, for example `403 Forbidden`.
         status: StatusCode,
+    },
+    /// A file of this machine cannot be read.
+    #[error("`{url}` cannot be read: {source}")]
+    Unreadable {
+        /// The address.
+        url: String,
+        /// What the kernel says.
+        source: io::Error,
     },
     /// Every attempt failed; the last one for this reason.
     #[error("`{url}` could not be fetched in {attempts} attempts: {last}")]
@@ -94,9 +113,20 @@ impl FetchError {
             Self::GaveUp { .. } | Self::Setup(_) => {
                 Some("check the network, or name another mirror with `IMGBUILD_DEBIAN_MIRROR`")
             }
+            Self::Unreadable { .. } => Some("check the permissions of the folder, or name another mirror"),
             Self::TooLarge { .. } => Some("the mirror is faulty; name another with `IMGBUILD_DEBIAN_MIRROR`"),
-            Self::Store { .. } => Some("check the free space of the cache's disk"),
+            Self::Store { source, .. } => Some(storing_hint(source)),
         }
+    }
+}
+
+/// What the user can do when a store fails.
+pub(crate) fn storing_hint(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+            "free some space, for example with `imgbuild cache gc`"
+        }
+        _ => "check the permissions and the disk of the cache",
     }
 }
 
@@ -134,15 +164,22 @@ enum Failure {
 }
 
 impl Fetcher {
-    /// A client that goes through `proxy` or, without one, straight to the server; the environment is not consulted.
-    pub fn new(policy: RetryPolicy, proxy: Option<Url>) -> Result<Self, FetchError> {
+    /// A client that goes through the proxies or, without them, straight to the server; the environment is not consulted.
+    ///
+    /// # Errors
+    /// [`FetchError::Setup`] if the address of a proxy is none, or if the client cannot be made.
+    pub fn new(policy: RetryPolicy, proxies: &Proxies) -> Result<Self, FetchError> {
         let setup = |error: reqwest::Error| FetchError::Setup(describe(&error));
         let mut builder = Client::builder()
             .user_agent(concat!("imgbuild/", env!("CARGO_PKG_VERSION")))
             .connect_timeout(policy.connect_timeout)
             .no_proxy();
-        if let Some(proxy) = proxy {
-            builder = builder.proxy(reqwest::Proxy::all(proxy).map_err(setup)?);
+        let without = || proxies.no_proxy.as_deref().and_then(NoProxy::from_string);
+        if let Some(proxy) = &proxies.http {
+            builder = builder.proxy(Proxy::http(proxy).map_err(setup)?.no_proxy(without()));
+        }
+        if let Some(proxy) = &proxies.https {
+            builder = builder.proxy(Proxy::https(proxy).map_err(setup)?.no_proxy(without()));
         }
         Ok(Self { client: builder.build().map_err(setup)?, policy })
     }
@@ -163,6 +200,9 @@ impl Fetcher {
         limit: u64,
         receiver: &mut dyn Receiver,
     ) -> Result<u64, FetchError> {
+        if url.scheme() == "file" {
+            return read_file(url, limit, receiver);
+        }
         let mut received = 0;
         let mut failures = 0;
         loop {
@@ -242,6 +282,34 @@ impl Fetcher {
                 self.policy.stall_timeout.as_secs_f64()
             ))
         })
+    }
+}
+
+/// The same for a file of this machine. What is read is written at once, so that a reactor's other tasks wait no longer than
+/// for any other disk.
+fn read_file(url: &Url, limit: u64, receiver: &mut dyn Receiver) -> Result<u64, FetchError> {
+    let unreadable = |source: io::Error| match source.kind() {
+        io::ErrorKind::NotFound => FetchError::NotFound { url: url.to_string() },
+        _ => FetchError::Unreadable { url: url.to_string(), source },
+    };
+    let path = url.to_file_path().map_err(|()| unreadable(io::ErrorKind::InvalidInput.into()))?;
+    let mut file = std::fs::File::open(path).map_err(unreadable)?;
+    let mut buffer = vec![0; 1 << 17];
+    let mut received = 0;
+    loop {
+        let count = match file.read(&mut buffer) {
+            Ok(0) => return Ok(received),
+            Ok(count) => count,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            Err(error) => return Err(unreadable(error)),
+        };
+        received += count as u64;
+        if received > limit {
+            return Err(FetchError::TooLarge { url: url.to_string(), limit });
+        }
+        receiver
+            .receive(&buffer[..count])
+            .map_err(|source| FetchError::Store { url: url.to_string(), source })?;
     }
 }
 

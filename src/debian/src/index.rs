@@ -311,8 +311,13 @@ async fn on_pool<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -
     tokio::task::spawn_blocking(work).await.map_err(|error| IndexError::Io(std::io::Error::other(error)))
 }
 
-fn read_cached(file: &Path) -> Option<String> {
-    let text = fs_err::read_to_string(file).ok()?;
+/// The index, if the folder holds it whole. Its modification time says from then on that it was used now.
+fn read_cached(path: &Path) -> Option<String> {
+    let mut file = fs_err::File::open(path).ok()?;
+    let mut text = String::new();
+    std::io::Read::read_to_string(&mut file, &mut text).ok()?;
+    // In a cache that may only be read there is nobody who collects either.
+    let _ = file.file().set_modified(std::time::SystemTime::now());
     let (head, body) = text.split_once('\n')?;
     let (magic, hash) = head.rsplit_once(' ')?;
     let intact = magic == CACHE_MAGIC && hash == Hash::of(body.as_bytes()).to_string();

@@ -156,11 +156,12 @@ fn suite_name(word: &str) -> String {
     word.trim_end_matches('/').to_owned()
 }
 
-/// Parses a base address so that `join` appends to it. `None` for what is not reached over HTTP.
+/// Parses a base address so that `join` appends to it. `None` for what is neither reached over HTTP nor a folder of this
+/// machine.
 #[must_use]
 pub fn base_url(text: &str) -> Option<Url> {
     let with_slash = if text.ends_with('/') { text.to_owned() } else { format!("{text}/") };
-    Url::parse(&with_slash).ok().filter(|url| matches!(url.scheme(), "http" | "https"))
+    Url::parse(&with_slash).ok().filter(|url| matches!(url.scheme(), "http" | "https" | "file"))
 }
 
 #[cfg(test)]

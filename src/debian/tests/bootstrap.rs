@@ -11,9 +11,7 @@ use std::time::Instant;
 
 use common::{Archive, SUITE, native};
 use imgbuild_debian::Sha256;
-use imgbuild_debian::download::{DownloadOptions, FolderSink, fetch_packages};
-use imgbuild_debian::lock::LockedClosure;
-use imgbuild_debian::solve::{Base, Request, Universe, solve};
+use imgbuild_debian::solve::{Base, Request};
 use imgbuild_debian::status::{PackageStatus, State};
 use imgbuild_debian::unpack::{
     ScriptCall, UnpackPlan, Unpacker, configure_command, remove_command, script_environment,
@@ -62,7 +60,6 @@ fn carry_out(root: &Path, unpacker: &Unpacker, plan: &UnpackPlan) {
         if batch.bootstrap {
             run_scripts(root, &unpacker.stage_scripts(batch).unwrap());
         }
-        run_scripts(root, &unpacked.after);
         unpacker.unstage_scripts().unwrap();
         let scripts = start.elapsed();
         run_in(root, &configure_command(), &script_environment());
@@ -84,24 +81,9 @@ fn install(archive: &Archive, root: &Path, request: &Request) {
         unpacker.bootstrap(&[], true).unwrap();
     }
     let state = unpacker.state().unwrap();
-    let start = Instant::now();
-    let universe = Universe::new(std::slice::from_ref(&archive.index), native(), &[]);
-    let universe_time = start.elapsed();
-    let solution = solve(&universe, &state, request).unwrap();
-    eprintln!("universe {universe_time:.2?}, with solve {:.2?}", start.elapsed());
-    let closure = LockedClosure::new(&solution, Some(archive.release.date));
+    let closure = archive.closure(&state, request);
     let packages: Vec<_> = closure.packages().cloned().collect();
-    let sink = FolderSink::new(&common::cache()).unwrap();
-    let files = common::runtime()
-        .block_on(fetch_packages(
-            &common::fetcher(),
-            &packages,
-            &archive.mirrors,
-            DownloadOptions::default(),
-            &sink,
-            &|_| (),
-        ))
-        .unwrap();
+    let files = archive.files(&packages);
     carry_out(root, &unpacker, &UnpackPlan::new(&closure, &files, bootstrap));
     unpacker.clean().unwrap();
     let state = unpacker.state().unwrap();

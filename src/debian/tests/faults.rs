@@ -5,7 +5,7 @@ mod common;
 use std::time::Duration;
 
 use imgbuild_debian::download::{DownloadError, DownloadEvent, DownloadOptions, FolderSink, fetch_packages};
-use imgbuild_debian::fetch::{FetchError, Fetcher, RetryPolicy};
+use imgbuild_debian::fetch::{FetchError, Fetcher, Proxies, RetryPolicy};
 use imgbuild_debian::index::{self, Index, IndexError, IndexRequest};
 use imgbuild_debian::keyring::{Keyring, SignatureError};
 use imgbuild_debian::lock::{LockedClosure, LockedPackage};
@@ -23,7 +23,7 @@ fn fetcher() -> Fetcher {
         connect_timeout: Duration::from_secs(2),
         stall_timeout: Duration::from_millis(300),
     };
-    Fetcher::new(policy, None).unwrap()
+    Fetcher::new(policy, &Proxies::default()).unwrap()
 }
 
 fn archive() -> TestArchive {

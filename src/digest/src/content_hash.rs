@@ -210,6 +210,9 @@ mod tests {
     fn the_encoding_has_not_drifted() {
         let value: BTreeMap<String, Vec<u64>> =
             [("a".to_owned(), vec![1, 2]), ("b".to_owned(), vec![])].into();
-        assert_eq!(value.hash_as("golden").to_string(), "a984e49b055bf4c83caa8ec19555001d44044db6e81ff65136275537489cf212");
+        assert_eq!(
+            value.hash_as("golden").to_string(),
+            "a984e49b055bf4c83caa8ec19555001d44044db6e81ff65136275537489cf212"
+        );
     }
 }

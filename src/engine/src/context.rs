@@ -5,11 +5,12 @@ use std::sync::{Arc, Mutex};
 
 use imgbuild_cache::{ActionResult, Cache, Run};
 use imgbuild_model::{
-    ActionId, Artifact, AttributeType, Attributes, Default, Event, EventSink, LayerRef, Platform, Stream,
-    Value,
+    ActionId, Artifact, AttributeType, Attributes, Default, Event, EventSink, LayerRef, Platform, Secret,
+    SecretReference, SecretReferenceError, Stream, Value,
 };
 use imgbuild_plan::{ActionGraph, ActionNode, LockFile};
 
+use crate::secrets::{NamedSecret, SHORTEST, SecretStore};
 use crate::{ActionError, Builder, Cancel, LayerMetadata, Machine, MachineSpec, Snapshot};
 
 /// A file or folder that an action reads, on this host.
@@ -47,6 +48,8 @@ pub struct ActionContext {
     pub temporary: PathBuf,
     /// The builder of its chain.
     pub builder: Arc<dyn Builder>,
+    /// Where secrets come from.
+    pub secrets: Arc<dyn SecretStore>,
     /// Ends when the run is cancelled.
     pub cancel: Cancel,
     /// Where events go.
@@ -254,6 +257,66 @@ impl ActionContext {
             .iter()
             .filter_map(|(key, value)| Some((key.to_string(), value.as_str()?.to_owned())))
             .collect()
+    }
+
+    /// The secrets that `secrets` asks for, resolved now.
+    ///
+    /// # Errors
+    /// If one cannot be had, or is too short to be told from other text.
+    pub async fn secrets(&self) -> Result<Vec<NamedSecret>, ActionError> {
+        let mut secrets = Vec::new();
+        for (name, reference) in self.pairs("secrets") {
+            let parsed: SecretReference = reference.parse().map_err(|error: SecretReferenceError| {
+                ActionError::input(error.to_string()).hint(error.hint())
+            })?;
+            let value = self.secrets.resolve(&parsed).await.map_err(ActionError::Other)?;
+            let length = value.expose().trim_ascii().len();
+            if length < SHORTEST {
+                return Err(ActionError::input(format!(
+                    "the secret `{name}` of `{reference}` has {length} bytes: too few to keep it out of logs and layers"
+                ))
+                .hint(format!("a secret has at least {SHORTEST} bytes")));
+            }
+            secrets.push(NamedSecret { name, value });
+        }
+        Ok(secrets)
+    }
+
+    /// The variables that `secret_env` asks for.
+    ///
+    /// # Errors
+    /// If one names no secret of the action, or one that no variable can hold.
+    pub fn secret_env(&self, secrets: &[NamedSecret]) -> Result<Vec<(String, Secret)>, ActionError> {
+        self.pairs("secret_env")
+            .into_iter()
+            .map(|(variable, name)| {
+                let Some(secret) = secrets.iter().find(|secret| secret.name == name) else {
+                    return Err(ActionError::input(format!(
+                        "`secret_env` names `{name}`, which `secrets` lacks"
+                    ))
+                    .hint("write the name that the secret has in `secrets`, not where it is found"));
+                };
+                if secret.value.expose().contains(&0) || std::str::from_utf8(secret.value.expose()).is_err() {
+                    return Err(ActionError::input(format!(
+                        "the secret `{name}` is no text, and an environment variable cannot hold it"
+                    ))
+                    .hint(format!("read it from `/run/secrets/{name}`")));
+                }
+                Ok((variable, secret.value.clone()))
+            })
+            .collect()
+    }
+
+    /// Whether the disk of the cache takes no more. A command that finds no space says so in words of its own, and what it
+    /// wrote fills the disk only until it is cleared up.
+    #[must_use]
+    pub fn disk_is_full(&self) -> bool {
+        /// Less than this is as good as nothing, in bytes: file systems keep some for themselves, and refuse a large
+        /// write whole.
+        const NOTHING: u64 = 4 << 20;
+        rustix::fs::statvfs(self.cache.root()).is_ok_and(|disk| {
+            disk.f_bavail.saturating_mul(disk.f_frsize) < NOTHING || (disk.f_files > 0 && disk.f_favail == 0)
+        })
     }
 
     /// Takes a line of output: into the log and to whoever watches.

@@ -9,10 +9,11 @@ use std::time::Duration;
 use async_trait::async_trait;
 use imgbuild_cache::{OutputFile, Run};
 use imgbuild_digest::{ContentHash, ContentHasher, Hash};
-use imgbuild_model::{ChainState, Class, Diagnostic, Platform, Stream};
+use imgbuild_model::{ChainState, Class, Diagnostic, Platform, Secret, Stream};
 use imgbuild_tree::DeltaId;
 
 use crate::ActionContext;
+use crate::secrets::NamedSecret;
 
 /// Why an action failed.
 #[derive(Debug, thiserror::Error)]
@@ -52,7 +53,40 @@ pub enum ActionError {
     Other(Box<Diagnostic>),
 }
 
+/// What the user can do when the disk is full.
+const FREE_SPACE: &str = "free some space, for example with `imgbuild cache gc`";
+
 impl ActionError {
+    /// An error of this machine with all that caused it; a full disk is recognised wherever it stands among the causes.
+    #[must_use]
+    pub fn caused_by(error: &(dyn std::error::Error + 'static)) -> Self {
+        let chain: Vec<_> = std::iter::successors(Some(error), |error| error.source()).collect();
+        let text = chain.iter().map(ToString::to_string).collect::<Vec<_>>().join(": ");
+        let is_full = |error: &&&(dyn std::error::Error + 'static)| {
+            error.downcast_ref::<std::io::Error>().is_some_and(is_disk_full)
+        };
+        let full = chain.iter().find(is_full).map(|_| FREE_SPACE.to_owned());
+        Diagnostic::error(text).class(Class::Environment).maybe_hint(full).into()
+    }
+
+    /// The same failure, of an action that ran out of space: whatever it says, that is what the user has to mend.
+    #[must_use]
+    pub fn on_full_disk(self) -> Self {
+        match self {
+            Self::Cancelled | Self::Checks { .. } => self,
+            Self::Other(diagnostic) if diagnostic.class == Class::Bug => Self::Other(diagnostic),
+            Self::Other(diagnostic) if diagnostic.hint.as_deref() == Some(FREE_SPACE) => {
+                Self::Other(diagnostic)
+            }
+            Self::Other(mut diagnostic) => {
+                diagnostic.message.push_str("; no space is left on the disk of the cache");
+                Self::Other(Box::new(diagnostic.class(Class::Environment).hint(FREE_SPACE)))
+            }
+            other => Self::environment(format!("{other}; no space is left on the disk of the cache"))
+                .hint(FREE_SPACE),
+        }
+    }
+
     /// An error of the user's input.
     #[must_use]
     pub fn input(message: impl Into<String>) -> Self {
@@ -100,15 +134,20 @@ impl From<imgbuild_cache::Error> for ActionError {
     fn from(error: imgbuild_cache::Error) -> Self {
         let full = error.is_disk_full();
         let error = Self::environment(format!("the cache failed: {error}"));
-        if full { error.hint("free some space, for example with `imgbuild cache gc`") } else { error }
+        if full { error.hint(FREE_SPACE) } else { error }
     }
+}
+
+/// Whether a disk, or what a user may have of it, is full.
+fn is_disk_full(error: &std::io::Error) -> bool {
+    matches!(error.kind(), std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded)
 }
 
 impl From<std::io::Error> for ActionError {
     fn from(error: std::io::Error) -> Self {
-        let full = error.kind() == std::io::ErrorKind::StorageFull;
+        let full = is_disk_full(&error);
         let error = Self::environment(error.to_string());
-        if full { error.hint("free some space, for example with `imgbuild cache gc`") } else { error }
+        if full { error.hint(FREE_SPACE) } else { error }
     }
 }
 
@@ -177,6 +216,10 @@ pub struct Command {
     pub new_privileges: bool,
     /// Folders and files of the host that it sees, read-only unless said otherwise.
     pub binds: Vec<Bind>,
+    /// What it finds in `/run/secrets`: masked in its output, and in no layer that it leaves.
+    pub secrets: Vec<NamedSecret>,
+    /// Further variables that hold secrets, by name; the values are those of `secrets`.
+    pub secret_env: Vec<(String, Secret)>,
     /// Whether it has the terminal: its streams are those of this process and `on_line` is not called.
     pub interactive: bool,
 }

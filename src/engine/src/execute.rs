@@ -23,6 +23,7 @@ use petgraph::graph::NodeIndex;
 
 use crate::resources::{Demand, Limits, Pool};
 use crate::scheduler::{self, Task, TaskGraph, TaskResult};
+use crate::secrets::SecretStore;
 use crate::{
     ActionContext, ActionError, Builder, Cancel, Outcome, SharedExecutor, Snapshot, files_output,
     layer_output,
@@ -73,6 +74,8 @@ pub struct RunRequest {
     pub cache: Cache,
     /// The code.
     pub registry: Registry,
+    /// Where secrets come from.
+    pub secrets: Arc<dyn SecretStore>,
     /// How.
     pub options: RunOptions,
     /// Seconds since 1970, for what is kept.
@@ -165,7 +168,7 @@ pub async fn execute(request: RunRequest) -> Result<RunReport, ActionError> {
         .actions
         .iter()
         .enumerate()
-        .filter_map(|(place, action)| Some((place, Arc::new(action.result.clone()?))))
+        .filter_map(|(place, action)| Some((place, action.result.clone()?)))
         .collect();
     let shared = Arc::new(Shared {
         request,
@@ -210,6 +213,9 @@ pub async fn execute(request: RunRequest) -> Result<RunReport, ActionError> {
     summary.failures = std::mem::take(&mut *lock(&shared.failures));
     summary.results = std::mem::take(&mut *lock(&shared.results));
     summary.failures.sort_by_key(|failure| failure.place);
+    if let Err(error) = shared.request.cache.settle() {
+        tracing::debug!(%error, "the cache was left as it is");
+    }
     Ok(summary)
 }
 
@@ -386,7 +392,7 @@ impl Shared {
         let forced = self.request.options.force.contains(self.node(place).label());
         let mut guards = Vec::with_capacity(keys.len());
         for candidate in &keys {
-            guards.push(self.clone().lock_key(*candidate, id).await?);
+            guards.push(self.clone().lock_key(*candidate, place, id).await?);
             let again = forced && !lock(&self.put).contains(candidate);
             if !again && let Some(result) = self.stored(place, candidate, &key)? {
                 let outcome =
@@ -452,14 +458,17 @@ impl Shared {
     async fn lock_key(
         self: Arc<Self>,
         key: ActionKey,
+        place: usize,
         id: ActionId,
     ) -> Result<imgbuild_cache::KeyLock, ActionError> {
         if let Some(guard) = self.request.cache.try_lock_key(&key)? {
             return Ok(guard);
         }
-        self.request
-            .events
-            .emit(Event::Waiting { id, message: "another process builds the same layer".to_owned() });
+        self.request.events.emit(Event::Waiting {
+            id,
+            target: self.target(place),
+            message: "another process builds the same layer".to_owned(),
+        });
         let mut pause = Duration::from_millis(5);
         loop {
             // Polled rather than blocked on, so that a cancelled run does not wait for another process.
@@ -504,6 +513,7 @@ impl Shared {
             run: self.run.clone(),
             temporary: temporary.clone(),
             builder: self.request.registry.builder.clone(),
+            secrets: self.request.secrets.clone(),
             cancel: self.request.cancel.clone(),
             events: self.request.events.clone(),
             log: Arc::default(),
@@ -511,6 +521,10 @@ impl Shared {
         };
         let started = Instant::now();
         let outcome = with_timeout(context.number("timeout"), executor.execute(&context)).await;
+        let outcome = outcome.map_err(|error| match context.disk_is_full() {
+            true => error.on_full_disk(),
+            false => error,
+        });
         let duration = started.elapsed();
         let log = self.keep_log(place, &context);
         // What is left of it goes with the run's folder at the latest.

@@ -44,6 +44,9 @@ pub use undo::{Undo, UndoError, UndoOutcome, UndoRegistry};
 
 use store::Store;
 
+/// Where the journal is, in the folder of the cache.
+pub const FOLDER: &str = "journal";
+
 /// Why the journal cannot be used.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]

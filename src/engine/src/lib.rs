@@ -10,13 +10,16 @@ mod execute;
 pub mod journal;
 pub mod resources;
 pub mod scheduler;
+pub mod secrets;
 
 pub use cancel::Cancel;
 pub use context::{ActionContext, InputFile};
 pub use contract::{
     ActionError, Bind, Builder, Command, Executor, Exit, FileOperation, LayerMetadata, Machine, MachineSpec,
-    OnLine, Outcome, Session, SharedExecutor, Snapshot, Stat, UnitState, UserSpec, files_output, layer_output,
+    OnLine, Outcome, Session, SharedExecutor, Snapshot, Stat, UnitState, UserSpec, files_output,
+    layer_output,
 };
 pub use execute::{
-    FAILED_MEMO, FailedState, Failure, LOG_MEMO, Registry, RunOptions, RunReport, RunRequest, execute, failed_memo_key,
+    FAILED_MEMO, FailedState, Failure, LOG_MEMO, Registry, RunOptions, RunReport, RunRequest, execute,
+    failed_memo_key,
 };

@@ -1,14 +1,14 @@
 //! An image's layers with all that an export says of them.
 
-use std::collections::HashSet;
-use std::path::PathBuf;
-use std::sync::Arc;
+use std::ops::Range;
 
 use imgbuild_digest::{ContentHash as _, Digest};
 use imgbuild_engine::{ActionContext, ActionError, LayerMetadata};
 use imgbuild_formats::{Image, ImageConfig, LayerSource, Platform, Step};
 use imgbuild_model::ChainState;
-use imgbuild_tree::{DeltaId, DeltaManifest, Node, TreePath};
+use imgbuild_tree::DeltaId;
+
+use crate::sealed::{self, Delta};
 
 /// The layers of an image, its configuration and its history.
 pub(crate) struct Layers {
@@ -16,12 +16,11 @@ pub(crate) struct Layers {
     pub(crate) ids: Vec<DeltaId>,
     /// What is known of them besides.
     pub(crate) metadata: LayerMetadata,
-    deltas: Vec<(Arc<DeltaManifest>, PathBuf)>,
+    deltas: Vec<Delta>,
     /// One for each action of the chain.
     history: Vec<String>,
     config: ImageConfig,
     platform: Platform,
-    sealed_away: HashSet<TreePath>,
 }
 
 impl Layers {
@@ -33,7 +32,8 @@ impl Layers {
 
     /// Those that another export of the graph was made from.
     pub(crate) fn of_export(context: &ActionContext, place: usize) -> Result<Self, ActionError> {
-        let result = context.result(place).ok_or_else(|| ActionError::input("an export to join was not made"))?;
+        let result =
+            context.result(place).ok_or_else(|| ActionError::input("an export to join was not made"))?;
         let metadata = serde_json::from_slice(&result.metadata).unwrap_or_default();
         Self::read(context, place, result.layers.clone(), metadata)
     }
@@ -50,22 +50,20 @@ impl Layers {
         }
         let node = &context.graph.nodes[export];
         let mut history = Vec::new();
-        let mut sealed = false;
+        let mut is_seal = Vec::new();
         let mut place = node.parent;
         while let Some(at) = place {
             let step = &context.graph.nodes[at];
-            sealed |= history.is_empty() && step.schema.id == "seal";
+            is_seal.push(step.schema.id == "seal");
             history.push(step.describe());
             place = step.parent;
         }
         history.reverse();
-        let sealed_away = match (sealed, metadata.steps.last()) {
-            (true, Some(last)) => removed_by(&deltas, last.len()),
-            _ => HashSet::new(),
-        };
+        is_seal.reverse();
+        sealed::carry_out(&mut deltas, &seals(&metadata, &is_seal));
         let config = config(&metadata, &node.state);
         let platform = Platform::linux(node.platform().architecture.oci_name());
-        Ok(Self { ids, metadata, deltas, history, config, platform, sealed_away })
+        Ok(Self { ids, metadata, deltas, history, config, platform })
     }
 
     /// The layers' manifests and folders, the lowest first.
@@ -97,27 +95,24 @@ impl Layers {
         }
     }
 
-    /// Whether a path is in none of the image's layers: what the seal removed is not left in the layers below it.
-    pub(crate) fn leaves_out(&self, path: &TreePath) -> bool {
-        self.sealed_away.contains(path)
-    }
-
     /// What names the whole tree.
     pub(crate) fn digest(&self) -> Digest {
         Digest::blake3(self.ids.hash_as("imgbuild image tree"), 0)
     }
 }
 
-/// What the last `count` layers, the seal's, remove.
-fn removed_by(deltas: &[(Arc<DeltaManifest>, PathBuf)], count: usize) -> HashSet<TreePath> {
-    deltas
-        .iter()
-        .rev()
-        .take(count)
-        .flat_map(|(manifest, _)| &manifest.entries)
-        .filter(|entry| entry.node == Node::Whiteout)
-        .map(|entry| entry.path.clone())
-        .collect()
+/// The layers of each seal of a chain.
+fn seals(metadata: &LayerMetadata, is_seal: &[bool]) -> Vec<Range<usize>> {
+    let mut next = 0;
+    let mut seals = Vec::new();
+    for (brought, is_seal) in metadata.steps.iter().zip(is_seal) {
+        let own = next..next + brought.len();
+        next = own.end;
+        if *is_seal {
+            seals.push(own);
+        }
+    }
+    seals
 }
 
 /// The configuration that the source brought, with what the chain set over it.

@@ -44,7 +44,11 @@ fn collect(
             std::io::copy(&mut from, &mut writer)?;
             writer.flush()?;
             let pending = writer.finish()?;
-            files.push(OutputFile { path: name, digest: pending.blob().digest, executable: is_executable(&path)? });
+            files.push(OutputFile {
+                path: name,
+                digest: pending.blob().digest,
+                executable: is_executable(&path)?,
+            });
             batch.add(pending);
         }
     }

@@ -6,6 +6,7 @@
 mod image;
 mod keep;
 mod reuse;
+mod sealed;
 
 use std::collections::HashMap;
 use std::num::{NonZero, NonZeroUsize};
@@ -15,18 +16,17 @@ use async_trait::async_trait;
 use imgbuild_engine::{ActionContext, ActionError, Executor, Outcome, SharedExecutor};
 use imgbuild_formats::oci::{LayoutWriter, OciOptions};
 use imgbuild_formats::{
-    Compression, LayerPolicy, TreeView, packages, sbom, write_docker_archive, write_tarball,
+    Compression, ExportError, LayerPolicy, TreeView, packages, sbom, write_docker_archive, write_tarball,
 };
-use imgbuild_model::{Class, Diagnostic};
 
 use crate::image::Layers;
 use crate::keep::{keep_file, keep_folder};
 use crate::reuse::CachedBlobs;
 
-/// The code behind each kind of export. `tool_version` is named in bills of materials.
+/// The code behind each kind of export.
 #[must_use]
-pub fn executors(tool_version: &'static str) -> HashMap<&'static str, SharedExecutor> {
-    let export = |format| Arc::new(Export { format, tool_version }) as SharedExecutor;
+pub fn executors() -> HashMap<&'static str, SharedExecutor> {
+    let export = |format| Arc::new(Export { format }) as SharedExecutor;
     HashMap::from([
         ("oci", export(Format::Oci)),
         ("index", export(Format::Index)),
@@ -49,7 +49,6 @@ enum Format {
 
 struct Export {
     format: Format,
-    tool_version: &'static str,
 }
 
 #[async_trait]
@@ -62,7 +61,7 @@ impl Executor for Export {
             Format::DockerArchive => docker_archive(context),
             Format::Tarball => tarball(context),
             Format::Directory => directory(context),
-            Format::Sbom => self.sbom(context),
+            Format::Sbom => bill_of_materials(context),
         })
     }
 }
@@ -77,8 +76,16 @@ fn output(context: &ActionContext) -> Result<String, ActionError> {
         .ok_or_else(|| ActionError::input(format!("`{}` declares no output", context.node().schema.id)))
 }
 
-fn failed(error: impl std::fmt::Display) -> ActionError {
-    Diagnostic::error(error.to_string()).class(Class::Environment).into()
+fn failed(error: impl std::error::Error + 'static) -> ActionError {
+    ActionError::caused_by(&error)
+}
+
+/// As [`failed`], for what may refuse the layers that were asked for.
+fn refused(error: ExportError) -> ActionError {
+    match error {
+        ExportError::TooManyLayers { .. } => ActionError::input(error.to_string()),
+        other => failed(other),
+    }
 }
 
 fn policy(context: &ActionContext) -> Result<LayerPolicy, ActionError> {
@@ -156,18 +163,17 @@ fn write_layout(
     let mut written = Vec::new();
     let mut created = 0;
     for platform in platforms {
-        let leave_out = |path: &imgbuild_tree::TreePath| platform.leaves_out(path);
         let image = platform.image();
         created = created.max(image.created);
         let options = OciOptions {
             layers,
             compression,
             workers: workers(),
-            leave_out: Some(&leave_out),
+            leave_out: None,
             ref_name: reference,
             reuse: Some(&reuse),
         };
-        written.push(writer.add_image(&image, &options).map_err(failed)?);
+        written.push(writer.add_image(&image, &options).map_err(refused)?);
     }
     writer.finish(written, reference, created).map_err(failed)?;
     Ok(())
@@ -177,9 +183,8 @@ fn docker_archive(context: &ActionContext) -> Result<Outcome, ActionError> {
     let name = output(context)?;
     let layers = Layers::of_parent(context)?;
     let path = context.temporary.join("export.tar");
-    let leave_out = |path: &imgbuild_tree::TreePath| layers.leaves_out(path);
     let tags: Vec<String> = context.text("ref").into_iter().collect();
-    write_docker_archive(&path, &layers.image(), &tags, policy(context)?, Some(&leave_out)).map_err(failed)?;
+    write_docker_archive(&path, &layers.image(), &tags, policy(context)?, None).map_err(refused)?;
     Ok(Outcome { files: vec![keep_file(&context.cache, &path, &name)?], ..Outcome::default() })
 }
 
@@ -193,8 +198,7 @@ fn tarball(context: &ActionContext) -> Result<Outcome, ActionError> {
 }
 
 fn squashed(layers: &Layers) -> Result<TreeView<'_>, ActionError> {
-    let leave_out = |path: &imgbuild_tree::TreePath| layers.leaves_out(path);
-    TreeView::squash(&layers.sources(), Some(&leave_out)).map_err(failed)
+    TreeView::squash(&layers.sources(), None).map_err(failed)
 }
 
 /// A folder is kept as a tar stream of it, since the store keeps contents alone, no owners and no links; it is unpacked
@@ -207,26 +211,23 @@ fn directory(context: &ActionContext) -> Result<Outcome, ActionError> {
     Ok(Outcome { files: vec![keep_file(&context.cache, &path, &name)?], ..Outcome::default() })
 }
 
-impl Export {
-    fn sbom(&self, context: &ActionContext) -> Result<Outcome, ActionError> {
-        let name = output(context)?;
-        let layers = Layers::of_parent(context)?;
-        let inventory = packages::Inventory::of_view(&squashed(&layers)?).map_err(failed)?;
-        let label = context.node().label();
-        let subject = sbom::Subject {
-            name: label.name.as_str(),
-            digest: layers.digest(),
-            created: layers.metadata.source_date,
-            tool_version: self.tool_version,
-            inventory: &inventory,
-        };
-        let text = match context.text("format").as_deref() {
-            Some("cyclonedx") => sbom::cyclonedx::cyclonedx(&subject),
-            _ => sbom::spdx::spdx(&subject),
-        }
-        .map_err(failed)?;
-        let blob = context.cache.put_bytes(&text)?;
-        let file = imgbuild_cache::OutputFile { path: name, digest: blob.digest, executable: false };
-        Ok(Outcome { files: vec![file], ..Outcome::default() })
+fn bill_of_materials(context: &ActionContext) -> Result<Outcome, ActionError> {
+    let name = output(context)?;
+    let layers = Layers::of_parent(context)?;
+    let inventory = packages::Inventory::of_view(&squashed(&layers)?).map_err(failed)?;
+    let label = context.node().label();
+    let subject = sbom::Subject {
+        name: label.name.as_str(),
+        digest: layers.digest(),
+        created: layers.metadata.source_date,
+        inventory: &inventory,
+    };
+    let text = match context.text("format").as_deref() {
+        Some("cyclonedx") => sbom::cyclonedx::cyclonedx(&subject),
+        _ => sbom::spdx::spdx(&subject),
     }
+    .map_err(failed)?;
+    let blob = context.cache.put_bytes(&text)?;
+    let file = imgbuild_cache::OutputFile { path: name, digest: blob.digest, executable: false };
+    Ok(Outcome { files: vec![file], ..Outcome::default() })
 }

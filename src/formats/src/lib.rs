@@ -18,6 +18,7 @@ mod image;
 pub mod oci;
 pub mod oci_read;
 pub mod packages;
+pub mod peek;
 mod place;
 pub mod provenance;
 pub mod sbom;

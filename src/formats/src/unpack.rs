@@ -480,7 +480,7 @@ impl Unpacker<'_> {
 }
 
 /// A path of an archive; absolute ones are taken from the root of the tree, as tar does.
-fn tree_path(bytes: &[u8]) -> Result<TreePath, UnpackError> {
+pub(crate) fn tree_path(bytes: &[u8]) -> Result<TreePath, UnpackError> {
     TreePath::new(bytes).ok_or_else(|| UnpackError::Path(bytes.escape_ascii().to_string()))
 }
 

@@ -41,6 +41,22 @@ pub(crate) const CACHE: AttributeSchema = unkeyed(
     "Whether the result may be kept and used again; with `False` it runs in every build that needs what follows it.",
 );
 
+/// `secrets`, for kinds that run commands in a sandbox.
+pub(crate) const SECRETS: AttributeSchema = content(
+    "secrets",
+    AttributeType::Secrets,
+    Default::EmptyDict,
+    "Secrets that it may read, by name: where each is found, as `env:NAME`, `file:/path`, `file:~/path`, or `provider:path` with a provider of the user's configuration; `#field` takes one text of a JSON object. Each is a file `/run/secrets/<name>`, readable by the step's user alone. Only where it is found enters the key, never its value.",
+);
+
+/// `secret_env`, beside [`SECRETS`].
+pub(crate) const SECRET_ENV: AttributeSchema = content(
+    "secret_env",
+    AttributeType::StringDict,
+    Default::EmptyDict,
+    "Environment variables that hold secrets: from the variable's name to the name in `secrets`. Files are safer: whatever the step starts sees its variables.",
+);
+
 /// `owner`, as `user`, `user:group` or numbers.
 pub(crate) const OWNER: AttributeSchema = content(
     "owner",

@@ -13,7 +13,7 @@ const fn export(
     KindSchema {
         id,
         class: KindClass::Export,
-        key_version: 1,
+        key_version: 2,
         effect: Effect::Output,
         doc,
         attributes,
@@ -83,17 +83,20 @@ pub(crate) static DIRECTORY: KindSchema = export(
 );
 
 /// A list of what is inside.
-pub(crate) static SBOM: KindSchema = export(
-    "sbom",
-    "A software bill of materials, read from the image's package database.",
-    StateUse::None,
-    &[content(
-        "format",
-        AttributeType::Enum(&["spdx", "cyclonedx"]),
-        Default::String("spdx"),
-        "SPDX 2.3 or CycloneDX 1.5, as JSON.",
-    )],
-);
+pub(crate) static SBOM: KindSchema = KindSchema {
+    key_version: 2,
+    ..export(
+        "sbom",
+        "A software bill of materials, read from the image's package database.",
+        StateUse::None,
+        &[content(
+            "format",
+            AttributeType::Enum(&["spdx", "cyclonedx"]),
+            Default::String("spdx"),
+            "SPDX 2.3 or CycloneDX 1.5, as JSON.",
+        )],
+    )
+};
 
 /// Several platforms' OCI layouts as one.
 pub(crate) static INDEX: KindSchema = export(

@@ -108,7 +108,9 @@ mod tests {
                         type_,
                         AttributeType::StringList | AttributeType::Files | AttributeType::Steps
                     ),
-                    (Default::EmptyDict, type_) => type_ == AttributeType::StringDict,
+                    (Default::EmptyDict, type_) => {
+                        matches!(type_, AttributeType::StringDict | AttributeType::Secrets)
+                    }
                 };
                 assert!(fits, "`{}.{}`", schema.id, attribute.name);
             }

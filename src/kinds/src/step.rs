@@ -2,7 +2,7 @@
 
 use imgbuild_model::{AttributeSchema, AttributeType, Default, Effect, KindClass, KindSchema, StateUse};
 
-use crate::attribute::{CACHE, OWNER, TIMEOUT, content};
+use crate::attribute::{CACHE, OWNER, SECRET_ENV, SECRETS, TIMEOUT, content};
 
 const fn step(
     id: &'static str,
@@ -26,7 +26,7 @@ const fn step(
 pub(crate) static SHELL: KindSchema = KindSchema {
     id: "shell",
     class: KindClass::Step,
-    key_version: 1,
+    key_version: 2,
     effect: Effect::Guest,
     doc: "Runs commands in the image in a fresh sandbox: no network unless asked for, no environment but what is declared.",
     attributes: &[
@@ -80,6 +80,8 @@ pub(crate) static SHELL: KindSchema = KindSchema {
             Default::Bool(false),
             "Whether programs may gain privileges by set-user-id bits (`sudo` and `su` need it).",
         ),
+        SECRETS,
+        SECRET_ENV,
         TIMEOUT,
         CACHE,
     ],
@@ -129,17 +131,21 @@ pub(crate) static APT_RESOLVE: KindSchema = KindSchema {
 };
 
 /// Debian packages.
-pub(crate) static APT_INSTALL: KindSchema = step(
-    "apt_install",
-    "Installs Debian packages with what they depend on, in the versions of the lock file, without recommended ones.",
-    true,
-    &[content(
-        "packages",
-        AttributeType::StringList,
-        Default::Required,
-        "Packages, as `name`, `name=version` or `name:architecture`.",
-    )],
-);
+pub(crate) static APT_INSTALL: KindSchema = KindSchema {
+    // 2: what takes the place of another is unpacked by the dpkg in the image.
+    key_version: 2,
+    ..step(
+        "apt_install",
+        "Installs Debian packages with what they depend on, in the versions of the lock file, without recommended ones.",
+        true,
+        &[content(
+            "packages",
+            AttributeType::StringList,
+            Default::Required,
+            "Packages, as `name`, `name=version` or `name:architecture`.",
+        )],
+    )
+};
 
 /// A user account.
 pub(crate) static USER: KindSchema = step(
@@ -314,9 +320,12 @@ pub(crate) static SYSTEMD_UNIT: KindSchema = step(
 );
 
 /// Makes an image out of a machine.
-pub(crate) static SEAL: KindSchema = step(
-    "seal",
-    "Removes what belongs to one machine and not to an image: machine id, host keys, seeds, leases, logs, histories, `/tmp`. The last layer of every image.",
-    true,
-    &[],
-);
+pub(crate) static SEAL: KindSchema = KindSchema {
+    key_version: 2,
+    ..step(
+        "seal",
+        "Removes what belongs to one machine and not to an image: machine id, host keys, seeds, leases, logs, histories, `/tmp`. The last layer of every image.",
+        true,
+        &[],
+    )
+};

@@ -126,6 +126,8 @@ pub enum Event {
     Waiting {
         /// Which.
         id: ActionId,
+        /// The target that it belongs to.
+        target: String,
         /// For what.
         message: String,
     },

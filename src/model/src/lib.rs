@@ -28,7 +28,7 @@ pub use platform::{Architecture, Configuration, Platform, PlatformError};
 pub use schema::{
     AttributeSchema, AttributeType, Default, Effect, KindClass, KindId, KindSchema, Role, StateUse,
 };
-pub use secret::Secret;
+pub use secret::{Secret, SecretReference, SecretReferenceError, is_secret_name};
 pub use state::ChainState;
 pub use step::{Attributes, Source, Step};
 pub use suggest::did_you_mean;

@@ -100,6 +100,8 @@ pub enum AttributeType {
     StringList,
     /// A map from text to text.
     StringDict,
+    /// A map from the name of a secret to where it is found: `provider:path` or `provider:path#field`.
+    Secrets,
     /// Permission bits: a text in octal (`"0644"`) or a number.
     Mode,
     /// A duration: a text such as `"90s"`, `"10m"`, `"1h30m"`, or a number of seconds.
@@ -204,6 +206,7 @@ impl fmt::Display for AttributeType {
             Self::Bool => f.write_str("bool"),
             Self::StringList => f.write_str("list of strings"),
             Self::StringDict => f.write_str("dict of strings"),
+            Self::Secrets => f.write_str("dict of secrets (\"provider:path\")"),
             Self::Mode => f.write_str("mode (\"0644\")"),
             Self::Duration => f.write_str("duration (\"90s\")"),
             Self::Enum(words) => {

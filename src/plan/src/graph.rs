@@ -1,12 +1,14 @@
 //! The action graph: what the wanted artifacts need, each action once, prerequisites first.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use imgbuild_model::{
     Action, ActionRef, Analysis, Artifact, Attributes, ChainState, Diagnostic, Diagnostics, Effect,
     KindClass, KindId, KindSchema, Label, LayerRef, Platform, SourceFile, Value, WorkspacePath,
 };
+
+use rustc_hash::FxHashMap;
 
 use crate::{Analyzed, DebianRequest, Entry, ImageRequest, PackageState, PinRequest};
 
@@ -43,7 +45,15 @@ pub struct ActionNode {
 pub struct ActionGraph {
     /// The actions; prerequisites come before what needs them.
     pub nodes: Vec<ActionNode>,
-    by_reference: HashMap<Arc<ActionRef>, usize>,
+    by_reference: FxHashMap<Arc<ActionRef>, usize>,
+}
+
+/// What is next on the way through the declared actions.
+enum Visit {
+    /// An action, before what it needs.
+    Before(Arc<ActionRef>),
+    /// An action with what it needs, all of which is there.
+    After(Arc<ActionRef>, Arc<Action>, Vec<Arc<ActionRef>>),
 }
 
 impl ActionNode {
@@ -176,21 +186,27 @@ impl ActionGraph {
     /// # Errors
     /// If a kind is unknown or does not fit where it stands.
     pub fn build(analyzed: &Analyzed, wanted: &[Artifact]) -> Result<Self, Diagnostics> {
-        let mut index: HashMap<(Label, Platform), &Arc<Analysis>> = HashMap::new();
+        let mut actions = 0;
+        let mut index: FxHashMap<(&Label, Platform), &Analysis> = FxHashMap::default();
         for (_, entry) in analyzed.iter() {
-            index.insert((entry.label.clone(), entry.configuration.platform), &entry.analysis);
+            actions += entry.analysis.actions.len();
+            index.insert((&entry.label, entry.configuration.platform), &entry.analysis);
         }
-        let combined: HashMap<&Label, &Arc<Analysis>> =
+        let combined: FxHashMap<&Label, &Arc<Analysis>> =
             analyzed.roots.iter().filter_map(|root| Some((&root.label, root.combined.as_ref()?))).collect();
         let find = |reference: &ActionRef| -> Option<Arc<Action>> {
             if reference.index >= ActionRef::COMBINED {
                 let analysis = combined.get(&reference.label)?;
                 return analysis.actions.get((reference.index - ActionRef::COMBINED) as usize).cloned();
             }
-            let analysis = index.get(&(reference.label.clone(), reference.configuration.platform))?;
+            let analysis = index.get(&(&reference.label, reference.configuration.platform))?;
             analysis.actions.get(reference.index as usize).cloned()
         };
-        Self::of(wanted.iter().filter_map(Entry::owner), &find)
+        let mut graph = Self::default();
+        graph.nodes.reserve(actions);
+        graph.by_reference.reserve(actions);
+        graph.add_all(wanted.iter().filter_map(Entry::owner), &find)?;
+        Ok(graph)
     }
 
     /// The actions `wanted` with all their prerequisites, where `find` gives what a declared action is.
@@ -202,9 +218,7 @@ impl ActionGraph {
         find: &dyn Fn(&ActionRef) -> Option<Arc<Action>>,
     ) -> Result<Self, Diagnostics> {
         let mut graph = Self::default();
-        for action in wanted {
-            graph.add(action, find)?;
-        }
+        graph.add_all(wanted, find)?;
         Ok(graph)
     }
 
@@ -220,36 +234,46 @@ impl ActionGraph {
         self.nodes.iter().flat_map(ActionNode::inputs).collect()
     }
 
-    /// Adds an action after all that it needs. Depth first with a stack of its own: chains may be long.
-    fn add(
+    /// Adds actions, each after all that it needs. Depth first with a stack of its own: chains may be long.
+    fn add_all<'a>(
         &mut self,
-        reference: &Arc<ActionRef>,
+        wanted: impl IntoIterator<Item = &'a Arc<ActionRef>>,
         find: &dyn Fn(&ActionRef) -> Option<Arc<Action>>,
-    ) -> Result<usize, Diagnostics> {
-        let mut stack = vec![reference.clone()];
-        while let Some(top) = stack.last().cloned() {
-            if self.by_reference.contains_key(&top) {
-                stack.pop();
-                continue;
-            }
-            let action = find(&top).ok_or_else(|| {
-                Diagnostic::error(format!("`{}` refers to an action that was not declared", top.label))
-                    .class(imgbuild_model::Class::Bug)
-            })?;
-            let needs = references(&action);
-            let missing: Vec<_> =
-                needs.into_iter().filter(|need| !self.by_reference.contains_key(need)).collect();
-            if missing.is_empty() {
-                stack.pop();
-                self.insert(&top, action)?;
-            } else {
-                stack.extend(missing);
+    ) -> Result<(), Diagnostics> {
+        let mut stack = Vec::new();
+        for reference in wanted {
+            stack.push(Visit::Before(reference.clone()));
+            while let Some(visit) = stack.pop() {
+                match visit {
+                    Visit::Before(reference) if self.by_reference.contains_key(&reference) => {}
+                    Visit::Before(reference) => {
+                        let action = find(&reference).ok_or_else(|| {
+                            let label = &reference.label;
+                            Diagnostic::error(format!("`{label}` refers to an action that was not declared"))
+                                .class(imgbuild_model::Class::Bug)
+                        })?;
+                        let needs = references(&action);
+                        let first: Vec<_> = needs.iter().cloned().map(Visit::Before).collect();
+                        stack.push(Visit::After(reference, action, needs));
+                        stack.extend(first);
+                    }
+                    Visit::After(reference, action, needs) => self.insert(&reference, action, &needs)?,
+                }
             }
         }
-        Ok(self.by_reference[reference])
+        Ok(())
     }
 
-    fn insert(&mut self, reference: &Arc<ActionRef>, action: Arc<Action>) -> Result<(), Diagnostics> {
+    /// Adds an action, all of whose `needs` are there.
+    fn insert(
+        &mut self,
+        reference: &Arc<ActionRef>,
+        action: Arc<Action>,
+        needs: &[Arc<ActionRef>],
+    ) -> Result<(), Diagnostics> {
+        if self.by_reference.contains_key(reference) {
+            return Ok(());
+        }
         let schema = imgbuild_kinds::find(action.kind.as_str()).ok_or_else(|| {
             Diagnostic::error(format!("there is no kind `{}`", action.kind)).at(action.location.clone())
         })?;
@@ -266,8 +290,7 @@ impl ActionGraph {
         let source_below = below.and_then(|node| node.chain_source);
         let state = action.parent.as_ref().map(|layer| layer.state.clone()).unwrap_or_default();
         let chain_epoch = epoch.clone().or_else(|| epoch_below.clone());
-        let mut prerequisites: Vec<usize> =
-            references(&action).iter().map(|need| self.by_reference[need]).collect();
+        let mut prerequisites: Vec<usize> = needs.iter().map(|need| self.by_reference[need]).collect();
         let mut resolve = None;
         if action.kind.as_str() == "apt_install" {
             match &packages {
@@ -307,7 +330,7 @@ impl ActionGraph {
                 PackageState::None => {
                     return Err(Diagnostic::error("`apt_install` needs an image that has Debian's packages")
                         .at(action.location.clone())
-                        .hint("start the chain from `debian(…)` or `ubuntu(…)`")
+                        .hint("start the chain from `debian(…)`, `ubuntu(…)` or `oci_base(image = …)`")
                         .into());
                 }
             }

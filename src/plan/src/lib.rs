@@ -24,7 +24,7 @@ pub use history::{Ancestry, Generation, Moved, duration_key, slot};
 pub use key::{Component, Fingerprint, KEY_SCHEMA, KeyContext, Reference, content_key, fingerprint};
 pub use lock::{
     DebianPin, DebianRequest, ImagePin, ImageRequest, IndexPin, IndexRequest, LOCK_FILE, LockError, LockFile,
-    PinLineError, PinRequest, PinnedClosure, PinnedPackage, default_source_date,
+    OF_IMAGE, PackageArchive, PinLineError, PinRequest, PinnedClosure, PinnedPackage, default_source_date,
 };
 pub use packages::PackageState;
 pub use plan::{Plan, PlanOptions, Planned, Status, plan};

@@ -48,6 +48,23 @@ pub struct DebianRequest {
     pub installs: Vec<Vec<String>>,
 }
 
+/// The `distribution` of packages on an image that others have made: the `suite` is then the image's reference, and which
+/// archive its packages are of is in the pin.
+pub const OF_IMAGE: &str = "oci_base";
+
+/// Where packages are found.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct PackageArchive {
+    /// `debian` or `ubuntu`.
+    pub distribution: String,
+    /// Suite or codename.
+    pub suite: String,
+    /// Components of the archive.
+    pub components: Vec<String>,
+    /// Whether security and updates archives are looked in.
+    pub security: bool,
+}
+
 /// The answer to a [`DebianRequest`]: the packages that its last list adds.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DebianPin {
@@ -58,6 +75,9 @@ pub struct DebianPin {
     pub codename: String,
     /// The date of the release file that was read, in seconds since 1970: `SOURCE_DATE_EPOCH` of the chain.
     pub date: i64,
+    /// Where its packages are found, on an image that others have made; else the request says it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub archive: Option<PackageArchive>,
     /// The packages, one a line, in the order in which they are unpacked; see [`PinnedClosure`].
     #[serde(deserialize_with = "closure::deserialize_lines")]
     pub add: Vec<String>,
@@ -109,6 +129,9 @@ pub struct IndexPin {
     pub codename: String,
     /// The date of the release file, in seconds since 1970.
     pub date: i64,
+    /// Where its packages are found, on an image that others have made; else the request says it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub archive: Option<PackageArchive>,
     /// `suite path sha256 size [archive=…]` of each index; the path is under `dists/<suite>/`, the archive is given where
     /// it is not the distribution's main one.
     pub files: Vec<String>,
@@ -196,6 +219,27 @@ impl DebianRequest {
         }
     }
 
+    /// The request of packages on an image of a registry; nothing is asked for yet.
+    #[must_use]
+    pub fn of_image(image: &str, platform: Platform) -> Self {
+        Self {
+            distribution: OF_IMAGE.to_owned(),
+            suite: image.to_owned(),
+            components: Vec::new(),
+            variant: String::new(),
+            packages: Vec::new(),
+            security: false,
+            platform,
+            installs: Vec::new(),
+        }
+    }
+
+    /// The image that the packages are installed on, if it is one that others have made.
+    #[must_use]
+    pub fn image(&self) -> Option<ImageRequest> {
+        image_of(&self.distribution, &self.suite, self.platform)
+    }
+
     /// The request for one more list on top.
     #[must_use]
     pub fn with_install(&self, packages: impl Iterator<Item = String>) -> Self {
@@ -204,9 +248,10 @@ impl DebianRequest {
         request
     }
 
-    /// The requests that this one stands on, from the source itself up to this one.
+    /// The requests that this one stands on, from the source itself up to this one. What an image that others have made
+    /// brings is no request: its digest says it.
     pub fn prefixes(&self) -> impl Iterator<Item = Self> + '_ {
-        (0..=self.installs.len())
+        (usize::from(self.distribution == OF_IMAGE)..=self.installs.len())
             .map(|count| Self { installs: self.installs[..count].to_vec(), ..self.clone() })
     }
 
@@ -221,6 +266,37 @@ impl DebianRequest {
             platform: self.platform,
         }
     }
+}
+
+impl IndexPin {
+    /// Where its packages are found.
+    #[must_use]
+    pub fn archive(&self) -> PackageArchive {
+        self.archive.clone().unwrap_or_else(|| self.request.archive())
+    }
+}
+
+impl IndexRequest {
+    /// The archive as the request says it.
+    #[must_use]
+    pub fn archive(&self) -> PackageArchive {
+        PackageArchive {
+            distribution: self.distribution.clone(),
+            suite: self.suite.clone(),
+            components: self.components.clone(),
+            security: self.security,
+        }
+    }
+
+    /// The image whose packages' archive is meant, if it is one that others have made.
+    #[must_use]
+    pub fn image(&self) -> Option<ImageRequest> {
+        image_of(&self.distribution, &self.suite, self.platform)
+    }
+}
+
+fn image_of(distribution: &str, suite: &str, platform: Platform) -> Option<ImageRequest> {
+    (distribution == OF_IMAGE).then(|| ImageRequest { image: suite.to_owned(), platform })
 }
 
 fn sorted(texts: Vec<String>) -> Vec<String> {
@@ -420,6 +496,12 @@ impl LockFile {
 }
 
 impl DebianPin {
+    /// Where its packages are found.
+    #[must_use]
+    pub fn archive(&self) -> PackageArchive {
+        self.archive.clone().unwrap_or_else(|| self.request.index().archive())
+    }
+
     /// The packages, taken apart.
     ///
     /// # Errors
@@ -443,7 +525,10 @@ impl std::fmt::Display for PinRequest {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Debian(request) => {
-                write!(f, "{} {} ({})", request.distribution, request.suite, request.platform)?;
+                if request.distribution != OF_IMAGE {
+                    write!(f, "{} ", request.distribution)?;
+                }
+                write!(f, "{} ({})", request.suite, request.platform)?;
                 if !request.packages.is_empty() {
                     write!(f, " with {}", request.packages.join(" "))?;
                 }
@@ -483,6 +568,7 @@ mod tests {
             },
             codename: "trixie".to_owned(),
             date: 1,
+            archive: None,
             add: add.iter().map(|line| (*line).to_owned()).collect(),
         }
     }

@@ -10,7 +10,7 @@ pub enum PackageState {
     /// No package database that we can read.
     #[default]
     None,
-    /// Just those of these lock entries.
+    /// Just those of these lock entries, on top of those of an image that the lock file names by its digest.
     Known(DebianRequest),
     /// Some step may have changed them; new ones are found in these indexes.
     Unknown(IndexRequest),
@@ -23,6 +23,10 @@ impl PackageState {
         if let Some(source) = &action.source {
             return match source.kind.as_str() {
                 "debian" | "ubuntu" => Self::Known(DebianRequest::of_source(source, platform)),
+                "oci_base" => match source.attributes.str("image") {
+                    Some(image) => Self::Known(DebianRequest::of_image(image, platform)),
+                    None => Self::None,
+                },
                 _ => Self::None,
             };
         }

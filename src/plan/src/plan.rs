@@ -1,12 +1,14 @@
 //! The plan: for each action, whether its result is there, or why it must run.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
 
-use imgbuild_cache::{ActionKey, ActionResult, Cache, Error as CacheError};
+use imgbuild_cache::{ActionKey, ActionResult, Cache, Error as CacheError, Missing};
 use imgbuild_digest::Hash;
 use imgbuild_model::Label;
 use rayon::prelude::*;
+use rustc_hash::FxHashMap;
 
 use crate::key::{Common, static_key};
 use crate::{
@@ -44,7 +46,7 @@ pub struct Planned {
     /// What to do.
     pub status: Status,
     /// Its result, if it is there.
-    pub result: Option<ActionResult>,
+    pub result: Option<Arc<ActionResult>>,
     /// How long it took the last times.
     pub estimate: Option<Duration>,
 }
@@ -63,7 +65,9 @@ struct Planner<'a> {
     cache: &'a Cache,
     options: &'a PlanOptions,
     keys: Vec<Option<ActionKey>>,
-    found: HashMap<ActionKey, ActionResult>,
+    found: FxHashMap<ActionKey, Arc<ActionResult>>,
+    /// What was found and looked at already: whether all that it points to is there.
+    checked: FxHashMap<ActionKey, Result<(), Missing>>,
     actions: Vec<Option<Planned>>,
     looked_up_all: bool,
     ancestry: Ancestry<'a>,
@@ -92,7 +96,8 @@ pub fn plan(
         cache,
         options,
         keys,
-        found: HashMap::new(),
+        found: FxHashMap::default(),
+        checked: FxHashMap::default(),
         actions: vec![None; nodes.len()],
         looked_up_all: false,
         ancestry: Ancestry::new(context, cache, Generation::Latest),
@@ -103,6 +108,7 @@ pub fn plan(
     } else {
         planner.look_up(wanted.iter().copied())?;
     }
+    planner.check(wanted);
     for place in wanted {
         planner.decide(*place)?;
     }
@@ -111,6 +117,9 @@ pub fn plan(
 
 /// How many actions are worth more than one thread.
 const FEW: usize = 2000;
+
+/// How many results one thread looks up at a time.
+const MANY: usize = 512;
 
 /// The static key of each action. Those that need nothing of each other are made at the same time.
 fn static_keys(context: KeyContext<'_>) -> Vec<Option<ActionKey>> {
@@ -154,12 +163,33 @@ impl Planner<'_> {
             .collect::<BTreeSet<_>>()
             .into_iter()
             .collect();
-        for (key, result) in keys.iter().zip(self.cache.get_many(&keys)?) {
+        let cache = self.cache;
+        let results: Vec<Vec<Option<ActionResult>>> =
+            keys.par_chunks(MANY).map(|keys| cache.get_many(keys)).collect::<Result<_, _>>()?;
+        for (key, result) in keys.iter().zip(results.into_iter().flatten()) {
             if let Some(result) = result {
-                self.found.insert(*key, result);
+                self.found.insert(*key, Arc::new(result));
             }
         }
         Ok(())
+    }
+
+    /// Looks at what the results that were found point to, for many at once.
+    fn check(&mut self, places: &[usize]) {
+        let results: FxHashMap<ActionKey, &ActionResult> = places
+            .iter()
+            .filter_map(|place| Some((self.keys[*place]?, self.hit(*place)?.as_ref())))
+            .collect();
+        let results: Vec<(ActionKey, &ActionResult)> = results.into_iter().collect();
+        let cache = self.cache;
+        let checked: Vec<(ActionKey, Result<(), Missing>)> = results
+            .par_chunks(MANY)
+            .flat_map_iter(|chunk| {
+                let complete = cache.are_complete(chunk.iter().map(|(_, result)| *result));
+                chunk.iter().map(|(key, _)| *key).zip(complete)
+            })
+            .collect();
+        self.checked.extend(checked);
     }
 
     fn look_up_all(&mut self) -> Result<(), CacheError> {
@@ -169,7 +199,7 @@ impl Planner<'_> {
         Ok(())
     }
 
-    fn hit(&self, place: usize) -> Option<&ActionResult> {
+    fn hit(&self, place: usize) -> Option<&Arc<ActionResult>> {
         self.found.get(&self.keys[place]?)
     }
 
@@ -186,10 +216,10 @@ impl Planner<'_> {
             }
             let forced = self.is_forced(place);
             let mut incomplete = None;
-            if !forced && let Some(result) = self.hit(place) {
-                match self.cache.is_complete(result) {
+            if !forced && let Some(result) = self.hit(place).cloned() {
+                let checked = self.keys[place].and_then(|key| self.checked.remove(&key));
+                match checked.unwrap_or_else(|| self.cache.is_complete(&result)) {
                     Ok(()) => {
-                        let result = result.clone();
                         self.set(place, Status::Hit { by_content: false }, Some(result));
                         continue;
                     }
@@ -243,7 +273,7 @@ impl Planner<'_> {
             return Ok(());
         }
         if let Some(result) = self.by_content(place)? {
-            self.set(place, Status::Hit { by_content: true }, Some(result));
+            self.set(place, Status::Hit { by_content: true }, Some(Arc::new(result)));
             return Ok(());
         }
         let reason = match incomplete {
@@ -261,7 +291,7 @@ impl Planner<'_> {
 
     /// The other way to a result: all that the action needs is there, so what they made is known.
     fn by_content(&self, place: usize) -> Result<Option<ActionResult>, CacheError> {
-        let mut outputs = HashMap::new();
+        let mut outputs = FxHashMap::default();
         for needed in &self.context.graph.nodes[place].prerequisites {
             let Some(result) = self.actions[*needed].as_ref().and_then(|planned| planned.result.as_ref())
             else {
@@ -283,7 +313,7 @@ impl Planner<'_> {
         self.keys[place]
     }
 
-    fn set(&mut self, place: usize, status: Status, result: Option<ActionResult>) {
+    fn set(&mut self, place: usize, status: Status, result: Option<Arc<ActionResult>>) {
         let key = self.key(place);
         self.actions[place] = Some(Planned { key, status, result, estimate: None });
     }

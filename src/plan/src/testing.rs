@@ -109,6 +109,7 @@ pub fn answer(lock: &mut LockFile, requests: &[PinRequest], salt: &str) {
                 let sha256 = Digest::of(salt.as_bytes()).hex();
                 let add = vec![format!("base-files 1{salt} amd64 {sha256} 12 pool/main/base-files.deb")];
                 lock.set_debian(DebianPin {
+                    archive: None,
                     request,
                     codename: "bookworm".to_owned(),
                     date: 1_700_000_000,
@@ -122,6 +123,7 @@ pub fn answer(lock: &mut LockFile, requests: &[PinRequest], salt: &str) {
             PinRequest::Index(request) => {
                 let files = vec![format!("bookworm main/binary-amd64/Packages.xz {salt} 1")];
                 lock.set_index(IndexPin {
+                    archive: None,
                     request,
                     codename: "bookworm".to_owned(),
                     date: 1_700_000_000,

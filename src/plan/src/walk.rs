@@ -4,7 +4,7 @@
 //! name are the next wave. When no new target comes, the graph is checked for cycles and analyzed bottom up. Pure but
 //! for the files that the front end reads.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use imgbuild_model::{
@@ -13,6 +13,7 @@ use imgbuild_model::{
     PatternSet, Platform, Provider, SourceFile, Target, TargetName, Value, did_you_mean,
 };
 use rayon::prelude::*;
+use rustc_hash::{FxHashMap, FxHashSet};
 
 use crate::DiskFiles;
 
@@ -97,7 +98,7 @@ pub struct Selection {
 pub struct Walk<'a> {
     front_end: &'a dyn FrontEnd,
     files: &'a DiskFiles,
-    packages: HashMap<PackagePath, LoadedPackage>,
+    packages: FxHashMap<PackagePath, LoadedPackage>,
 }
 
 type Key = (Label, Platform);
@@ -133,7 +134,7 @@ impl<'a> Walk<'a> {
     /// A walk that has loaded nothing yet.
     #[must_use]
     pub fn new(front_end: &'a dyn FrontEnd, files: &'a DiskFiles) -> Self {
-        Self { front_end, files, packages: HashMap::new() }
+        Self { front_end, files, packages: FxHashMap::default() }
     }
 
     /// The targets that patterns select, sorted within each pattern.
@@ -142,7 +143,7 @@ impl<'a> Walk<'a> {
     /// If a package or target does not exist, a pattern selects nothing, or a package does not load.
     pub fn select(&mut self, patterns: &PatternSet) -> Result<Vec<Label>, Diagnostics> {
         let mut labels = Vec::new();
-        let mut seen = HashSet::new();
+        let mut seen = FxHashSet::default();
         for pattern in &patterns.include {
             let packages = match pattern {
                 Pattern::Single(label) => vec![label.package.clone()],
@@ -189,22 +190,17 @@ impl<'a> Walk<'a> {
         let labels = self.select(&selection.patterns)?;
         let configure = |platform| Configuration { platform, flags: selection.flags.clone() };
         let default = selection.platforms.first().copied().unwrap_or(selection.default_platform);
-        let mut wanted: Vec<(Label, Vec<Platform>)> = Vec::new();
-        for label in labels {
-            let platforms = if selection.platforms.is_empty() {
-                let target = self.packages[&label.package].package.targets[&label.name].clone();
-                self.load_conditions(&target)?;
-                let attributes = self.resolve(&target, &configure(default))?;
-                self.front_end
-                    .platforms(&target, &attributes)
-                    .filter(|list| !list.is_empty())
-                    .unwrap_or(vec![default])
-            } else {
-                selection.platforms.clone()
-            };
-            let mut seen = HashSet::new();
-            wanted.push((label, platforms.into_iter().filter(|platform| seen.insert(*platform)).collect()));
-        }
+        let wanted = match selection.platforms.as_slice() {
+            [] => self.platforms(labels, &configure(default))?,
+            given => labels.into_iter().map(|label| (label, given.to_vec())).collect(),
+        };
+        let wanted: Vec<(Label, Vec<Platform>)> = wanted
+            .into_iter()
+            .map(|(label, platforms)| {
+                let mut seen = FxHashSet::default();
+                (label, platforms.into_iter().filter(|platform| seen.insert(*platform)).collect())
+            })
+            .collect();
         let start = wanted
             .iter()
             .flat_map(|(label, platforms)| platforms.iter().map(move |platform| (label.clone(), *platform)))
@@ -221,13 +217,34 @@ impl<'a> Walk<'a> {
         Ok(Analyzed { nodes: entries, roots, warnings: Diagnostics(warnings) })
     }
 
+    /// What each target says that it is for; the configuration's platform where it says nothing.
+    fn platforms(
+        &mut self,
+        labels: Vec<Label>,
+        configuration: &Configuration,
+    ) -> Result<Vec<(Label, Vec<Platform>)>, Diagnostics> {
+        for label in &labels {
+            let target = self.packages[&label.package].package.targets[&label.name].clone();
+            self.load_conditions(&target)?;
+        }
+        let this = &*self;
+        labels
+            .into_par_iter()
+            .map(|label| {
+                let target = &this.packages[&label.package].package.targets[&label.name];
+                let attributes = this.resolve(target, configuration)?;
+                let said = this.front_end.platforms(target, &attributes);
+                Ok((label, said.filter(|list| !list.is_empty()).unwrap_or(vec![configuration.platform])))
+            })
+            // The first problem in the order of the labels is told, whichever thread is the fastest.
+            .collect::<Vec<_>>()
+            .into_iter()
+            .collect()
+    }
+
     fn load(&mut self, packages: impl IntoIterator<Item = PackagePath>) -> Result<(), Diagnostics> {
-        let missing: Vec<PackagePath> = packages
-            .into_iter()
-            .filter(|path| !self.packages.contains_key(path))
-            .collect::<HashSet<_>>()
-            .into_iter()
-            .collect();
+        let packages: Vec<PackagePath> = packages.into_iter().collect();
+        let missing = self.missing(&packages);
         let (front_end, files) = (self.front_end, self.files);
         let loaded: Vec<_> =
             missing.into_par_iter().map(|path| (front_end.load(&path, files), path)).collect();
@@ -243,6 +260,12 @@ impl<'a> Walk<'a> {
         fail_sorted(problems)
     }
 
+    /// The packages that are not loaded yet, each once.
+    fn missing<'p>(&self, packages: impl IntoIterator<Item = &'p PackagePath>) -> Vec<PackagePath> {
+        let new = packages.into_iter().filter(|path| !self.packages.contains_key(*path));
+        new.collect::<FxHashSet<_>>().into_iter().cloned().collect()
+    }
+
     fn load_conditions(&mut self, target: &Target) -> Result<(), Diagnostics> {
         let mut packages = Vec::new();
         for (_, value) in &target.attributes {
@@ -255,15 +278,15 @@ impl<'a> Walk<'a> {
         &mut self,
         mut wave: Vec<Key>,
         flags: &Arc<BTreeMap<String, String>>,
-    ) -> Result<(Vec<Entry>, HashMap<Key, TargetId>), Diagnostics> {
+    ) -> Result<(Vec<Entry>, FxHashMap<Key, TargetId>), Diagnostics> {
         let mut entries: Vec<Entry> = Vec::new();
-        let mut index: HashMap<Key, TargetId> = HashMap::new();
+        let mut index: FxHashMap<Key, TargetId> = FxHashMap::default();
         let mut pending: Vec<(usize, Vec<Label>)> = Vec::new();
-        let mut users: HashMap<Key, usize> = HashMap::new();
+        let mut users: FxHashMap<Key, usize> = FxHashMap::default();
         while !wave.is_empty() {
             self.load(
-                wave.iter()
-                    .map(|(label, _)| label.package.clone())
+                self.missing(wave.iter().map(|(label, _)| &label.package))
+                    .into_iter()
                     .filter(|path| self.files.has_package(path)),
             )?;
             let conditions: Vec<Arc<Target>> =
@@ -431,7 +454,7 @@ impl<'a> Walk<'a> {
         diagnostic
     }
 
-    fn analyze(&self, entries: &mut [Entry], index: &HashMap<Key, TargetId>) -> Result<(), Diagnostics> {
+    fn analyze(&self, entries: &mut [Entry], index: &FxHashMap<Key, TargetId>) -> Result<(), Diagnostics> {
         let levels = levels(entries)?;
         for level in levels {
             let snapshot = &*entries;
@@ -479,7 +502,7 @@ impl<'a> Walk<'a> {
         label: Label,
         platforms: &[Platform],
         entries: &[Entry],
-        index: &HashMap<Key, TargetId>,
+        index: &FxHashMap<Key, TargetId>,
     ) -> Result<Root, Diagnostics> {
         let platforms: Vec<_> =
             platforms.iter().map(|platform| (*platform, index[&(label.clone(), *platform)])).collect();

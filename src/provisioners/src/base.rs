@@ -5,6 +5,7 @@
 //! themselves (their crate), and systems made from packages (`debian`).
 
 mod layers;
+pub(crate) mod packages;
 mod pull;
 mod transfer;
 

@@ -45,7 +45,8 @@ impl Executor for ImageTest {
         let mut records = Vec::new();
         for step in &steps {
             let work = check(context, step, machine.session());
-            let verdict = context.cancel.unless_cancelled(work).await.unwrap_or(Err(ActionError::Cancelled))?;
+            let verdict =
+                context.cancel.unless_cancelled(work).await.unwrap_or(Err(ActionError::Cancelled))?;
             let record = Record { check: title(step), passed: verdict.is_ok(), message: verdict.err() };
             let mut line = format!("{} {}", if record.passed { "ok  " } else { "FAIL" }, record.check);
             if let Some(message) = &record.message {
@@ -62,7 +63,10 @@ impl Executor for ImageTest {
         let text = serde_json::to_vec_pretty(&records).unwrap_or_default();
         let blob = context.cache.put_bytes(&text)?;
         let path = context.node().action.outputs.first().map_or("test.json", |name| &**name).to_owned();
-        Ok(Outcome { files: vec![OutputFile { path, digest: blob.digest, executable: false }], ..Outcome::default() })
+        Ok(Outcome {
+            files: vec![OutputFile { path, digest: blob.digest, executable: false }],
+            ..Outcome::default()
+        })
     }
 }
 
@@ -73,7 +77,11 @@ fn title(step: &Step) -> String {
     format!("{} {}", step.kind, detail.unwrap_or_else(|| command.join(" ")))
 }
 
-async fn check(context: &ActionContext, step: &Step, session: &mut dyn Session) -> Result<Verdict, ActionError> {
+async fn check(
+    context: &ActionContext,
+    step: &Step,
+    session: &mut dyn Session,
+) -> Result<Verdict, ActionError> {
     let attributes = &step.attributes;
     match step.kind.as_str() {
         "command_succeeds" => command_succeeds(context, attributes, session).await,
@@ -180,7 +188,8 @@ async fn user_exists(attributes: &Attributes, session: &mut dyn Session) -> Resu
         let is_member = group.lines().any(|line| {
             let fields: Vec<&str> = line.split(':').collect();
             fields.first() == Some(&wanted)
-                && (fields.get(2) == Some(&primary) || fields.get(3).is_some_and(|list| list.split(',').any(|member| member == name)))
+                && (fields.get(2) == Some(&primary)
+                    || fields.get(3).is_some_and(|list| list.split(',').any(|member| member == name)))
         });
         if !is_member {
             return Ok(Err(format!("it is not in group `{wanted}`")));
@@ -189,7 +198,10 @@ async fn user_exists(attributes: &Attributes, session: &mut dyn Session) -> Resu
     Ok(Ok(()))
 }
 
-async fn package_installed(attributes: &Attributes, session: &mut dyn Session) -> Result<Verdict, ActionError> {
+async fn package_installed(
+    attributes: &Attributes,
+    session: &mut dyn Session,
+) -> Result<Verdict, ActionError> {
     let name = attributes.str("name").unwrap_or_default();
     let status = text(session, "/var/lib/dpkg/status").await?;
     let field = |paragraph: &str, name: &str| {

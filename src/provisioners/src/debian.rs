@@ -15,11 +15,11 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use imgbuild_debian::lock::LockedClosure;
 use imgbuild_engine::{
-    ActionContext, ActionError, Executor, LayerMetadata, Machine, MachineSpec, Outcome,
-    SharedExecutor, Snapshot,
+    ActionContext, ActionError, Executor, LayerMetadata, Machine, MachineSpec, Outcome, SharedExecutor,
+    Snapshot,
 };
 use imgbuild_model::{ChainState, Class, Diagnostic};
-use imgbuild_plan::{DebianPin, DebianRequest, PackageState};
+use imgbuild_plan::{DebianPin, DebianRequest, PackageArchive, PackageState};
 
 use crate::resolve::{Archive, ArchiveConfig, download_packages, locked_closure};
 use install::{Installer, Target};
@@ -55,7 +55,8 @@ impl Executor for Source {
         let pin = pin(context, &request)?;
         let closure = locked_closure(pin)?;
         let layers =
-            make(context, &self.archive, &request, &closure, pin.date, &Snapshot::default(), true).await?;
+            make(context, &self.archive, &pin.archive(), &closure, pin.date, &Snapshot::default(), true)
+                .await?;
         let metadata = LayerMetadata {
             steps: Vec::new(),
             base: ChainState::default(),
@@ -77,25 +78,16 @@ struct Install {
 #[async_trait]
 impl Executor for Install {
     async fn execute(&self, context: &ActionContext) -> Result<Outcome, ActionError> {
-        let (request, closure) = match &context.node().packages {
+        let (found, closure) = match &context.node().packages {
             PackageState::Known(below) => {
-                let request = below.with_install(context.texts("packages").into_iter());
-                let closure = locked_closure(pin(context, &request)?)?;
-                (request, closure)
+                let pin = pin(context, &below.with_install(context.texts("packages").into_iter()))?;
+                (pin.archive(), locked_closure(pin)?)
             }
             PackageState::Unknown(index) => {
-                let closure = solve::closure(context, index)?;
-                let request = DebianRequest {
-                    distribution: index.distribution.clone(),
-                    suite: index.suite.clone(),
-                    components: index.components.clone(),
-                    variant: String::new(),
-                    packages: Vec::new(),
-                    security: index.security,
-                    platform: index.platform,
-                    installs: Vec::new(),
+                let Some(pin) = context.lock.index(index) else {
+                    return Err(bug("the lock file does not have the package indexes"));
                 };
-                (request, closure)
+                (pin.archive(), solve::closure(context, index)?)
             }
             PackageState::None => return Err(bug("`apt_install` stands on a layer without packages")),
         };
@@ -104,7 +96,7 @@ impl Executor for Install {
             return Ok(Outcome { layers: parent.layers, ..Outcome::default() });
         }
         let date = context.parent_metadata().source_date;
-        let layers = make(context, &self.archive, &request, &closure, date, &parent, false).await?;
+        let layers = make(context, &self.archive, &found, &closure, date, &parent, false).await?;
         Ok(Outcome { layers: layers.layers, ..Outcome::default() })
     }
 }
@@ -113,7 +105,7 @@ impl Executor for Install {
 async fn make(
     context: &ActionContext,
     archive: &Archive,
-    request: &DebianRequest,
+    PackageArchive { distribution, suite, .. }: &PackageArchive,
     closure: &LockedClosure,
     source_date: i64,
     parent: &Snapshot,
@@ -121,8 +113,7 @@ async fn make(
 ) -> Result<Snapshot, ActionError> {
     let packages: Vec<_> = closure.packages().cloned().collect();
     let progress = |done, total| context.progress("downloading", done, total);
-    let download =
-        download_packages(archive, &request.distribution, &request.suite, &packages, closure.date, &progress);
+    let download = download_packages(archive, distribution, suite, &packages, closure.date, &progress);
     let files = context.cancel.unless_cancelled(download).await.ok_or(ActionError::Cancelled)??;
 
     let spec = MachineSpec { platform: context.platform(), source_date, run: context.run.clone() };

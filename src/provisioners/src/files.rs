@@ -30,7 +30,10 @@ fn absolute(context: &ActionContext, attribute: &str) -> Result<String, ActionEr
     if path.starts_with('/') {
         Ok(path)
     } else {
-        Err(ActionError::input(format!("`{attribute}` of `{}` is `{path}`, which is no absolute path", context.node().schema.id)))
+        Err(ActionError::input(format!(
+            "`{attribute}` of `{}` is `{path}`, which is no absolute path",
+            context.node().schema.id
+        )))
     }
 }
 
@@ -42,7 +45,8 @@ fn number(context: &ActionContext, attribute: &str) -> Result<Option<u32>, Actio
     context
         .number(attribute)
         .map(|number| {
-            u32::try_from(number).map_err(|_| ActionError::input(format!("`{attribute}` {number} is out of range")))
+            u32::try_from(number)
+                .map_err(|_| ActionError::input(format!("`{attribute}` {number} is out of range")))
         })
         .transpose()
 }
@@ -189,7 +193,9 @@ impl Provisioner for CopyFrom {
 impl Provisioner for SystemdUnit {
     async fn provision(&self, context: &ActionContext, session: &mut dyn Session) -> Result<(), ActionError> {
         let content = match (context.files("src")?.first(), context.text("content")) {
-            (Some(_), Some(_)) => return Err(ActionError::input("`systemd_unit` takes `src` or `content`, not both")),
+            (Some(_), Some(_)) => {
+                return Err(ActionError::input("`systemd_unit` takes `src` or `content`, not both"));
+            }
             (Some(file), None) => Some(fs_err::read(&file.path)?),
             (None, text) => text.map(String::into_bytes),
         };
@@ -205,7 +211,11 @@ impl Provisioner for SystemdUnit {
 
 #[async_trait]
 impl Provisioner for Seal {
-    async fn provision(&self, _context: &ActionContext, session: &mut dyn Session) -> Result<(), ActionError> {
+    async fn provision(
+        &self,
+        _context: &ActionContext,
+        session: &mut dyn Session,
+    ) -> Result<(), ActionError> {
         session.apply(vec![FileOperation::Seal]).await
     }
 }

@@ -5,9 +5,8 @@ use std::path::Path;
 use async_trait::async_trait;
 use imgbuild_cache::OutputFile;
 use imgbuild_engine::{ActionContext, ActionError, Bind, Command, Executor, Exit, Outcome};
-use imgbuild_model::Stream;
-use tokio::io::{AsyncBufReadExt as _, AsyncRead, BufReader};
 
+use crate::host;
 use crate::shell::{STEP_FOLDER, Surroundings, lay_out, set_mode};
 
 /// The code behind `genrule`.
@@ -32,7 +31,11 @@ impl Executor for Genrule {
         let script = folder.join("script");
         fs_err::write(&script, context.text("cmd").unwrap_or_default())?;
         let work = async {
-            if context.flag("host") { on_host(context, &folder).await } else { in_image(context, &folder).await }
+            if context.flag("host") {
+                on_host(context, &folder).await
+            } else {
+                in_image(context, &folder).await
+            }
         };
         let exit = context.cancel.unless_cancelled(work).await.unwrap_or(Err(ActionError::Cancelled))?;
         exit.success(&format!("`{}`", context.node().describe()))?;
@@ -76,39 +79,15 @@ async fn in_image(context: &ActionContext, folder: &Path) -> Result<Exit, Action
 }
 
 async fn on_host(context: &ActionContext, folder: &Path) -> Result<Exit, ActionError> {
-    let mut child = tokio::process::Command::new("/bin/sh")
+    let mut command = tokio::process::Command::new("/bin/sh");
+    command
         .arg("-eu")
         .arg(folder.join("script"))
         .current_dir(folder)
         .envs(context.pairs("env"))
         .env("SRCS", folder.join("srcs"))
-        .env("OUT", folder.join("out"))
-        .stdin(std::process::Stdio::null())
-        .stdout(std::process::Stdio::piped())
-        .stderr(std::process::Stdio::piped())
-        .kill_on_drop(true)
-        .spawn()?;
-    let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
-    tokio::try_join!(pass_on(context, Stream::Stdout, stdout), pass_on(context, Stream::Stderr, stderr))?;
-    let status = child.wait().await?;
-    use std::os::unix::process::ExitStatusExt as _;
-    Ok(match (status.code(), status.signal()) {
-        (Some(code), _) => Exit::Code(code),
-        (None, signal) => Exit::Signal(signal.unwrap_or_default()),
-    })
-}
-
-async fn pass_on(
-    context: &ActionContext,
-    stream: Stream,
-    from: Option<impl AsyncRead + Unpin>,
-) -> Result<(), ActionError> {
-    let Some(from) = from else { return Ok(()) };
-    let mut lines = BufReader::new(from).split(b'\n');
-    while let Some(line) = lines.next_segment().await? {
-        context.line(stream, String::from_utf8_lossy(&line).trim_end_matches('\r'));
-    }
-    Ok(())
+        .env("OUT", folder.join("out"));
+    host::run(context, &mut command).await
 }
 
 /// Puts an output, a file or all files of a folder, into the store.

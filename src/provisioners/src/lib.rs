@@ -8,6 +8,7 @@ mod checks;
 mod debian;
 mod files;
 mod genrule;
+mod host;
 mod resolve;
 mod shell;
 mod step;
@@ -19,7 +20,7 @@ use imgbuild_engine::SharedExecutor;
 
 pub use base::base_executors;
 pub use debian::debian_executors;
-pub use resolve::{ArchiveConfig, Resolver, keep_unchanged};
+pub use resolve::{ArchiveConfig, Proxies, Resolver, keep_unchanged};
 pub use step::{Provisioner, StepExecutor};
 
 /// The code behind each kind of this crate that needs no configuration.

@@ -20,6 +20,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use imgbuild_cache::Cache;
+pub use imgbuild_debian::fetch::Proxies;
 use imgbuild_debian::fetch::RetryPolicy;
 use imgbuild_model::{Class, Diagnostic, Diagnostics, EventSink};
 use imgbuild_plan::{DebianRequest, ImageRequest, IndexRequest, LockFile, PinRequest};
@@ -48,8 +49,8 @@ pub struct ArchiveConfig {
     pub ubuntu_keyring: Option<PathBuf>,
     /// The folder of the host's apt configuration: `/etc/apt`.
     pub etc_apt: PathBuf,
-    /// An HTTP proxy for archives.
-    pub proxy: Option<String>,
+    /// The proxies for archives and registries.
+    pub proxies: Proxies,
     /// Docker's `config.json`, for the credentials of registries; all access is anonymous if absent.
     pub docker_config: Option<PathBuf>,
     /// How long to try.
@@ -76,7 +77,7 @@ impl ArchiveConfig {
             debian_keyring: None,
             ubuntu_keyring: None,
             etc_apt: PathBuf::from("/etc/apt"),
-            proxy: None,
+            proxies: Proxies::default(),
             docker_config: None,
             retry: RetryPolicy::default(),
             parallel: 8,
@@ -119,17 +120,17 @@ impl Resolver {
             }
         }
         let archive = Archive::new(self.config.clone());
-        let (packages, images, indexes) = tokio::join!(
-            packages::resolve(&archive, &debian, lock),
-            registry::resolve(&self.config, &images),
-            indexes::resolve(&archive, &indexes),
-        );
         let mut problems = Problems::default();
+        // What is installed on an image depends on which one it is.
+        for pin in problems.keep(registry::resolve(&self.config, &images).await) {
+            answered.set_image(pin);
+        }
+        let (packages, indexes) = tokio::join!(
+            packages::resolve(&archive, &debian, &images, &answered),
+            indexes::resolve(&archive, &indexes, &answered),
+        );
         for pin in problems.keep(packages) {
             answered.set_debian(pin);
-        }
-        for pin in problems.keep(images) {
-            answered.set_image(pin);
         }
         for pin in problems.keep(indexes) {
             answered.set_index(pin);

@@ -65,9 +65,12 @@ impl Provisioner for Shell {
         let mut argv = if runs_itself { Vec::new() } else { around.shell };
         argv.push(program);
         argv.extend(context.texts("args"));
+        let secrets = context.secrets().await?;
         let command = Command {
             argv,
             env,
+            secret_env: context.secret_env(&secrets)?,
+            secrets,
             user: context.text("user").or(around.user),
             workdir: context.text("workdir").or(around.workdir),
             network: context.flag("network"),
@@ -97,7 +100,9 @@ impl Shell {
             }
             (None, Some(InputFile { path, is_directory: false, .. })) => fs_err::read(path)?,
             (None, Some(_)) => return Err(ActionError::input("`script` is a folder")),
-            (Some(_), Some(_)) => return Err(ActionError::input("`shell` takes `inline` or `script`, not both")),
+            (Some(_), Some(_)) => {
+                return Err(ActionError::input("`shell` takes `inline` or `script`, not both"));
+            }
             (None, None) => return Err(ActionError::input("`shell` needs `inline` or `script`")),
         };
         let runs_itself = text.starts_with(b"#!");

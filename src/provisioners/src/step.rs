@@ -35,11 +35,18 @@ impl<P: Provisioner> Executor for StepExecutor<P> {
         match outcome {
             Ok(()) => Ok(Outcome { layers: machine.finish().await?.layers, ..Outcome::default() }),
             Err(error) if error.left_a_state() => {
-                let state = machine.finish().await?;
-                if let Ok(mut failed) = context.failed_state.lock() {
-                    *failed = Some(state);
+                let full = context.disk_is_full();
+                // A state that holds a secret, or does not fit on the disk, is not kept; the step's own error is what
+                // the user must hear of.
+                match machine.finish().await {
+                    Ok(state) => {
+                        if let Ok(mut failed) = context.failed_state.lock() {
+                            *failed = Some(state);
+                        }
+                    }
+                    Err(problem) => tracing::warn!(%problem, "the state of the failure was not kept"),
                 }
-                Err(error)
+                Err(if full { error.on_full_disk() } else { error })
             }
             Err(error) => {
                 // The step's own error says more than one of the clearing up.

@@ -63,6 +63,12 @@ impl Starlark {
         Self { loader: Loader::new(limits), rules: RwLock::default() }
     }
 
+    /// Loads the prelude. Loading a package does so too; who has something else to do meanwhile calls this in a thread
+    /// of its own. What is wrong with the prelude is told by the first package.
+    pub fn preload(&self) {
+        let _ = self.loader.globals(&NoFiles);
+    }
+
     /// Loads the file that defines a rule, for targets that come from a memo and not from [`FrontEnd::load`]. Does
     /// nothing if it is loaded already.
     ///

@@ -4,7 +4,8 @@ use std::collections::HashMap;
 use std::sync::{Arc, LazyLock};
 
 use imgbuild_model::{
-    Artifact, AttributeType, Attributes, Default, KindClass, KindId, KindSchema, Value as Data,
+    Artifact, AttributeType, Attributes, Default, KindClass, KindId, KindSchema, SecretReference,
+    Value as Data, is_secret_name,
 };
 use starlark::values::dict::DictRef;
 use starlark::values::list::ListRef;
@@ -157,26 +158,12 @@ fn coerce(type_: AttributeType, value: Value<'_>, context: &Context<'_>) -> Resu
                 .collect::<Result<_, _>>()
                 .map(Data::List)
         }
-        AttributeType::StringDict => DictRef::from_value(value)
-            .ok_or_else(wrong)?
-            .iter()
-            .map(|(key, value)| match (key.unpack_str(), value.unpack_str()) {
-                (Some(key), Some(value)) => Ok((Arc::from(key), Data::string(value))),
-                (Some(key), None) => {
-                    let problem =
-                        Problem::new(format!("entry `{key}`: expected string, got {}", value.get_type()));
-                    Err(if value.unpack_i32().is_some() {
-                        problem.hint(format!("write `\"{value}\"`"))
-                    } else {
-                        problem
-                    })
-                }
-                (None, _) => {
-                    Err(Problem::new(format!("the keys must be strings, one is `{}`", key.get_type())))
-                }
-            })
-            .collect::<Result<_, _>>()
-            .map(Data::Dict),
+        AttributeType::StringDict => string_dict(value, wrong),
+        AttributeType::Secrets => {
+            let secrets = string_dict(value, wrong)?;
+            secrets.as_dict().unwrap_or_default().iter().try_for_each(secret)?;
+            Ok(secrets)
+        }
         AttributeType::Mode => match (value.unpack_str(), value.unpack_i32()) {
             (Some(text), _) => mode_of_text(text),
             (None, Some(number)) => mode_of_number(number),
@@ -226,6 +213,40 @@ fn coerce(type_: AttributeType, value: Value<'_>, context: &Context<'_>) -> Resu
             .collect::<Result<_, _>>()
             .map(Data::List),
         AttributeType::Any => to_data(value),
+    }
+}
+
+/// A map of texts, as it was written.
+fn string_dict(value: Value<'_>, wrong: impl Fn() -> Problem) -> Result<Data, Problem> {
+    DictRef::from_value(value)
+        .ok_or_else(wrong)?
+        .iter()
+        .map(|(key, value)| match (key.unpack_str(), value.unpack_str()) {
+            (Some(key), Some(value)) => Ok((Arc::from(key), Data::string(value))),
+            (Some(key), None) => {
+                let problem =
+                    Problem::new(format!("entry `{key}`: expected string, got {}", value.get_type()));
+                Err(if value.unpack_i32().is_some() {
+                    problem.hint(format!("write `\"{value}\"`"))
+                } else {
+                    problem
+                })
+            }
+            (None, _) => Err(Problem::new(format!("the keys must be strings, one is `{}`", key.get_type()))),
+        })
+        .collect::<Result<_, _>>()
+        .map(Data::Dict)
+}
+
+/// Checks one entry of `secrets`.
+fn secret((name, reference): &(Arc<str>, Data)) -> Result<(), Problem> {
+    if !is_secret_name(name) {
+        return Err(Problem::new(format!("`{name}` is not the name of a secret"))
+            .hint("write letters, digits, `.`, `_` and `-`: the step finds it in `/run/secrets/<name>`"));
+    }
+    match reference.as_str().unwrap_or_default().parse::<SecretReference>() {
+        Ok(_) => Ok(()),
+        Err(error) => Err(Problem::new(format!("entry `{name}`: {error}")).hint(error.hint())),
     }
 }
 

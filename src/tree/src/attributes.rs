@@ -206,7 +206,10 @@ mod tests {
     #[test]
     fn the_mark_of_an_opaque_folder_has_the_prefix_of_its_namespace() {
         for namespace in [XattrNamespace::Trusted, XattrNamespace::User] {
-            assert_eq!(namespace.opaque_attribute().as_bytes().strip_prefix(namespace.prefix()), Some(&b"opaque"[..]));
+            assert_eq!(
+                namespace.opaque_attribute().as_bytes().strip_prefix(namespace.prefix()),
+                Some(&b"opaque"[..])
+            );
         }
     }
 

@@ -11,6 +11,7 @@
 pub mod binfmt;
 mod copy;
 pub mod files;
+mod leaks;
 mod machine;
 mod mounts;
 pub mod overlay;

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use imgbuild_cache::{Cache, Run, Staged};
 use imgbuild_digest::{ContentHash as _, Hash};
+use imgbuild_engine::secrets::{NamedSecret, SecretFinder};
 use imgbuild_engine::{
     ActionError, Bind, Builder, Command, Exit, FileOperation, Machine, MachineSpec, OnLine, Session,
     Snapshot, Stat, UnitState,
@@ -22,6 +23,7 @@ use imgbuild_tree::{
 use crate::binfmt::Emulator;
 use crate::files::accounts::{NewGroup, NewUser};
 use crate::files::{Attributes, Contents, FilesError, Kind, Modes, Root, TreeOptions};
+use crate::leaks;
 use crate::overlay::{self, MAX_LOWERS, OverlayError, OverlayOptions};
 use crate::sandbox::{self, Network, Sandbox, SandboxError, SandboxSpec, Stdin};
 use crate::seal;
@@ -75,8 +77,10 @@ impl RootfsBuilder {
         let lowers: Vec<&Path> = lowers.iter().map(PathBuf::as_path).collect();
         let staged = self.cache.stage(run)?;
         overlay::squash_tree(&lowers, staged.upper()).map_err(failed)?;
-        let options =
-            CaptureOptions { exclude: Vec::new(), ..CaptureOptions::new(i64::MAX, XattrNamespace::of_process()) };
+        let options = CaptureOptions {
+            exclude: Vec::new(),
+            ..CaptureOptions::new(i64::MAX, XattrNamespace::of_process())
+        };
         let manifest = capture(staged.upper(), &EmptyView, &options).map_err(failed)?;
         let delta = self.cache.commit_layer(staged, &manifest)?;
         self.cache.memo_put(SQUASH_MEMO, &key, delta.to_string().as_bytes())?;
@@ -110,6 +114,7 @@ impl RootfsBuilder {
             source_date: spec.source_date,
             emulator,
             mount_targets: BTreeSet::new(),
+            secrets: Vec::new(),
         };
         Ok(RootfsMachine { cache: self.cache.clone(), from: from.clone(), parents, staged, session })
     }
@@ -145,7 +150,7 @@ impl Machine for RootfsMachine {
     async fn finish(self: Box<Self>) -> Result<Snapshot, ActionError> {
         tokio::task::block_in_place(|| {
             let Self { cache, from, parents, staged, session } = *self;
-            let RootfsSession { mount, source_date, mount_targets, .. } = session;
+            let RootfsSession { mount, source_date, mount_targets, secrets, .. } = session;
             // What was written goes to the upper folder at the latest when the mount does.
             drop(mount);
             let mut options = CaptureOptions::new(source_date, XattrNamespace::of_process());
@@ -153,6 +158,9 @@ impl Machine for RootfsMachine {
                 Some(Exclusion { path: TreePath::new(path.as_bytes())?, contents_only: false })
             }));
             let manifest = capture(staged.upper(), &MergedView::new(&parents), &options).map_err(failed)?;
+            if let Some(finder) = SecretFinder::new(&secrets) {
+                leaks::refuse(staged.upper(), &manifest, &finder)?;
+            }
             let mut layers = from.layers;
             if !manifest.entries.is_empty() {
                 layers.push(cache.commit_layer(staged, &manifest)?);
@@ -176,6 +184,8 @@ struct RootfsSession {
     emulator: Option<Emulator>,
     /// What the sandbox mounted over and so is none of the step's work.
     mount_targets: BTreeSet<String>,
+    /// What commands were given, and no layer may hold.
+    secrets: Vec<NamedSecret>,
 }
 
 #[async_trait]
@@ -194,9 +204,12 @@ impl Session for RootfsSession {
             interactive: command.interactive,
             allow_new_privileges: command.new_privileges,
             binds: command.binds.iter().map(bind).collect(),
+            secrets: command.secrets.clone(),
+            secret_environment: command.secret_env.clone(),
             emulator: self.emulator.clone(),
             ..SandboxSpec::new(command.argv.clone())
         };
+        self.secrets.extend_from_slice(&command.secrets);
         let step = Sandbox::new().spawn(&spec, self.mount.as_fd()).map_err(sandbox_error)?;
         let outcome = step
             .wait_with(|line| {

@@ -101,8 +101,13 @@ pub fn mount(
         return Err(OverlayError::TooManyLayers { count: lowers.len() });
     }
     // Overlayfs wants one lower folder, and two when nothing is above.
-    let filler = if lowers.is_empty() || (upper.is_none() && lowers.len() == 1) { Some(empty_folder()?) } else { None };
-    let filler_path = filler.as_ref().map(|folder| PathBuf::from(format!("/proc/self/fd/{}", folder.as_raw_fd())));
+    let filler = if lowers.is_empty() || (upper.is_none() && lowers.len() == 1) {
+        Some(empty_folder()?)
+    } else {
+        None
+    };
+    let filler_path =
+        filler.as_ref().map(|folder| PathBuf::from(format!("/proc/self/fd/{}", folder.as_raw_fd())));
     let mut stack: Vec<&Path> = filler_path.iter().map(PathBuf::as_path).collect();
     stack.extend_from_slice(lowers);
     if options.classic {
@@ -282,7 +287,8 @@ pub fn squash_tree(lowers: &[&Path], out: &Path) -> Result<(), OverlayError> {
     }
     let (first, rest) = lowers.split_at(MAX_LOWERS);
     let beside = out.parent().unwrap_or(out);
-    let partial = tempfile::Builder::new().prefix(".squash-").tempdir_in(beside).map_err(OverlayError::Temporary)?;
+    let partial =
+        tempfile::Builder::new().prefix(".squash-").tempdir_in(beside).map_err(OverlayError::Temporary)?;
     copy_merged(first, partial.path(), options)?;
     let mut next = vec![partial.path()];
     next.extend_from_slice(rest);

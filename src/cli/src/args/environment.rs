@@ -30,6 +30,28 @@ pub const VARIABLES: &[Variable] = &[
         doc: "Where locked versions are fetched from that the mirror has dropped, as `mirrors.snapshot`.",
     },
     Variable {
+        name: "HTTP_PROXY",
+        doc: "The proxy through which archives and registries with `http://` addresses are reached; `http_proxy` \
+              and `ALL_PROXY` do too. See `downloads.proxy`.",
+    },
+    Variable {
+        name: "HTTPS_PROXY",
+        doc: "The same for `https://` addresses; `https_proxy` and `ALL_PROXY` do too.",
+    },
+    Variable {
+        name: "ALL_PROXY",
+        doc: "The proxy for both kinds of addresses, where no variable for one of them is set; `all_proxy` does too.",
+    },
+    Variable {
+        name: "NO_PROXY",
+        doc: "Hosts, domains and networks that are reached without a proxy, separated by commas; `no_proxy` does \
+              too. See `downloads.no_proxy`.",
+    },
+    Variable { name: "http_proxy", doc: "See `HTTP_PROXY`; decides over it." },
+    Variable { name: "https_proxy", doc: "See `HTTPS_PROXY`; decides over it." },
+    Variable { name: "all_proxy", doc: "See `ALL_PROXY`; decides over it." },
+    Variable { name: "no_proxy", doc: "See `NO_PROXY`; decides over it." },
+    Variable {
         name: "IMGBUILD_LOG",
         doc: "What to write of the program's own log to standard error, as a `tracing` filter: `debug`, \
               `imgbuild_engine=trace,warn`.",
@@ -67,6 +89,12 @@ pub struct Environment {
     pub ubuntu_mirror: Option<String>,
     /// `IMGBUILD_SNAPSHOT_MIRROR`.
     pub snapshot_mirror: Option<String>,
+    /// `http_proxy`, `HTTP_PROXY`, `all_proxy` or `ALL_PROXY`.
+    pub http_proxy: Option<String>,
+    /// `https_proxy`, `HTTPS_PROXY`, `all_proxy` or `ALL_PROXY`.
+    pub https_proxy: Option<String>,
+    /// `no_proxy` or `NO_PROXY`.
+    pub no_proxy: Option<String>,
     /// `IMGBUILD_LOG`.
     pub log: Option<String>,
     /// `NO_COLOR` is set.
@@ -107,12 +135,17 @@ impl Environment {
         };
         let locale = ["LC_ALL", "LC_CTYPE", "LANG"].into_iter().find_map(text).unwrap_or_default();
         let locale = locale.to_ascii_lowercase();
+        let proxy_for_all = ["all_proxy", "ALL_PROXY"].into_iter().find_map(text);
+        let proxy = |names: [&str; 2]| names.into_iter().find_map(text).or_else(|| proxy_for_all.clone());
         Self {
             cache_dir: path("IMGBUILD_CACHE_DIR"),
             config: path("IMGBUILD_CONFIG"),
             debian_mirror: text("IMGBUILD_DEBIAN_MIRROR"),
             ubuntu_mirror: text("IMGBUILD_UBUNTU_MIRROR"),
             snapshot_mirror: text("IMGBUILD_SNAPSHOT_MIRROR"),
+            http_proxy: proxy(["http_proxy", "HTTP_PROXY"]),
+            https_proxy: proxy(["https_proxy", "HTTPS_PROXY"]),
+            no_proxy: ["no_proxy", "NO_PROXY"].into_iter().find_map(text),
             log: text("IMGBUILD_LOG"),
             no_color: get("NO_COLOR").is_some(),
             force_color: get("CLICOLOR_FORCE").is_some_and(|value| value != "0"),
@@ -157,6 +190,14 @@ mod tests {
         assert!(!environment.no_color);
         assert_eq!(environment.config_home, Some(PathBuf::from("/h/.config")));
         assert!(!of(&[("CLICOLOR_FORCE", "0")]).force_color);
+    }
+
+    #[test]
+    fn proxies_are_named_in_small_and_in_large_letters() {
+        let environment = of(&[("http_proxy", "small"), ("HTTP_PROXY", "large"), ("ALL_PROXY", "all")]);
+        assert_eq!(environment.http_proxy.as_deref(), Some("small"));
+        assert_eq!(environment.https_proxy.as_deref(), Some("all"));
+        assert_eq!(of(&[("NO_PROXY", "a,b")]).no_proxy.as_deref(), Some("a,b"));
     }
 
     #[test]

@@ -1,15 +1,21 @@
 //! From the text of a configuration file to [`Layer`], with every mistake at its place. The table of keys says which
 //! there are; here is what each may hold.
 
+use std::collections::BTreeMap;
 use std::num::NonZero;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
-use imgbuild_model::{Diagnostic, Diagnostics, Location, did_you_mean};
+use imgbuild_model::{Diagnostic, Diagnostics, Location, did_you_mean, is_secret_name};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::{KEYS, Keyrings, Layer, Mirrors};
+use super::{Downloads, KEYS, Keyrings, Layer, Mirrors, Providers};
+use crate::args::Age;
+
+/// The providers that need no configuration.
+const BUILT_IN_PROVIDERS: [&str; 2] = ["env", "file"];
 
 type Value<'a> = Spanned<DeValue<'a>>;
 
@@ -30,15 +36,25 @@ pub(super) fn read(text: &str, name: &str, folder: &Path, home: Option<&Path>) -
     }
     let table = table.get_ref();
     reader.refuse_unknown(table);
+    let proxy = reader.value(table, "downloads", "proxy", Reader::proxy);
     let layer = Layer {
         mirrors: Mirrors {
             debian: reader.value(table, "mirrors", "debian", Reader::address),
+            debian_security: reader.value(table, "mirrors", "debian_security", Reader::address),
             ubuntu: reader.value(table, "mirrors", "ubuntu", Reader::address),
             snapshot: reader.value(table, "mirrors", "snapshot", Reader::address),
         },
         keyrings: Keyrings {
             debian: reader.value(table, "keyrings", "debian", Reader::path),
             ubuntu: reader.value(table, "keyrings", "ubuntu", Reader::path),
+        },
+        downloads: Downloads {
+            parallel: reader.value(table, "downloads", "parallel", Reader::number),
+            attempts: reader.value(table, "downloads", "attempts", Reader::number),
+            timeout: reader.value(table, "downloads", "timeout", Reader::span),
+            http_proxy: proxy.clone(),
+            https_proxy: proxy,
+            no_proxy: reader.value(table, "downloads", "no_proxy", Reader::text),
         },
         cache_dir: reader.value(table, "cache", "dir", Reader::path),
         cache_max_size: reader.value(table, "cache", "max_size", Reader::parsed),
@@ -47,17 +63,33 @@ pub(super) fn read(text: &str, name: &str, folder: &Path, home: Option<&Path>) -
         output_dir: reader.value(table, "build", "output_dir", Reader::path),
         default_platform: reader.value(table, "build", "default_platform", Reader::parsed),
         salt: reader.value(table, "build", "salt", Reader::text),
+        secret_providers: reader.value(table, "secrets", "providers", Reader::providers),
     };
     if reader.problems.is_empty() { Ok(layer) } else { Err(Diagnostics(reader.problems)) }
 }
 
-/// Why a text is no address of a mirror.
-pub(super) fn check_address(text: &str) -> Result<(), String> {
-    let rest = ["http://", "https://", "file://"].iter().find_map(|scheme| text.strip_prefix(scheme));
-    match rest {
-        Some(rest) if !rest.is_empty() && !rest.contains(char::is_whitespace) => Ok(()),
-        _ => Err(format!("`{text}` is not an address; it begins with `http://`, `https://` or `file://`")),
+/// The address of a mirror, or why a text is none.
+pub(super) fn mirror_address(text: &str) -> Result<String, String> {
+    if has_scheme(text, &["http://", "https://", "file://"]) {
+        Ok(text.to_owned())
+    } else {
+        Err(format!("`{text}` is not an address; it begins with `http://`, `https://` or `file://`"))
     }
+}
+
+/// The address of a proxy, or why a text is none. Other programs take one without a scheme too.
+pub(super) fn proxy_address(text: &str) -> Result<String, String> {
+    let address = if text.contains("://") { text.to_owned() } else { format!("http://{text}") };
+    if has_scheme(&address, &["http://", "https://"]) {
+        Ok(address)
+    } else {
+        Err(format!("`{text}` is not the address of a proxy; it begins with `http://` or `https://`"))
+    }
+}
+
+fn has_scheme(text: &str, schemes: &[&str]) -> bool {
+    let rest = schemes.iter().find_map(|scheme| text.strip_prefix(scheme));
+    rest.is_some_and(|rest| !rest.is_empty() && !rest.contains(char::is_whitespace))
 }
 
 struct Reader<'t> {
@@ -174,10 +206,58 @@ impl Reader<'_> {
         }
     }
 
+    /// `{ name = { command = ["program", "argument"] } }`.
+    fn providers(&self, value: &Value<'_>) -> Result<Providers, Mistake> {
+        let table = value.get_ref().as_table().ok_or_else(|| Mistake::kind(value, "a table"))?;
+        let mut commands = BTreeMap::new();
+        for (name, provider) in table {
+            let (span, name) = (name.span(), name.get_ref().as_ref());
+            if !is_secret_name(name) || BUILT_IN_PROVIDERS.contains(&name) {
+                let message = match BUILT_IN_PROVIDERS.contains(&name) {
+                    true => format!("`{name}` is a provider of imgbuild's own"),
+                    false => format!("`{name}` is not the name of a provider"),
+                };
+                return Err(Mistake { span, message });
+            }
+            commands.insert(name.to_owned(), Self::command(provider)?);
+        }
+        Ok(Providers { commands, location: self.location(&value.span()) })
+    }
+
+    fn command(provider: &Value<'_>) -> Result<Vec<String>, Mistake> {
+        let table = provider.get_ref().as_table().ok_or_else(|| Mistake::kind(provider, "a table"))?;
+        if let Some(other) = table.keys().find(|key| key.get_ref() != "command") {
+            return Err(Mistake {
+                span: other.span(),
+                message: format!("a provider has no `{}`, only a `command`", other.get_ref()),
+            });
+        }
+        let command =
+            table.get("command").ok_or_else(|| Mistake::new(provider, "a provider has a `command`"))?;
+        let words = command.get_ref().as_array().ok_or_else(|| Mistake::kind(command, "a list of texts"))?;
+        let words: Vec<String> = words
+            .iter()
+            .map(|word| {
+                word.get_ref().as_str().map(str::to_owned).ok_or_else(|| Mistake::kind(word, "a text"))
+            })
+            .collect::<Result<_, _>>()?;
+        match words.first() {
+            Some(program) if !program.is_empty() => Ok(words),
+            _ => Err(Mistake::new(command, "the command is empty")),
+        }
+    }
+
     fn address(&self, value: &Value<'_>) -> Result<String, Mistake> {
-        let text = self.text(value)?;
-        check_address(&text).map_err(|reason| Mistake::new(value, reason))?;
-        Ok(text)
+        mirror_address(&self.text(value)?).map_err(|reason| Mistake::new(value, reason))
+    }
+
+    fn proxy(&self, value: &Value<'_>) -> Result<String, Mistake> {
+        proxy_address(&self.text(value)?).map_err(|reason| Mistake::new(value, reason))
+    }
+
+    fn span(&self, value: &Value<'_>) -> Result<Duration, Mistake> {
+        let Age(span) = self.parsed(value)?;
+        if span.is_zero() { Err(Mistake::new(value, "it is zero")) } else { Ok(span) }
     }
 
     #[expect(clippy::unused_self, reason = "one shape for all readers of values")]

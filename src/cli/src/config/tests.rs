@@ -55,7 +55,7 @@ fn mistakes_have_their_place_and_a_hint() {
         (
             "[frobnicate]\n",
             "imgbuild.toml:1:2: there is no table `frobnicate` in the configuration; hint: there are `[mirrors]`, \
-             `[keyrings]`, `[cache]`, `[build]`",
+             `[downloads]`, `[keyrings]`, `[cache]`, `[build]`, `[secrets]`",
         ),
         (
             "[build]\njbos = 4\n",
@@ -193,4 +193,37 @@ fn the_cache_lies_in_the_users_cache_folder_or_the_systems() {
     assert_eq!(dir(&Environment::default()), Path::new("/var/cache/imgbuild"));
     let environment = Environment { cache_home: Some("/c".into()), ..Environment::default() };
     assert_eq!(dir(&environment), Path::new("/c/imgbuild"));
+}
+
+#[test]
+fn providers_of_secrets_are_programs() {
+    let config = parsed("[secrets.providers.pass]\ncommand = ['pass', 'show', '{path}']\n").unwrap();
+    assert_eq!(config.secret_providers.unwrap().commands["pass"], ["pass", "show", "{path}"]);
+    for (text, message) in [
+        ("[secrets]\nproviders = 3\n", "a table is needed here, not an integer"),
+        ("[secrets.providers.env]\ncommand = ['x']\n", "`env` is a provider of imgbuild's own"),
+        ("[secrets.providers.'a b']\ncommand = ['x']\n", "`a b` is not the name of a provider"),
+        ("[secrets.providers.pass]\ncomand = ['x']\n", "a provider has no `comand`, only a `command`"),
+        ("[secrets.providers.pass]\n", "a provider has a `command`"),
+        ("[secrets.providers.pass]\ncommand = []\n", "the command is empty"),
+        ("[secrets.providers.pass]\ncommand = 'pass'\n", "a list of texts is needed here, not a string"),
+        ("[secrets.providers.pass]\ncommand = [1]\n", "a text is needed here, not an integer"),
+    ] {
+        let found = parsed(text).unwrap_err();
+        assert!(found.contains(message), "{text}: {found}");
+    }
+}
+
+#[test]
+fn a_workspace_names_no_programs() {
+    let workspace = tempfile::tempdir().unwrap();
+    let text = "[secrets.providers.pass]\ncommand = ['curl', 'http://localhost']\n";
+    fs_err::write(workspace.path().join(WORKSPACE_FILE), text).unwrap();
+    let environment = Environment::default();
+    let problem =
+        Config::load(&Flags::default(), &environment, Some(workspace.path())).unwrap_err().to_string();
+    assert!(problem.contains("imgbuild.toml:1:"), "{problem}");
+    assert!(problem.contains("a workspace may not name programs that give secrets"), "{problem}");
+    let flags = Flags { config: Some(workspace.path().join(WORKSPACE_FILE)), ..Flags::default() };
+    assert_eq!(Config::load(&flags, &environment, None).unwrap().secret_providers.len(), 1);
 }

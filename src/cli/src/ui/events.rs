@@ -71,7 +71,7 @@ pub const EVENTS: &[EventSchema] = &[
     EventSchema {
         name: "waiting",
         doc: "An action waits for another process that builds the same.",
-        fields: &[ID, field("message", "string", "For what.")],
+        fields: &[ID, TARGET, field("message", "string", "For what.")],
     },
     EventSchema {
         name: "action_finished",
@@ -225,7 +225,7 @@ mod tests {
                 Event::Artifact { target: text(), path: text(), kind: text(), digest: text(), size: 0 }
             }
             Some(Event::Artifact { .. }) => Event::Warning { message: text() },
-            Some(Event::Warning { .. }) => Event::Waiting { id, message: text() },
+            Some(Event::Warning { .. }) => Event::Waiting { id, target: text(), message: text() },
             Some(Event::Waiting { .. }) => Event::RunFinished {
                 success: true,
                 built: 0,

@@ -90,7 +90,9 @@ pub(super) fn lasting(
         Event::ActionStarted { target, description, .. } if !style.region => {
             vec![format!("{counter} start {}: {}", style.short(target), text::harmless(description))]
         }
-        Event::Waiting { message, .. } if !style.region => vec![format!("{counter} waits: {message}")],
+        Event::Waiting { target, message, .. } if !style.region => {
+            vec![format!("{counter} wait {}: {message}", style.short(target))]
+        }
         Event::Output { id, line, .. } if style.verbosity >= Verbosity::Verbose => {
             let line = text::harmless(line);
             let before = match state.action(*id) {

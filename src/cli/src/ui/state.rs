@@ -123,7 +123,7 @@ impl State {
                     action.output.push_back(text::harmless(line).chars().take(KEPT_CHARACTERS).collect());
                 }
             }
-            Event::Waiting { id, message: _ } => {
+            Event::Waiting { id, .. } => {
                 self.waiting.insert(*id);
             }
             Event::ActionFinished { id, outcome, .. } => {

@@ -322,7 +322,11 @@ fn without_a_terminal_there_are_lines() {
     stage.columns.store(200, Ordering::SeqCst);
     stage.at(0).started(3, 1, Some(42.0));
     stage.start(1, BASE, "apt_install nginx");
-    stage.ui.emit(Event::Waiting { id: ActionId(1), message: "another process builds it".to_owned() });
+    stage.ui.emit(Event::Waiting {
+        id: ActionId(1),
+        target: BASE.to_owned(),
+        message: "another process builds it".to_owned(),
+    });
     stage.output(1, "not shown");
     stage.at(29_000).ui.tick();
     stage.at(30_000).ui.tick();
@@ -336,7 +340,7 @@ fn without_a_terminal_there_are_lines() {
         stage.now(),
         "3 actions: 1 cached, 2 to run, about 42s\n\
          [1/3] start //examples/debian:base: apt_install nginx\n\
-         [1/3] waits: another process builds it\n\
+         [1/3] wait //examples/debian:base: another process builds it\n\
          [1/3] still running after 30s //examples/debian:base: apt_install nginx\n\
          [1/3] still running after 1m00s //examples/debian:base: apt_install nginx\n\
          [2/3] built //examples/debian:base: apt_install nginx in 1m01s\n\
@@ -463,7 +467,11 @@ fn other_output_goes_above_the_region() {
 fn waiting_for_another_process_is_counted() {
     let mut stage = Stage::new(Mode::Fancy, PLAIN);
     stage.started(3, 1, None);
-    stage.ui.emit(Event::Waiting { id: ActionId(1), message: "another process builds it".to_owned() });
+    stage.ui.emit(Event::Waiting {
+        id: ActionId(1),
+        target: BASE.to_owned(),
+        message: "another process builds it".to_owned(),
+    });
     assert_eq!(stage.screen(), "[1/3] 0 running, 1 waiting for another process, 1 cached");
     stage.end(1, WEB, "shell make", Outcome::Hit, 0);
     assert_eq!(stage.screen(), "[1/3] 0 running, 1 cached");
@@ -506,10 +514,7 @@ fn json_goes_to_standard_output_and_nothing_else_does() {
     stage.started(2, 1, None);
     stage.end(1, WEB, "user www", Outcome::Hit, 0);
     stage.ui.tick();
-    assert_eq!(
-        stage.out.drain().lines().next(),
-        Some(r#"{"event":"run_started","actions":2,"hits":1}"#)
-    );
+    assert_eq!(stage.out.drain().lines().next(), Some(r#"{"event":"run_started","actions":2,"hits":1}"#));
     assert_eq!(stage.err.drain(), "");
 }
 

@@ -1,6 +1,7 @@
 //! `build` and `test`.
 
 use std::collections::HashMap;
+use std::mem::ManuallyDrop;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Instant;
@@ -9,11 +10,12 @@ use imgbuild::args::{Build, BuildOptions, Test, TestOutput};
 use imgbuild::ui::{Aim, Goal, Verbosity};
 use imgbuild_cache::ActionResult;
 use imgbuild_engine::{ActionError, Cancel, Failure, RunOptions, RunReport, RunRequest};
-use imgbuild_model::{Class, Diagnostic, Diagnostics, Event, EventSink as _};
+use imgbuild_model::{Class, Configuration, Diagnostic, Diagnostics, Event, EventSink as _, Platform};
 use imgbuild_plan::{Plan, Status};
 use rustix::process::geteuid;
 
 use crate::publish::publish;
+use crate::secrets::Store;
 use crate::session::{Planning, Prepared, Session, Want, cache_error, runtime};
 use crate::{ENTER_MARKER, registry};
 
@@ -132,6 +134,10 @@ pub(super) fn carry_out(
             files: session.files().map_err(|_| ActionError::Cancelled)?.clone(),
             cache,
             registry: registry::registry(archives),
+            secrets: Arc::new(Store::new(
+                session.environment().home.clone(),
+                session.config.secret_providers.clone(),
+            )),
             options: RunOptions {
                 jobs: options.jobs.or(session.config.jobs),
                 keep_going: options.keep_going,
@@ -154,7 +160,7 @@ fn all_there(plan: &Plan) -> RunReport {
         .iter()
         .enumerate()
         .filter(|(_, action)| matches!(action.status, Status::Hit { .. }))
-        .filter_map(|(place, action)| Some((place, Arc::new(action.result.clone()?))))
+        .filter_map(|(place, action)| Some((place, action.result.clone()?)))
         .collect();
     RunReport { results, hits: plan.actions.len(), ..RunReport::default() }
 }
@@ -215,7 +221,7 @@ fn failures(prepared: &Prepared, outcome: &RunReport) -> Vec<Diagnostic> {
                 diagnostic.hint.clone_from(&inner.hint);
                 diagnostic.notes.clone_from(&inner.notes);
             } else if error.left_a_state() {
-                let label = node.label();
+                let label = format!("{}{}", node.label(), variant(&node.reference.configuration));
                 diagnostic.hint = Some(format!(
                     "`imgbuild log {label}` shows all of its output, `imgbuild shell --failed {label}` enters the state that it left"
                 ));
@@ -223,6 +229,14 @@ fn failures(prepared: &Prepared, outcome: &RunReport) -> Vec<Diagnostic> {
             diagnostic
         })
         .collect()
+}
+
+/// The flags that choose this configuration of a target, each after a space.
+fn variant(configuration: &Configuration) -> String {
+    let platform = Some(configuration.platform).filter(|platform| *platform != Platform::host());
+    let platform = platform.map(|platform| format!(" --platform {platform}"));
+    let flags = configuration.flags.iter().map(|(key, value)| format!(" -D {key}={value}"));
+    platform.into_iter().chain(flags).collect()
 }
 
 fn diagnostic(error: ActionError, hint: Option<String>) -> Diagnostic {
@@ -235,7 +249,7 @@ fn diagnostic(error: ActionError, hint: Option<String>) -> Diagnostic {
 /// `build --check`: builds the targets' own actions once more and compares what comes out.
 fn check(
     session: &mut Session,
-    prepared: Prepared,
+    prepared: ManuallyDrop<Prepared>,
     options: &BuildOptions,
     selection: &imgbuild_plan::Selection,
 ) -> Result<ExitCode, Diagnostics> {

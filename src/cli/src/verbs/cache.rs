@@ -31,11 +31,12 @@ pub(super) fn cache(verb: &Cache, session: &mut Session) -> Result<ExitCode, Dia
             let report = session.cache()?.gc(&policy).map_err(|error| cache_error(&error))?;
             let would = if gc.dry_run { "would remove" } else { "removed" };
             session.shell.line(&format!(
-                "{would} {}, {} and {}: {}",
+                "{would} {}, {}, {} and {}: {}",
                 text::count(report.results, "result"),
                 text::count(report.layers, "layer"),
                 text::count(report.blobs, "blob"),
-                text::size(report.bytes_freed)
+                text::count(report.indexes, "package list"),
+                text::size(report.bytes_freed + report.index_bytes_freed)
             ));
             Ok(ExitCode::SUCCESS)
         }
@@ -53,6 +54,8 @@ fn stats(session: &mut Session) -> Result<ExitCode, Diagnostics> {
             "blobs": stats.blobs,
             "blob_bytes": stats.blob_bytes,
             "index_bytes": stats.index_bytes,
+            "package_indexes": stats.package_indexes,
+            "package_index_bytes": stats.package_index_bytes,
             "live_runs": stats.runs,
         });
         session.shell.line(&serde_json::to_string_pretty(&document).unwrap_or_default());
@@ -62,6 +65,7 @@ fn stats(session: &mut Session) -> Result<ExitCode, Diagnostics> {
         ("results", stats.results, None),
         ("layers", stats.layers, Some(stats.layer_bytes)),
         ("blobs", stats.blobs, Some(stats.blob_bytes)),
+        ("lists", stats.package_indexes, Some(stats.package_index_bytes)),
     ];
     for (name, count, bytes) in rows {
         let line = format!("{name:<10} {count:>8} {:>10}", bytes.map(text::size).unwrap_or_default());

@@ -8,8 +8,8 @@ use imgbuild::args::{BuildOptions, Run, Shell, Variant};
 use imgbuild::ui::Aim;
 use imgbuild_cache::Run as CacheRun;
 use imgbuild_engine::{
-    ActionError, Builder as _, Command, Exit, FAILED_MEMO, FailedState, LayerMetadata, MachineSpec,
-    Snapshot, failed_memo_key,
+    ActionError, Builder as _, Command, Exit, FAILED_MEMO, FailedState, LayerMetadata, MachineSpec, Snapshot,
+    failed_memo_key,
 };
 use imgbuild_model::{ChainState, Diagnostic, Diagnostics, Platform, Stream};
 use imgbuild_rootfs::RootfsBuilder;
@@ -32,7 +32,8 @@ pub(super) fn run(run: &Run, session: &mut Session) -> Result<ExitCode, Diagnost
     let mut argv: Vec<String> = run.command.iter().map(|word| word.to_string_lossy().into_owned()).collect();
     if argv.is_empty() {
         argv = own_command(&copy).ok_or_else(|| {
-            Diagnostic::error(format!("`{}` has no command of its own", run.label)).hint("name one after `--`")
+            Diagnostic::error(format!("`{}` has no command of its own", run.label))
+                .hint("name one after `--`")
         })?;
     }
     enter(session, &copy, argv)
@@ -48,7 +49,8 @@ pub(super) fn shell(shell: &Shell, session: &mut Session) -> Result<ExitCode, Di
 }
 
 fn own_command(copy: &Copy) -> Option<Vec<String>> {
-    let entrypoint = copy.state.entrypoint.clone().or_else(|| copy.base.entrypoint.clone()).unwrap_or_default();
+    let entrypoint =
+        copy.state.entrypoint.clone().or_else(|| copy.base.entrypoint.clone()).unwrap_or_default();
     let cmd = copy.state.cmd.clone().or_else(|| copy.base.cmd.clone()).unwrap_or_default();
     let argv = [entrypoint, cmd].concat();
     (!argv.is_empty()).then_some(argv)
@@ -59,7 +61,9 @@ fn image(label: &str, variant: &Variant, session: &mut Session) -> Result<Copy, 
     let label = session.label(label)?;
     let selection = session.selection([label.to_string().as_str()], variant)?;
     let prepared = session.prepare(&selection, &Planning { want: Want::Layers, ..Planning::default() })?;
-    let Some((platform, id)) = prepared.analyzed.roots.first().and_then(|root| root.platforms.first()).copied() else {
+    let Some((platform, id)) =
+        prepared.analyzed.roots.first().and_then(|root| root.platforms.first()).copied()
+    else {
         return Err(Diagnostic::error(format!("`{label}` is no image")).into());
     };
     if prepared.plan.running().next().is_none() {
@@ -98,10 +102,13 @@ fn failed(label: &str, session: &mut Session) -> Result<Copy, Diagnostics> {
             .hint(format!("`imgbuild shell {label}` opens a shell in the image itself"))
     })?;
     if let Some(gone) = state.layers.iter().find(|delta| !cache.has_layer(delta)) {
-        return Err(Diagnostic::error(format!("the state that `{}` left is gone from the cache", state.description))
-            .note(format!("layer {gone}"), None)
-            .hint("build it again")
-            .into());
+        return Err(Diagnostic::error(format!(
+            "the state that `{}` left is gone from the cache",
+            state.description
+        ))
+        .note(format!("layer {gone}"), None)
+        .hint("build it again")
+        .into());
     }
     become_root(session)?;
     session.shell.note(&format!("this is the state that `{}` left", state.description));

@@ -17,8 +17,6 @@ use super::build::become_root;
 use crate::publish::OUTPUT_FOLDER;
 use crate::session::{Session, cache_error, runtime};
 
-/// Where the journal is, in the cache's folder.
-const JOURNAL_FOLDER: &str = "journal";
 /// How long a process of a dead run may take to end before it is killed.
 const PROCESS_GRACE: Duration = Duration::from_secs(5);
 
@@ -34,7 +32,9 @@ pub(super) fn clean(session: &mut Session) -> Result<ExitCode, Diagnostics> {
     };
     match fs_err::remove_dir_all(&folder) {
         Ok(()) => session.shell.note(&format!("removed `{}`", folder.display())),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => session.shell.note("there is nothing to remove"),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            session.shell.note("there is nothing to remove")
+        }
         Err(error) => return Err(environment(error.to_string())),
     }
     Ok(ExitCode::SUCCESS)
@@ -48,7 +48,7 @@ pub(super) fn cleanup(session: &mut Session) -> Result<ExitCode, Diagnostics> {
     // Beginning a collection sweeps the temporary files of dead runs; with no limits it removes nothing of use.
     let swept = cache.gc(&GcPolicy::default()).map_err(|error| cache_error(&error))?.dead_runs;
     let journal =
-        Journal::open(cache.root().join(JOURNAL_FOLDER)).map_err(|error| environment(error.to_string()))?;
+        Journal::open(cache.root().join(journal::FOLDER)).map_err(|error| environment(error.to_string()))?;
     let undo = UndoRegistry::new()
         .with(ProcessUndo::new(PROCESS_GRACE))
         .with(PathUndo::new([cache.root().to_path_buf()]));

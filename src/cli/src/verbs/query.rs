@@ -73,7 +73,8 @@ fn show(value: &Value) -> String {
         Value::Label(label) => format!("\"{label}\""),
         Value::List(items) => format!("[{}]", items.iter().map(show).collect::<Vec<_>>().join(", ")),
         Value::Dict(entries) | Value::Struct(entries) => {
-            let entries: Vec<_> = entries.iter().map(|(key, value)| format!("{key:?}: {}", show(value))).collect();
+            let entries: Vec<_> =
+                entries.iter().map(|(key, value)| format!("{key:?}: {}", show(value))).collect();
             format!("{{{}}}", entries.join(", "))
         }
         Value::Step(step) => call(step.kind.as_str(), &step.attributes),
@@ -85,6 +86,7 @@ fn show(value: &Value) -> String {
 }
 
 fn call(kind: &str, attributes: &imgbuild_model::Attributes) -> String {
-    let arguments: Vec<_> = attributes.iter().map(|(name, value)| format!("{name} = {}", show(value))).collect();
+    let arguments: Vec<_> =
+        attributes.iter().map(|(name, value)| format!("{name} = {}", show(value))).collect();
     format!("{kind}({})", arguments.join(", "))
 }

@@ -10,6 +10,7 @@
 //! // The base address is `server.url("ubuntu")`, the keyring `archive.keyring()`.
 //! ```
 
+pub mod host;
 mod package;
 mod server;
 
@@ -48,7 +49,15 @@ pub struct TestArchive {
     /// `Valid-Until`.
     pub valid_until: Option<Timestamp>,
     packages: Vec<TestPackage>,
+    lent: Vec<Lent>,
     key: SignedSecretKey,
+}
+
+/// A package of another archive.
+struct Lent {
+    stanza: String,
+    path: String,
+    deb: Vec<u8>,
 }
 
 impl TestArchive {
@@ -64,6 +73,7 @@ impl TestArchive {
             date: "2026-07-11T10:16:37Z".parse().expect("a date"),
             valid_until: None,
             packages: Vec::new(),
+            lent: Vec::new(),
             key: generate_key(&format!("{origin} test archive")),
         }
     }
@@ -84,6 +94,12 @@ impl TestArchive {
     pub fn add(&mut self, package: TestPackage) -> &mut Self {
         self.packages.retain(|p| p.file_name() != package.file_name());
         self.packages.push(package);
+        self
+    }
+
+    /// Adds a package of another archive as it is: its paragraph in that archive's index, its path there, its file.
+    pub fn lend(&mut self, stanza: &str, path: &str, deb: Vec<u8>) -> &mut Self {
+        self.lent.push(Lent { stanza: stanza.trim_end().to_owned(), path: path.to_owned(), deb });
         self
     }
 
@@ -125,6 +141,9 @@ impl TestArchive {
                     text.push('\n');
                 }
             }
+            for Lent { stanza, .. } in &self.lent {
+                text.push_str(&format!("{stanza}\n\n"));
+            }
             let mut xz = liblzma::write::XzEncoder::new(Vec::new(), 1);
             xz.write_all(text.as_bytes()).expect("memory takes every byte");
             let xz = xz.finish().expect("memory takes every byte");
@@ -138,6 +157,9 @@ impl TestArchive {
         }
         for (package, deb) in built {
             files.insert(format!("{}/{}", self.folder, package.pool_path()), deb);
+        }
+        for Lent { path, deb, .. } in &self.lent {
+            files.insert(format!("{}/{path}", self.folder), deb.clone());
         }
         let date = |time: Timestamp| time.strftime("%a, %d %b %Y %H:%M:%S UTC").to_string();
         let valid_until =

@@ -102,6 +102,11 @@ impl TestServer {
         lock(&self.shared).faults.push(Planned { pattern: pattern.to_owned(), fault, left: times });
     }
 
+    /// No request goes wrong any more.
+    pub fn heal(&self) {
+        lock(&self.shared).faults.clear();
+    }
+
     /// Every request so far: the path, and the range in brackets if one was asked for.
     #[must_use]
     pub fn requests(&self) -> Vec<String> {

@@ -25,6 +25,16 @@ pub fn configure_command() -> Vec<String> {
     dpkg(&["--force-confdef", "--force-confold", "--configure", "--pending"])
 }
 
+/// `dpkg --unpack` of package files in the root, called as apt calls it: triggers wait for the configuration, and dependents
+/// of what changes are deconfigured where they must be.
+#[must_use]
+pub fn unpack_command(files: &[String]) -> Vec<String> {
+    let mut command =
+        dpkg(&["--force-confdef", "--force-confold", "--no-triggers", "--auto-deconfigure", "--unpack"]);
+    command.extend_from_slice(files);
+    command
+}
+
 /// `dpkg --remove` of packages that make room for others. Their dependents are replaced in the same run.
 #[must_use]
 pub fn remove_command(packages: &[String]) -> Vec<String> {

@@ -92,8 +92,6 @@ struct Shared<'a> {
     root: &'a Root,
     database: &'a Database,
     controls: &'a [Control],
-    /// Installed packages that a package of the batch takes the place of.
-    superseded: HashSet<String>,
     installed: HashMap<String, &'a InstalledPackage>,
     /// Who has each path, by its canonical form and the number of the package in the batch.
     claims: Mutex<HashMap<PathBuf, usize>>,
@@ -118,7 +116,6 @@ impl Extraction {
             root,
             database,
             controls: &controls,
-            superseded: controls.iter().map(Control::id).collect(),
             installed: database.state.unpacked().map(|package| (package.id(), package)).collect(),
             claims: Mutex::default(),
             lost: Mutex::default(),
@@ -282,7 +279,7 @@ impl Extractor<'_, '_> {
         };
         for id in shared.database.owners.get(&canonical).into_iter().flatten() {
             let Some(installed) = shared.installed.get(id) else { continue };
-            if shared.superseded.contains(id) || installed.name == control.name() || is_diverted {
+            if is_diverted {
                 continue;
             }
             let theirs = Party::of_installed(installed);

@@ -3,7 +3,8 @@
 //! The result is a root whose own dpkg carries on: packages are `unpacked`, configuration files wait as `.dpkg-new`,
 //! triggers are recorded. Maintainer scripts are not run here, because they need a namespace: for each batch the caller runs
 //! what [`Unpacker::stage_scripts`] returns, calls [`Unpacker::unpack_batch`], and runs [`configure_command`] in the
-//! root. In a [`Batch::bootstrap`] nothing can run before it is unpacked, so there the scripts follow the unpacking.
+//! root. A batch that [`Unpacker::replaces`] what is there is unpacked by the root's own dpkg instead, with
+//! [`unpack_command`]. In a [`Batch::bootstrap`] nothing can run before it is unpacked, so there the scripts follow the unpacking.
 //!
 //! No path is followed out of the root: everything is resolved by the kernel with `RESOLVE_IN_ROOT` from a descriptor.
 
@@ -15,6 +16,7 @@ pub(crate) mod root;
 mod scripts;
 mod status_update;
 mod triggers;
+mod upgrade;
 
 use std::collections::HashMap;
 use std::io;
@@ -28,7 +30,7 @@ use crate::status::State;
 
 pub use bootstrap::{MERGED_USR_GUARD, merged_usr_links};
 pub use commands::{
-    INITCTL, POLICY_RC_D, ScriptGuard, configure_command, remove_command, script_environment,
+    INITCTL, POLICY_RC_D, ScriptGuard, configure_command, remove_command, script_environment, unpack_command,
 };
 pub use scripts::ScriptCall;
 
@@ -84,8 +86,6 @@ impl UnpackPlan {
 /// What was unpacked.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Unpacked {
-    /// Scripts of replaced versions, to be run now.
-    pub after: Vec<ScriptCall>,
     /// How many entries were written.
     pub entries: u64,
     /// How many bytes of content.
@@ -197,10 +197,26 @@ impl Unpacker {
         database::read_state(&self.root)
     }
 
-    /// Puts the control files of each package where its `preinst` expects them, and says which scripts to run, in order:
-    /// the `prerm` of versions that are replaced and the `preinst` of the new ones.
+    /// Puts the control files of each package where its `preinst` expects them, and says which scripts to run, in order.
     pub fn stage_scripts(&self, batch: &Batch) -> Result<Vec<ScriptCall>, UnpackError> {
         scripts::stage(&self.root, batch)
+    }
+
+    /// Whether a package of the batch takes the place of one whose files, or whose configuration files, the root has. Such a
+    /// batch is the root's own dpkg's to unpack: scripts of both versions are called, and may fail and be mended, while old
+    /// files are being replaced (Debian Policy, chapter 6), and nothing that does less would be right.
+    pub fn replaces(&self, batch: &Batch) -> Result<bool, UnpackError> {
+        upgrade::replaces(&self.root, batch)
+    }
+
+    /// Puts the files of a batch into the root, for [`unpack_command`]; their paths there are returned, in order.
+    pub fn stage_packages(&self, batch: &Batch) -> Result<Vec<String>, UnpackError> {
+        upgrade::stage(&self.root, batch)
+    }
+
+    /// Removes what [`Unpacker::stage_packages`] put there.
+    pub fn unstage_packages(&self) -> Result<(), UnpackError> {
+        upgrade::unstage(&self.root)
     }
 
     /// Removes what [`Unpacker::stage_scripts`] put there; to be called when all scripts of the batch have run.
@@ -208,14 +224,13 @@ impl Unpacker {
         scripts::unstage(&self.root)
     }
 
-    /// Unpacks a batch and records it in the database. Packages are extracted in parallel on rayon's pool; the result does
+    /// Unpacks a batch that [replaces](Self::replaces) nothing, and records it in the database. Packages are extracted in parallel on rayon's pool; the result does
     /// not depend on how they interleave. After an error the root is to be thrown away.
     pub fn unpack_batch(&self, batch: &Batch) -> Result<Unpacked, UnpackError> {
         let mut database = Database::read(&self.root)?;
         let extraction = Extraction::run(&self.root, &database, batch)?;
-        let after = scripts::after(&self.root, &database, &extraction)?;
         status_update::apply(&self.root, &mut database, &extraction)?;
-        let mut result = Unpacked { after, ..Unpacked::default() };
+        let mut result = Unpacked::default();
         for package in &extraction.packages {
             result.entries += package.entries;
             result.bytes += package.bytes;

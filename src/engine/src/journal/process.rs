@@ -220,6 +220,9 @@ impl ProcessUndo {
     /// before could not know.
     const ROUNDS: usize = 8;
 
+    /// How long a process that was just forked may take to show an environment of its own.
+    const STARTING: Duration = Duration::from_millis(50);
+
     /// Processes get `grace` to end by themselves before they are killed.
     pub fn new(grace: Duration) -> Self {
         Self { grace }
@@ -234,6 +237,8 @@ impl ProcessUndo {
         let mut signal = Signal::TERM;
         let mut patience = self.grace;
         let mut survivors = Vec::new();
+        // Only a process whose pid was never written down may be that young.
+        let mut unseen = if known.is_none() { 2 } else { 0 };
         for _ in 0..Self::ROUNDS {
             let mut processes = intent.tag.carriers()?;
             if let Some(known) = &known
@@ -243,8 +248,14 @@ impl ProcessUndo {
                 processes.push(known.clone());
             }
             if processes.is_empty() {
-                return Ok(outcome);
+                if unseen == 0 {
+                    return Ok(outcome);
+                }
+                unseen -= 1;
+                tokio::time::sleep(Self::STARTING).await;
+                continue;
             }
+            unseen = 0;
             outcome = UndoOutcome::Undone;
             for process in &processes {
                 send(process, signal, &intent.description)?;

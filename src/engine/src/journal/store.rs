@@ -264,7 +264,8 @@ fn check_format(connection: &mut Connection, path: &Path) -> Result<usize, Journ
     let failed = |source| JournalError::Database { path: path.to_path_buf(), source };
     // One read transaction: half of another process's migration would look like another program's database.
     let snapshot = connection.transaction().map_err(failed)?;
-    let number = |pragma| snapshot.pragma_query_value(None, pragma, |row| row.get::<_, i64>(0)).map_err(failed);
+    let number =
+        |pragma| snapshot.pragma_query_value(None, pragma, |row| row.get::<_, i64>(0)).map_err(failed);
     let tables: i64 =
         snapshot.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0)).map_err(failed)?;
     let (application, found) = (number("application_id")?, number("user_version")?);

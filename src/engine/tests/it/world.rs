@@ -13,8 +13,8 @@ use async_trait::async_trait;
 use imgbuild_cache::{ActionResult, Cache, OutputFile, VerifyOptions};
 use imgbuild_digest::Hash;
 use imgbuild_engine::{
-    ActionContext, ActionError, Builder, Cancel, Executor, LayerMetadata, Machine, MachineSpec,
-    Outcome, Registry, RunOptions, RunReport, RunRequest, SharedExecutor, Snapshot, execute,
+    ActionContext, ActionError, Builder, Cancel, Executor, LayerMetadata, Machine, MachineSpec, Outcome,
+    Registry, RunOptions, RunReport, RunRequest, SharedExecutor, Snapshot, execute,
 };
 use imgbuild_model::{ChainState, Event, KindClass, Value};
 use imgbuild_plan::testing::{context, locked};
@@ -134,6 +134,7 @@ impl World {
             files: self.files.clone(),
             cache: self.cache.clone(),
             registry: self.registry(),
+            secrets: Arc::new(imgbuild_engine::secrets::NoSecrets),
             options: how.options.clone(),
             now: 1_700_000_000,
             cancel: how.cancel.clone(),

@@ -160,7 +160,8 @@ pub fn cyclonedx(subject: &Subject<'_>) -> Result<Vec<u8>, ExportError> {
         hashes: vec![Hash { alg: "SHA-256", content: subject.digest.hex() }],
         ..Component::new("container", subject.name)
     };
-    let tool = Component { version: Some(subject.tool_version), ..Component::new("application", "imgbuild") };
+    // Without a version, as in SPDX.
+    let tool = Component::new("application", "imgbuild");
     let bom = Bom {
         schema: "http://cyclonedx.org/schema/bom-1.5.schema.json",
         bom_format: "CycloneDX",

@@ -19,8 +19,6 @@ pub struct Subject<'a> {
     pub digest: Digest,
     /// When it says it was made, in seconds since 1970.
     pub created: i64,
-    /// The version of this tool.
-    pub tool_version: &'a str,
     /// What it has installed.
     pub inventory: &'a Inventory,
 }

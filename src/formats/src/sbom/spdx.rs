@@ -28,7 +28,7 @@ struct Document<'a> {
 #[serde(rename_all = "camelCase")]
 struct CreationInfo {
     created: String,
-    creators: [String; 1],
+    creators: [&'static str; 1],
 }
 
 #[derive(Serialize)]
@@ -148,7 +148,8 @@ pub fn spdx(subject: &Subject<'_>) -> Result<Vec<u8>, ExportError> {
         document_namespace: format!("urn:uuid:{}", derived_uuid(&subject.digest, "spdx")),
         creation_info: CreationInfo {
             created: rfc3339(subject.created)?,
-            creators: [format!("Tool: imgbuild-{}", subject.tool_version)],
+            // Without a version: another one writes the same bytes, and the result of an earlier one is used again.
+            creators: ["Tool: imgbuild"],
         },
         packages: std::iter::once(image).chain(described).collect(),
         relationships,

@@ -221,7 +221,10 @@ fn a_file_that_is_not_what_its_manifest_says_ends_the_export() {
     }
     type Damage = fn(&Path);
     let damages: [(Damage, &str); 4] = [
-        (|file| fs_err::write(file, b"root:x:0:0:toor:/root:/bin/sh\n").unwrap(), "`/etc/passwd` do not match"),
+        (
+            |file| fs_err::write(file, b"root:x:0:0:toor:/root:/bin/sh\n").unwrap(),
+            "`/etc/passwd` do not match",
+        ),
         (|file| fs_err::write(file, b"root").unwrap(), "`/etc/passwd` do not match"),
         (|file| fs_err::write(file, [b'x'; 4000]).unwrap(), "`/etc/passwd` do not match"),
         (

@@ -170,7 +170,8 @@ fn podman_loads_and_shows_the_merged_tree() {
     write_docker_archive(&archive, &stack.image(), &tags, LayerPolicy::Steps, None).unwrap();
     layout(&stack, Compression::Zstd);
     let configuration = folder.join("containers.conf");
-    fs_err::write(&configuration, "[engine]\ncgroup_manager = \"cgroupfs\"\nevents_logger = \"file\"\n").unwrap();
+    fs_err::write(&configuration, "[engine]\ncgroup_manager = \"cgroupfs\"\nevents_logger = \"file\"\n")
+        .unwrap();
     let podman = |arguments: &[&str]| {
         let (root, runroot) = (folder.join("podman"), folder.join("podman-run"));
         let options = ["--root", root.to_str().unwrap(), "--runroot", runroot.to_str().unwrap()];

@@ -18,13 +18,7 @@ fn inventory() -> Inventory {
 }
 
 fn subject(inventory: &Inventory) -> Subject<'_> {
-    Subject {
-        name: "example",
-        digest: Digest::sha256([7; 32], 1),
-        created: TIME,
-        tool_version: "0.1.0",
-        inventory,
-    }
+    Subject { name: "example", digest: Digest::sha256([7; 32], 1), created: TIME, inventory }
 }
 
 #[test]

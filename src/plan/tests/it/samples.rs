@@ -56,6 +56,14 @@ pub fn values(attribute: &AttributeSchema) -> Vec<Value> {
                 dict(&[("A", "1"), ("B", "2")]),
             ]
         }
+        AttributeType::Secrets => {
+            vec![
+                dict(&[("a", "env:A")]),
+                dict(&[("a", "env:B")]),
+                dict(&[("b", "env:A")]),
+                dict(&[("a", "env:A#field")]),
+            ]
+        }
         AttributeType::Mode => ["0600", "0640", "0755", "4755"].map(Value::string).to_vec(),
         AttributeType::Enum(words) => words.iter().map(|word| Value::string(word)).collect(),
         AttributeType::File => vec![file("one/a"), file("two/b"), file("three/c")],

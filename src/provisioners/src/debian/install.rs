@@ -7,7 +7,7 @@ use std::sync::Arc;
 use imgbuild_debian::lock::LockedClosure;
 use imgbuild_debian::unpack::{
     Batch, MERGED_USR_GUARD, ScriptCall, UnpackError, UnpackPlan, Unpacker, configure_command,
-    remove_command, script_environment,
+    remove_command, script_environment, unpack_command,
 };
 use imgbuild_engine::{ActionContext, ActionError, Command, Exit, Session};
 use imgbuild_model::{Diagnostic, Stream};
@@ -109,20 +109,38 @@ impl<'a> Installer<'a> {
     /// One batch: the scripts that come before, the files, the scripts that come after, the configuration. In an empty root
     /// no script can run before the files are there.
     async fn batch(&mut self, batch: Arc<Batch>, done: u64, total: u64) -> Result<(), Failure> {
-        if !batch.bootstrap {
-            self.stage(&batch).await?;
-        }
-        let unpacked = {
+        let replaces = {
             let batch = batch.clone();
-            self.blocking(move |unpacker| unpacker.unpack_batch(&batch)).await?
+            self.blocking(move |unpacker| Ok(!batch.bootstrap && unpacker.replaces(&batch)?)).await?
         };
-        if batch.bootstrap {
-            self.stage(&batch).await?;
+        if replaces {
+            self.upgrade(&batch).await?;
+        } else {
+            self.install(&batch).await?;
         }
-        self.scripts(&unpacked.after).await?;
-        self.blocking(Unpacker::unstage_scripts).await?;
         self.context.progress("configuring", done, total);
         self.dpkg(configure_command(), "the configuration of packages").await
+    }
+
+    /// A batch that takes the place of what is there: dpkg's own work.
+    async fn upgrade(&mut self, batch: &Arc<Batch>) -> Result<(), Failure> {
+        let batch = batch.clone();
+        let files = self.blocking(move |unpacker| unpacker.stage_packages(&batch)).await?;
+        self.dpkg(unpack_command(&files), "the unpacking of packages").await?;
+        self.blocking(Unpacker::unstage_packages).await
+    }
+
+    /// A batch of packages that were not there.
+    async fn install(&mut self, batch: &Arc<Batch>) -> Result<(), Failure> {
+        if !batch.bootstrap {
+            self.stage(batch).await?;
+        }
+        let unpacked = batch.clone();
+        self.blocking(move |unpacker| unpacker.unpack_batch(&unpacked)).await?;
+        if batch.bootstrap {
+            self.stage(batch).await?;
+        }
+        self.blocking(Unpacker::unstage_scripts).await
     }
 
     async fn stage(&mut self, batch: &Arc<Batch>) -> Result<(), Failure> {

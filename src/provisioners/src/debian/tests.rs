@@ -126,6 +126,7 @@ impl Bench {
             workspace: folder.path().to_owned(),
             temporary: folder.path().to_owned(),
             builder: Arc::new(NoBuilder),
+            secrets: Arc::new(imgbuild_engine::secrets::NoSecrets),
             cancel: Cancel::new(),
             events: Arc::new(events),
             log: Arc::default(),
@@ -249,6 +250,29 @@ async fn on_a_layer_removals_and_scripts_come_first() {
             "dpkg --configure --pending",
         ]
     );
+}
+
+#[tokio::test]
+async fn what_takes_the_place_of_another_is_unpacked_by_dpkg() {
+    let Some(bench) = Bench::new() else { return };
+    let mut session = Folder::new(&bench.root());
+    let version =
+        |version: &str| TestPackage::new("tool", version).essential().script("preinst", "#!/bin/sh\n");
+    bench.install(&mut session, &[&[version("1")]], &[], true).await.ok().unwrap();
+    session.commands.clear();
+    let other = TestPackage::new("other", "1").script("preinst", "#!/bin/sh\n");
+    bench.install(&mut session, &[&[other.clone(), version("2")], &[other]], &[], false).await.ok().unwrap();
+    assert_eq!(
+        short(&session.commands),
+        [
+            "dpkg --no-triggers --auto-deconfigure --unpack /var/lib/dpkg/imgbuild/0000.deb /var/lib/dpkg/imgbuild/0001.deb",
+            "dpkg --configure --pending",
+            // The commands are only written down here, so the second batch finds nothing of the first.
+            "/var/lib/dpkg/tmp.ci/other/preinst install",
+            "dpkg --configure --pending",
+        ]
+    );
+    assert!(!bench.root().join("var/lib/dpkg/imgbuild").exists(), "staged packages are gone");
 }
 
 #[tokio::test]

@@ -22,8 +22,6 @@ use super::errors::{Problem, diagnostic, keyring_setting, mirror_setting};
 
 /// The name of Debian's security archive.
 const SECURITY_ARCHIVE: &str = "debian-security";
-/// The folder of reduced indexes under the cache's root.
-const INDEX_FOLDER: &str = "indexes";
 /// How far a release file may be ahead of this machine's clock.
 const CLOCK_TOLERANCE: SignedDuration = SignedDuration::from_hours(24);
 
@@ -97,15 +95,14 @@ impl Archive {
         if let Some(fetcher) = self.fetcher.get() {
             return Ok(fetcher);
         }
-        let proxy = self.config.proxy.as_deref().map(|text| url("the proxy", text)).transpose()?;
-        let fetcher =
-            Fetcher::new(self.config.retry.clone(), proxy).map_err(|error| diagnostic("debian", error))?;
+        let fetcher = Fetcher::new(self.config.retry.clone(), &self.config.proxies)
+            .map_err(|error| diagnostic("debian", error))?;
         Ok(self.fetcher.get_or_init(|| fetcher))
     }
 
     /// Where reduced indexes are kept.
     pub(crate) fn index_folder(&self) -> PathBuf {
-        self.config.cache.root().join(INDEX_FOLDER)
+        self.config.cache.indexes()
     }
 
     /// The mirrors of a distribution, for a suite of it.
@@ -366,7 +363,7 @@ fn urls(what: &str, texts: &[String]) -> Result<Vec<Url>, Problem> {
 fn url(what: &str, text: &str) -> Result<Url, Problem> {
     base_url(text).ok_or_else(|| {
         Diagnostic::error(format!("{what}, `{text}`, is not an address"))
-            .hint("it begins with `http://` or `https://`")
+            .hint("it begins with `http://`, `https://` or `file://`")
             .into()
     })
 }

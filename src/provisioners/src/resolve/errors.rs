@@ -73,7 +73,7 @@ fn class(error: &Error) -> Class {
 
 fn class_of_fetch(error: &FetchError) -> Class {
     match error {
-        FetchError::Setup(_) | FetchError::Store { .. } => Class::Environment,
+        FetchError::Setup(_) | FetchError::Store { .. } | FetchError::Unreadable { .. } => Class::Environment,
         FetchError::NotFound { .. }
         | FetchError::Refused { .. }
         | FetchError::GaveUp { .. }

@@ -7,12 +7,13 @@ use imgbuild_debian::index::IndexError;
 use imgbuild_debian::mirror::Mirrors;
 use imgbuild_debian::release::{Release, ReleaseFile};
 use imgbuild_model::Diagnostic;
-use imgbuild_plan::{IndexPin, IndexRequest};
+use imgbuild_plan::{IndexPin, IndexRequest, LockFile, PackageArchive};
 use jiff::Timestamp;
 use reqwest::Url;
 
 use super::archive::{Archive, Suite, SuiteIndexes, SuiteRequest};
 use super::errors::{Problem, diagnostic};
+use crate::base::packages::of_image;
 
 /// The forms that an index has, the smallest first.
 const FORMS: [&str; 3] = ["Packages.xz", "Packages.gz", "Packages"];
@@ -21,33 +22,46 @@ const FORMS: [&str; 3] = ["Packages.xz", "Packages.gz", "Packages"];
 pub(super) async fn resolve(
     archive: &Archive,
     requests: &BTreeSet<&IndexRequest>,
+    lock: &LockFile,
 ) -> Vec<Result<IndexPin, Problem>> {
-    futures::future::join_all(requests.iter().map(|request| pin(archive, request))).await
+    let answers = requests.iter().map(|request| pin(archive, request, lock));
+    futures::future::join_all(answers).await.into_iter().filter_map(Result::transpose).collect()
 }
 
-async fn pin(archive: &Archive, request: &IndexRequest) -> Result<IndexPin, Problem> {
+/// The answer to one; `None` if it stands on an image that could not be looked up, which was said then.
+async fn pin(
+    archive: &Archive,
+    request: &IndexRequest,
+    lock: &LockFile,
+) -> Result<Option<IndexPin>, Problem> {
+    let of_image = match request.image() {
+        None => None,
+        Some(image) => match lock.image(&image) {
+            Some(pin) => Some(of_image(archive.config(), pin).await?.archive),
+            None => return Ok(None),
+        },
+    };
+    let PackageArchive { distribution, suite, components, security } =
+        of_image.clone().unwrap_or_else(|| request.archive());
     let architecture = request.platform.architecture.debian_name();
     let wanted = SuiteRequest {
-        distribution: request.distribution.clone(),
-        suite: request.suite.clone(),
-        components: request.components.clone(),
-        security: request.security,
+        distribution: distribution.clone(),
+        suite: suite.clone(),
+        components: components.clone(),
+        security,
         native: architecture.to_owned(),
         foreign: BTreeSet::new(),
     };
     let releases = archive.releases(&wanted).await?;
     let mut files = Vec::new();
     for (suite, release) in &releases {
-        for component in &request.components {
+        for component in &components {
             let listed = FORMS.iter().find_map(|form| {
                 let path = format!("{component}/binary-{architecture}/{form}");
                 release.files.get(&path).map(|file| (path, *file))
             });
             let Some((path, ReleaseFile { sha256, size })) = listed else {
-                return Err(diagnostic(
-                    &request.distribution,
-                    not_listed(suite, release, component, architecture),
-                ));
+                return Err(diagnostic(&distribution, not_listed(suite, release, component, architecture)));
             };
             let mut line = format!("{} {path} {sha256} {size}", suite.name);
             if let Some(archive) = &suite.archive {
@@ -58,12 +72,13 @@ async fn pin(archive: &Archive, request: &IndexRequest) -> Result<IndexPin, Prob
     }
     let codename = releases.first().and_then(|(_, release)| release.codename.clone());
     let date = releases.iter().map(|(_, release)| release.date.as_second()).max().unwrap_or_default();
-    Ok(IndexPin {
+    Ok(Some(IndexPin {
         request: request.clone(),
-        codename: codename.unwrap_or_else(|| request.suite.clone()),
+        codename: codename.unwrap_or(suite),
         date,
+        archive: of_image,
         files,
-    })
+    }))
 }
 
 fn not_listed(suite: &Suite, release: &Release, component: &str, architecture: &str) -> IndexError {
@@ -116,8 +131,8 @@ fn parse_line(line: &str) -> Option<Line> {
 /// The packages of pinned indexes: from a mirror while it has them, else from the snapshot service.
 pub(crate) async fn pinned_indexes(archive: &Archive, pin: &IndexPin) -> Result<SuiteIndexes, Problem> {
     let date = Timestamp::from_second(pin.date).unwrap_or(Timestamp::UNIX_EPOCH);
-    let distribution = &pin.request.distribution;
-    let mirrors = &archive.mirrors(distribution, &pin.request.suite)?;
+    let PackageArchive { distribution, suite, .. } = &pin.archive();
+    let mirrors = &archive.mirrors(distribution, suite)?;
     let work = pin.files.iter().map(|text| async move {
         let line = parse_line(text).ok_or_else(|| {
             Diagnostic::error(format!("`imgbuild.lock`: `{text}` is not a locked index"))

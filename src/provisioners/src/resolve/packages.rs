@@ -10,25 +10,28 @@ use imgbuild_debian::control::Paragraph;
 use imgbuild_debian::deb;
 use imgbuild_debian::index::MultiArch;
 use imgbuild_debian::lock::{LockedClosure, LockedPackage};
-use imgbuild_debian::solve::{Base, PackageSpec, Request, Universe, solve};
+use imgbuild_debian::solve::{self, PackageSpec, Request, Universe, solve};
 use imgbuild_debian::status::{InstalledPackage, PackageStatus, State};
 use imgbuild_debian::{Sha256, Version};
 use imgbuild_model::Diagnostic;
-use imgbuild_plan::{DebianPin, DebianRequest, LockFile, PinRequest};
+use imgbuild_plan::{DebianPin, DebianRequest, ImageRequest, LockFile, PackageArchive, PinRequest};
 
 use super::archive::{Archive, SuiteIndexes, SuiteRequest};
 use super::download::{self, blocking};
 use super::errors::{Problem, diagnostic, solve_diagnostic};
 use super::pins;
+use crate::base::packages::of_image;
 
-/// Answers requests for packages, and those pins of the lock file that stand on an answer.
+/// Answers requests for packages, and those pins of the lock file that stand on an answer, or on an image that was looked
+/// up anew.
 pub(super) async fn resolve(
     archive: &Archive,
     requests: &BTreeSet<&DebianRequest>,
+    images: &BTreeSet<&ImageRequest>,
     lock: &LockFile,
 ) -> Vec<Result<DebianPin, Problem>> {
     let mut by_base: BTreeMap<DebianRequest, BTreeSet<DebianRequest>> = BTreeMap::new();
-    for request in missing(requests, lock) {
+    for request in missing(requests, images, lock) {
         let base = DebianRequest { installs: Vec::new(), ..request.clone() };
         by_base.entry(base).or_default().insert(request);
     }
@@ -37,16 +40,22 @@ pub(super) async fn resolve(
 }
 
 /// What has to be solved: the requests, what they stand on, and what stands on any of these.
-fn missing(requests: &BTreeSet<&DebianRequest>, lock: &LockFile) -> BTreeSet<DebianRequest> {
+fn missing(
+    requests: &BTreeSet<&DebianRequest>,
+    images: &BTreeSet<&ImageRequest>,
+    lock: &LockFile,
+) -> BTreeSet<DebianRequest> {
+    let on_new_image = |request: &DebianRequest| request.image().is_some_and(|image| images.contains(&image));
     let mut missing = BTreeSet::new();
     for request in requests {
         let prefixes: Vec<_> = request.prefixes().collect();
-        if let Some(first) = prefixes.iter().position(|prefix| lock.debian(prefix).is_none()) {
+        let is_missing = |prefix: &DebianRequest| on_new_image(prefix) || lock.debian(prefix).is_none();
+        if let Some(first) = prefixes.iter().position(is_missing) {
             missing.extend(prefixes.into_iter().skip(first));
         }
     }
     for pin in lock.debian_pins() {
-        if pin.request.prefixes().any(|prefix| missing.contains(&prefix)) {
+        if on_new_image(&pin.request) || pin.request.prefixes().any(|prefix| missing.contains(&prefix)) {
             missing.insert(pin.request.clone());
         }
     }
@@ -60,6 +69,13 @@ async fn chains(
     requests: BTreeSet<DebianRequest>,
     lock: &LockFile,
 ) -> Vec<Result<DebianPin, Problem>> {
+    let Some(first) = requests.first() else { return Vec::new() };
+    let base = match base_of(archive, first, lock).await {
+        Ok(Some(base)) => base,
+        // The image could not be looked up, which was said then.
+        Ok(None) => return Vec::new(),
+        Err(problem) => return vec![Err(problem)],
+    };
     let mut groups: BTreeMap<(usize, BTreeSet<String>), Vec<DebianRequest>> = BTreeMap::new();
     for request in requests {
         let foreign = foreign(&request);
@@ -69,12 +85,37 @@ async fn chains(
     let mut results = Vec::new();
     for ((_, foreign), mut requests) in groups {
         requests.sort_by_key(|request| request.installs.len());
-        match group(archive, foreign, requests, lock, &mut known).await {
+        match group(archive, &base, foreign, requests, lock, &mut known).await {
             Ok(solved) => results.extend(solved),
             Err(problem) => results.push(Err(problem)),
         }
     }
     results
+}
+
+/// What a chain begins with.
+struct Base {
+    /// Where its packages are found.
+    archive: PackageArchive,
+    /// Whether a pin must say that: its request does not.
+    is_image: bool,
+    /// What is installed before any request.
+    state: State,
+}
+
+/// What requests on one source stand on; `None` if that is an image which the lock file does not name.
+async fn base_of(
+    archive: &Archive,
+    request: &DebianRequest,
+    lock: &LockFile,
+) -> Result<Option<Base>, Problem> {
+    let Some(image) = request.image() else {
+        let archive = request.index().archive();
+        return Ok(Some(Base { archive, is_image: false, state: State::empty() }));
+    };
+    let Some(pin) = lock.image(&image) else { return Ok(None) };
+    let found = of_image(archive.config(), pin).await?;
+    Ok(Some(Base { archive: found.archive, is_image: true, state: found.state }))
 }
 
 /// Architectures that packages are asked for by name, as `name:architecture`.
@@ -96,13 +137,14 @@ struct Known(BTreeMap<DebianRequest, LockedClosure>);
 impl Known {
     /// The closures that a request stands on; `None` if one of them could not be solved, which was said then.
     fn below(&self, request: &DebianRequest) -> Option<Vec<&LockedClosure>> {
-        let below = request.prefixes().take(request.installs.len());
+        let below = request.prefixes().filter(|prefix| prefix.installs.len() < request.installs.len());
         below.map(|prefix| self.0.get(&prefix)).collect()
     }
 }
 
 async fn group(
     archive: &Archive,
+    base: &Base,
     foreign: BTreeSet<String>,
     requests: Vec<DebianRequest>,
     lock: &LockFile,
@@ -120,20 +162,21 @@ async fn group(
     }
     let suites = archive
         .indexes(&SuiteRequest {
-            distribution: first.distribution.clone(),
-            suite: first.suite.clone(),
-            components: first.components.clone(),
-            security: first.security,
+            distribution: base.archive.distribution.clone(),
+            suite: base.archive.suite.clone(),
+            components: base.archive.components.clone(),
+            security: base.archive.security,
             native: first.platform.architecture.debian_name().to_owned(),
             foreign: foreign.clone(),
         })
         .await?;
     let suites = Arc::new(suites);
-    let facts = facts(archive, &first, &suites, known).await?;
+    let facts = facts(archive, &base.archive, &suites, known).await?;
     let foreign: Vec<String> = foreign.into_iter().collect();
     let before = known.clone();
+    let start = Start { state: base.state.clone(), archive: base.is_image.then(|| base.archive.clone()) };
     let (results, after) =
-        blocking(move || solve_group(&suites, &requests, &foreign, &facts, before)).await?;
+        blocking(move || solve_group(&suites, &requests, &foreign, &facts, &start, before)).await?;
     *known = after;
     Ok(results)
 }
@@ -154,7 +197,7 @@ fn key(package: &LockedPackage) -> (String, String, String) {
 /// Facts of locked packages. What the index has lost is read from the package file, which may have to be fetched.
 async fn facts(
     archive: &Archive,
-    request: &DebianRequest,
+    PackageArchive { distribution, suite, .. }: &PackageArchive,
     suites: &Arc<SuiteIndexes>,
     known: &Known,
 ) -> Result<Facts, Problem> {
@@ -196,8 +239,7 @@ async fn facts(
     tracing::debug!(packages = lost.len(), "locked versions have gone from the index; their files are read");
     // The newest date of the pins: what was locked then was there then.
     let date = known.0.values().filter_map(|closure| closure.date).max();
-    let files =
-        download::packages(archive, &request.distribution, &request.suite, &lost, date, &|_, _| {}).await?;
+    let files = download::packages(archive, distribution, suite, &lost, date, &|_, _| {}).await?;
     let read = blocking(move || {
         let read = lost.iter().zip(&files).map(|(package, file)| {
             let control = deb::read_control_of(file)?;
@@ -205,8 +247,14 @@ async fn facts(
         });
         read.collect::<Result<HashMap<_, _>, deb::DebError>>()
     });
-    facts.vanished = read.await?.map_err(|error| diagnostic(&request.distribution, error))?;
+    facts.vanished = read.await?.map_err(|error| diagnostic(distribution, error))?;
     Ok(facts)
+}
+
+/// What is there before the first request, and where packages are found if no request says it.
+struct Start {
+    state: State,
+    archive: Option<PackageArchive>,
 }
 
 /// Solves requests in order; shorter chains come first, so that each finds what it stands on.
@@ -215,6 +263,7 @@ fn solve_group(
     requests: &[DebianRequest],
     foreign: &[String],
     facts: &Facts,
+    start: &Start,
     mut known: Known,
 ) -> (Vec<Result<DebianPin, Problem>>, Known) {
     let Some(native) = requests.first().map(|request| request.platform.architecture.debian_name()) else {
@@ -225,13 +274,14 @@ fn solve_group(
     let mut solved = Facts::default();
     for request in requests {
         let Some(below) = known.below(request) else { continue };
-        let state = state(&below, native, &[facts, &solved]);
+        let state = state(&start.state, &below, native, &[facts, &solved]);
         let result = solve_one(suites, &universe, &state, request);
         let answer = result.and_then(|(closure, multi_arch)| {
             let pin = DebianPin {
                 request: request.clone(),
                 codename: suites.codename.clone(),
                 date: suites.date.as_second(),
+                archive: start.archive.clone(),
                 add: pins::lines(&closure)?,
             };
             solved.indexed.extend(multi_arch);
@@ -282,20 +332,20 @@ pub(crate) fn specs(packages: &[String]) -> Result<Vec<PackageSpec>, Problem> {
     packages.iter().map(parse).collect()
 }
 
-fn base(variant: &str) -> Result<Base, Problem> {
+fn base(variant: &str) -> Result<solve::Base, Problem> {
     match variant {
-        "essential" => Ok(Base::Essential),
-        "minbase" => Ok(Base::Required),
-        "standard" => Ok(Base::Important),
+        "essential" => Ok(solve::Base::Essential),
+        "minbase" => Ok(solve::Base::Required),
+        "standard" => Ok(solve::Base::Important),
         other => Err(Diagnostic::error(format!("`{other}` is not a variant"))
             .hint("known are `essential`, `minbase` and `standard`")
             .into()),
     }
 }
 
-/// What an image has after these closures.
-fn state(closures: &[&LockedClosure], native: &str, facts: &[&Facts]) -> State {
-    let mut packages: Vec<InstalledPackage> = Vec::new();
+/// What an image has after these closures, on top of what was there before.
+fn state(before: &State, closures: &[&LockedClosure], native: &str, facts: &[&Facts]) -> State {
+    let mut packages: Vec<InstalledPackage> = before.packages.clone();
     // dpkg takes `all` for its own architecture: a package may change from one to the other.
     let counts_as =
         |architecture: &str| if architecture == "all" { native.to_owned() } else { architecture.to_owned() };

@@ -116,7 +116,7 @@ mod tests {
             platform: "linux/amd64".parse().unwrap(),
             installs: vec![],
         };
-        DebianPin { request, codename: "bookworm".to_owned(), date: 1_783_764_997, add }
+        DebianPin { request, codename: "bookworm".to_owned(), date: 1_783_764_997, archive: None, add }
     }
 
     #[test]

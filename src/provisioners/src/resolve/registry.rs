@@ -64,8 +64,9 @@ pub(crate) fn client(config: &ArchiveConfig, reference: &Reference, platform: Pl
         connect_timeout: Some(config.retry.connect_timeout),
         read_timeout: Some(config.retry.stall_timeout),
         user_agent: concat!("imgbuild/", env!("CARGO_PKG_VERSION")),
-        https_proxy: config.proxy.clone(),
-        http_proxy: config.proxy.clone().filter(|_| !is_local(registry)),
+        https_proxy: config.proxies.https.clone(),
+        http_proxy: config.proxies.http.clone().filter(|_| !is_local(registry)),
+        no_proxy: config.proxies.no_proxy.clone(),
         ..ClientConfig::default()
     })
 }

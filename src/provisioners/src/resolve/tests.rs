@@ -343,10 +343,7 @@ async fn only_what_the_keyring_signs_is_believed() {
     let problem = bench.failure(|_| {}, request(&[])).await;
     assert!(problem.message.ends_with("keyring.gpg`, is not there"), "{problem}");
     let hint = problem.hint.unwrap();
-    assert!(
-        hint.contains("`debian-archive-keyring`") && hint.contains("`keyrings.debian`"),
-        "{hint}"
-    );
+    assert!(hint.contains("`debian-archive-keyring`") && hint.contains("`keyrings.debian`"), "{hint}");
     assert_eq!(problem.class, Class::Environment);
 }
 

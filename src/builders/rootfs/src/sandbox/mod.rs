@@ -27,6 +27,9 @@ mod wire;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+use imgbuild_engine::secrets::NamedSecret;
+use imgbuild_model::Secret;
+
 pub use helper::helper_main;
 pub use outcome::{Exit, Outcome, StepFailure, Usage};
 pub use running::{OutputLine, RunningStep, Sandbox, SandboxError, StepKiller, Stream};
@@ -62,6 +65,10 @@ pub struct SandboxSpec {
     pub allow_new_privileges: bool,
     /// Host files and folders to show inside, read-only unless said otherwise.
     pub binds: Vec<Bind>,
+    /// Files that the step alone may read in `/run/secrets`, and that its output is kept free of.
+    pub secrets: Vec<NamedSecret>,
+    /// Further variables that hold secrets.
+    pub secret_environment: Vec<(String, Secret)>,
     /// Limits below those of this process.
     pub limits: Limits,
     /// Runs programs of another architecture.
@@ -131,6 +138,8 @@ impl SandboxSpec {
             merge_stderr: false,
             allow_new_privileges: false,
             binds: Vec::new(),
+            secrets: Vec::new(),
+            secret_environment: Vec::new(),
             limits: Limits::default(),
             emulator: None,
         }

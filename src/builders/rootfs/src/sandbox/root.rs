@@ -12,8 +12,10 @@ use rustix::mount::{MountAttrFlags, MountPropagationFlags, UnmountFlags, mount_c
 
 use super::helper::Handed;
 use super::outcome::StepFailure;
+use super::step;
 use super::targets::{Content, Targets};
 use super::wire::Order;
+use crate::files::accounts::Identity;
 use crate::mounts::{INERT, add_attributes, attach_at, clone_host_path, new_filesystem};
 
 /// The host's devices that a step sees; all of them are harmless to share.
@@ -64,7 +66,32 @@ pub(crate) fn enter(order: &Order, handed: &Handed, targets: &Targets) -> Result
         .and_then(|run| attach_at(&run, "/run"))
         .map_err(failed("mount `/run`"))?;
     make_folder("/run/lock", 0o1777).map_err(failed("make `/run/lock`"))?;
-    attach_targets(order, handed, targets)
+    attach_targets(order, handed, targets)?;
+    mount_secrets(order)
+}
+
+/// A file for each secret, in memory, for the step's user alone and for nobody to write.
+fn mount_secrets(order: &Order) -> Result<(), StepFailure> {
+    const FOLDER: &str = "/run/secrets";
+    if order.secrets.is_empty() {
+        return Ok(());
+    }
+    let Identity { uid, gid, .. } = step::identity(&order.user)?;
+    let make = || -> std::io::Result<()> {
+        use std::os::unix::fs::chown;
+        make_target(FOLDER, true)?;
+        let files = new_filesystem("tmpfs", &[("mode", "0700")], INERT)?;
+        attach_at(&files, FOLDER)?;
+        for secret in &order.secrets {
+            let path = format!("{FOLDER}/{}", secret.name);
+            make_file_as(&path, &secret.contents, 0o400)?;
+            chown(&path, Some(uid), Some(gid))?;
+        }
+        rustix::fs::chmod(FOLDER, Mode::from_raw_mode(0o500))?;
+        chown(FOLDER, Some(uid), Some(gid))?;
+        Ok(add_attributes(files.as_fd(), INERT | MountAttrFlags::MOUNT_ATTR_RDONLY, false)?)
+    };
+    make().map_err(StepFailure::system("hand over the step's secrets"))
 }
 
 /// The tree is mounted over `/`, made the root, and the host's tree is let go.
@@ -193,7 +220,11 @@ fn make_target(path: &str, directory: bool) -> std::io::Result<()> {
 }
 
 fn make_file(path: &str, contents: &[u8]) -> std::io::Result<()> {
-    OpenOptions::new().write(true).create_new(true).mode(0o644).open(path)?.write_all(contents)
+    make_file_as(path, contents, 0o644)
+}
+
+fn make_file_as(path: &str, contents: &[u8], mode: u32) -> std::io::Result<()> {
+    OpenOptions::new().write(true).create_new(true).mode(mode).open(path)?.write_all(contents)
 }
 
 fn make_folder(path: &str, mode: u32) -> Result<(), Errno> {

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::process::{ExitStatus, Stdio};
 use std::sync::Arc;
 
+use imgbuild_engine::secrets::{NamedSecret, SecretFinder};
 use rustix::fs::{MemfdFlags, memfd_create};
 use rustix::io::Errno;
 use rustix::mount::MountAttrFlags;
@@ -15,7 +16,7 @@ use tokio::net::UnixStream;
 use tokio::process::{Child, Command};
 
 use super::outcome::{Outcome, StepFailure};
-use super::wire::{Order, Report, ResolverFile, WireBind, WireEmulator, WireNetwork};
+use super::wire::{Order, Report, ResolverFile, WireBind, WireEmulator, WireNetwork, WireSecret};
 use super::{HELPER_ARGUMENT, Network, SandboxSpec, Stdin, passing};
 use crate::binfmt::BinfmtError;
 use crate::mounts;
@@ -133,8 +134,9 @@ impl Sandbox {
         let mut child = command.spawn().map_err(system("start the sandbox's helper"))?;
         // The command keeps its copy of the helper's end until it is dropped.
         drop(command);
-        let stdout = child.stdout.take().map(|pipe| LineReader::new(Stream::Stdout, pipe));
-        let stderr = child.stderr.take().map(|pipe| LineReader::new(Stream::Stderr, pipe));
+        let finder = SecretFinder::new(&spec.secrets).map(Arc::new);
+        let stdout = child.stdout.take().map(|pipe| LineReader::new(Stream::Stdout, pipe, finder.clone()));
+        let stderr = child.stderr.take().map(|pipe| LineReader::new(Stream::Stderr, pipe, finder));
         ours.set_nonblocking(true).map_err(system("set up the control socket"))?;
         let killer =
             StepKiller { control: Arc::new(ours.try_clone().map_err(system("set up the control socket"))?) };
@@ -147,7 +149,8 @@ fn check_strings(spec: &SandboxSpec) -> Result<(), SandboxError> {
     if spec.arguments.first().is_none_or(String::is_empty) {
         return Err(SandboxError::NoCommand);
     }
-    let names = spec.environment.keys();
+    let secret_names = spec.secret_environment.iter().map(|(name, _)| name);
+    let names = spec.environment.keys().chain(secret_names);
     if let Some(name) = names.clone().find(|name| name.is_empty() || name.contains('=')) {
         return Err(SandboxError::BadString { value: name.clone() });
     }
@@ -197,6 +200,13 @@ fn send_order(
     if let Some(epoch) = spec.source_date_epoch {
         environment.entry("SOURCE_DATE_EPOCH".into()).or_insert_with(|| epoch.to_string());
     }
+    for (name, value) in &spec.secret_environment {
+        environment.insert(name.clone(), String::from_utf8_lossy(value.expose()).into_owned());
+    }
+    let secret = |secret: &NamedSecret| WireSecret {
+        name: secret.name.clone(),
+        contents: secret.value.expose().to_vec(),
+    };
     let order = Order {
         arguments: spec.arguments.clone(),
         environment,
@@ -207,6 +217,7 @@ fn send_order(
         merge_stderr: spec.merge_stderr,
         allow_new_privileges: spec.allow_new_privileges,
         binds,
+        secrets: spec.secrets.iter().map(secret).collect(),
         limits: spec.limits,
         emulator,
         resolver: if spec.network == Network::None { Vec::new() } else { resolver_files() },
@@ -382,25 +393,33 @@ struct LineReader<R> {
     given: usize,
     /// Bytes of `buffer` known to hold no line end.
     searched: usize,
+    /// What must not be in a line.
+    secrets: Option<Arc<SecretFinder>>,
 }
 
 impl<R: AsyncRead + Unpin> LineReader<R> {
-    fn new(stream: Stream, pipe: R) -> Self {
-        Self { stream, pipe, buffer: Vec::new(), given: 0, searched: 0 }
+    fn new(stream: Stream, pipe: R, secrets: Option<Arc<SecretFinder>>) -> Self {
+        Self { stream, pipe, buffer: Vec::new(), given: 0, searched: 0, secrets }
     }
 
     async fn next(&mut self) -> std::io::Result<Option<OutputLine>> {
+        // A secret that begins in a piece of a line is seen whole before the piece is cut.
+        let beyond = self.secrets.as_ref().map_or(0, |secrets| secrets.longest());
         loop {
             if let Some(end) = self.buffer[self.searched..].iter().position(|byte| *byte == b'\n') {
                 let end = self.searched + end;
-                if end - self.given <= MAX_LINE {
+                if end - self.given <= MAX_LINE + beyond {
                     return Ok(Some(self.give(end, end + 1)));
                 }
             } else {
                 self.searched = self.buffer.len();
             }
-            if self.buffer.len() - self.given >= MAX_LINE {
-                let piece = self.given + MAX_LINE;
+            if self.buffer.len() - self.given >= MAX_LINE + beyond {
+                let cut = match &self.secrets {
+                    Some(secrets) => secrets.cut(&self.buffer[self.given..], MAX_LINE),
+                    None => MAX_LINE,
+                };
+                let piece = self.given + cut;
                 return Ok(Some(self.give(piece, piece)));
             }
             self.buffer.drain(..self.given);
@@ -416,7 +435,9 @@ impl<R: AsyncRead + Unpin> LineReader<R> {
     }
 
     fn give(&mut self, end: usize, next: usize) -> OutputLine {
-        let line = OutputLine { stream: self.stream, bytes: self.buffer[self.given..end].to_vec() };
+        let bytes = &self.buffer[self.given..end];
+        let bytes = self.secrets.as_ref().map_or_else(|| bytes.to_vec(), |secrets| secrets.mask(bytes));
+        let line = OutputLine { stream: self.stream, bytes };
         self.given = next;
         self.searched = next;
         line

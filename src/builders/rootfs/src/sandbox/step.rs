@@ -119,7 +119,8 @@ fn set_limits(order: &Order) -> Result<(), Errno> {
     lower(Resource::Cpu, limits.cpu_seconds, limits.cpu_seconds)
 }
 
-fn identity(user: &str) -> Result<Identity, StepFailure> {
+/// Who the step runs as, by the image's own accounts; the image is the root by now.
+pub(crate) fn identity(user: &str) -> Result<Identity, StepFailure> {
     use crate::files::accounts::IdentityError;
     let read = |path: &str| fs_err::read(path).unwrap_or_default();
     Identity::find(user, &read("/etc/passwd"), &read("/etc/group")).map_err(|error| match error {

@@ -8,9 +8,9 @@ use serde::{Deserialize, Serialize};
 use super::outcome::{Exit, Outcome, StepFailure, Usage};
 use super::{Limits, Network};
 
-/// The work order. Descriptors travel beside it, in this order: the order itself (a memory file), the root's mount,
+/// The work order. It may hold secrets: it is a file in memory, and is never written or shown. Descriptors travel beside it, in this order: the order itself (a memory file), the root's mount,
 /// the step's standard input, then one mount for each of `binds`, then the emulator if there is one.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Serialize, Deserialize)]
 pub(crate) struct Order {
     pub arguments: Vec<String>,
     pub environment: BTreeMap<String, String>,
@@ -21,6 +21,7 @@ pub(crate) struct Order {
     pub merge_stderr: bool,
     pub allow_new_privileges: bool,
     pub binds: Vec<WireBind>,
+    pub secrets: Vec<WireSecret>,
     pub limits: Limits,
     pub emulator: Option<WireEmulator>,
     /// The contents of the host's resolver files, where the step sees the network.
@@ -39,6 +40,13 @@ pub(crate) enum WireNetwork {
 pub(crate) struct WireBind {
     pub target: String,
     pub directory: bool,
+}
+
+/// A file of `/run/secrets`.
+#[derive(Serialize, Deserialize)]
+pub(crate) struct WireSecret {
+    pub name: String,
+    pub contents: Vec<u8>,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]

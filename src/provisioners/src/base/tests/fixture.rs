@@ -111,6 +111,7 @@ impl Bench {
             run: self.run.clone(),
             temporary,
             builder: Arc::new(NoBuilder),
+            secrets: Arc::new(imgbuild_engine::secrets::NoSecrets),
             cancel: Cancel::new(),
             events: Arc::new(move |event| events.lock().unwrap().push(event)),
             log: Arc::default(),
