@@ -1,0 +1,249 @@
+//! Times and durations as Go writes and reads them.
+
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+
+/// The layout `2006-01-02T15:04:05Z07:00`.
+pub const RFC3339: &str = "2006-01-02T15:04:05Z07:00";
+
+/// What a piece of a layout stands for, the longer of two with the same beginning first.
+const PIECES: [&str; 32] = [
+    "January", "Jan", "Monday", "Mon", "MST", "2006", "-07:00:00", "-070000", "-07:00", "-0700", "-07",
+    "Z07:00:00", "Z070000", "Z07:00", "Z0700", "Z07", "002", "01", "02", "03", "04", "05", "06", "15", "__2",
+    "_2006", "_2", "PM", "pm", "1", "2", "3",
+];
+
+/// A time in UTC after a layout of Go's (`2006-01-02`).
+#[must_use]
+pub fn format(time: Timestamp, layout: &str) -> String {
+    let mut out = String::new();
+    let mut rest = layout;
+    while let Some(first) = rest.chars().next() {
+        if let Some(length) = fraction(rest, out.is_empty()) {
+            write_fraction(&mut out, time, &rest[..length]);
+            rest = &rest[length..];
+            continue;
+        }
+        let piece = PIECES.into_iter().chain(["4", "5"]).find(|piece| rest.starts_with(piece) && whole(rest, piece));
+        match piece {
+            Some(piece) => {
+                write_piece(&mut out, time, piece);
+                rest = &rest[piece.len()..];
+            }
+            None => {
+                out.push(first);
+                rest = &rest[first.len_utf8()..];
+            }
+        }
+    }
+    out
+}
+
+/// `Jan` and `Mon` are not pieces if a small letter follows.
+fn whole(rest: &str, piece: &str) -> bool {
+    !matches!(piece, "Jan" | "Mon") || !rest[3..].starts_with(|c: char| c.is_ascii_lowercase())
+}
+
+/// The length of `.000` or `,999` here: a point, then only zeros or only nines, then no digit.
+fn fraction(rest: &str, _at_start: bool) -> Option<usize> {
+    let digits = rest.strip_prefix(['.', ','])?;
+    let digit = digits.chars().next().filter(|c| matches!(c, '0' | '9'))?;
+    let length = digits.len() - digits.trim_start_matches(digit).len();
+    let ends = !digits[length..].starts_with(|c: char| c.is_ascii_digit());
+    ends.then_some(1 + length)
+}
+
+fn write_fraction(out: &mut String, time: Timestamp, piece: &str) {
+    let digits = format!("{:09}", time.to_zoned(TimeZone::UTC).subsec_nanosecond());
+    let count = (piece.len() - 1).min(9);
+    let mut digits = digits[..count].to_owned();
+    digits.push_str(&"0".repeat(piece.len() - 1 - count));
+    if piece.ends_with('9') {
+        let kept = digits.trim_end_matches('0');
+        if !kept.is_empty() {
+            out.push_str(&piece[..1]);
+            out.push_str(kept);
+        }
+    } else {
+        out.push_str(&piece[..1]);
+        out.push_str(&digits);
+    }
+}
+
+fn write_piece(out: &mut String, time: Timestamp, piece: &str) {
+    const MONTHS: [&str; 12] = [
+        "January", "February", "March", "April", "May", "June", "July", "August", "September", "October",
+        "November", "December",
+    ];
+    const DAYS: [&str; 7] = ["Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday"];
+    let time = time.to_zoned(TimeZone::UTC);
+    let month = MONTHS[usize::from(time.month().unsigned_abs()) - 1];
+    let day = DAYS[usize::from(time.weekday().to_monday_zero_offset().unsigned_abs())];
+    let hour12 = (time.hour() + 11) % 12 + 1;
+    let _ = match piece {
+        "January" => write!(out, "{month}"),
+        "Jan" => write!(out, "{}", &month[..3]),
+        "Monday" => write!(out, "{day}"),
+        "Mon" => write!(out, "{}", &day[..3]),
+        "MST" => write!(out, "UTC"),
+        "2006" => write!(out, "{:04}", time.year()),
+        "_2006" => write!(out, "_{:04}", time.year()),
+        "06" => write!(out, "{:02}", time.year().rem_euclid(100)),
+        "01" => write!(out, "{:02}", time.month()),
+        "1" => write!(out, "{}", time.month()),
+        "02" => write!(out, "{:02}", time.day()),
+        "_2" => write!(out, "{:2}", time.day()),
+        "2" => write!(out, "{}", time.day()),
+        "002" => write!(out, "{:03}", time.day_of_year()),
+        "__2" => write!(out, "{:3}", time.day_of_year()),
+        "15" => write!(out, "{:02}", time.hour()),
+        "03" => write!(out, "{hour12:02}"),
+        "3" => write!(out, "{hour12}"),
+        "04" => write!(out, "{:02}", time.minute()),
+        "4" => write!(out, "{}", time.minute()),
+        "05" => write!(out, "{:02}", time.second()),
+        "5" => write!(out, "{}", time.second()),
+        "PM" => write!(out, "{}", if time.hour() < 12 { "AM" } else { "PM" }),
+        "pm" => write!(out, "{}", if time.hour() < 12 { "am" } else { "pm" }),
+        "Z07" | "Z0700" | "Z070000" | "Z07:00" | "Z07:00:00" => write!(out, "Z"),
+        zone => write!(out, "{}", zone.replace('-', "+").replace('7', "0")),
+    };
+}
+
+/// A time in UTC after a format in the manner of `strftime`, as the function of that name in templates has it: the
+/// letters `a A b B d H I m M p S y Y z Z`, and text between them is a layout of Go's.
+#[must_use]
+pub fn strftime(time: Timestamp, text: &str) -> String {
+    let mut layout = String::new();
+    for chunk in text.split('%').filter(|chunk| !chunk.is_empty()) {
+        let letter = match chunk.chars().next() {
+            Some('B') => "January",
+            Some('b') => "Jan",
+            Some('m') => "01",
+            Some('A') => "Monday",
+            Some('a') => "Mon",
+            Some('d') => "02",
+            Some('H') => "15",
+            Some('I') => "03",
+            Some('M') => "04",
+            Some('S') => "05",
+            Some('Y') => "2006",
+            Some('y') => "06",
+            Some('p') => "PM",
+            Some('Z') => "MST",
+            Some('z') => "-0700",
+            _ => {
+                layout.push('%');
+                layout.push_str(chunk);
+                continue;
+            }
+        };
+        layout.push_str(letter);
+        layout.push_str(&chunk[1..]);
+    }
+    format(time, &layout)
+}
+
+/// A duration such as `1h30m`, `1.5s` or `-2ms`, in nanoseconds. `None` if it is none.
+#[must_use]
+pub fn duration_nanoseconds(text: &str) -> Option<i64> {
+    let (negative, mut rest) = match text.strip_prefix('-') {
+        Some(rest) => (true, rest),
+        None => (false, text.strip_prefix('+').unwrap_or(text)),
+    };
+    if rest == "0" {
+        return Some(0);
+    }
+    let mut total = 0f64;
+    if rest.is_empty() {
+        return None;
+    }
+    while !rest.is_empty() {
+        let length = rest.find(|c: char| !c.is_ascii_digit() && c != '.')?;
+        let number: f64 = rest[..length].parse().ok()?;
+        rest = &rest[length..];
+        let length = rest.find(|c: char| c.is_ascii_digit() || c == '.').unwrap_or(rest.len());
+        let unit = match &rest[..length] {
+            "ns" => 1.0,
+            "us" | "µs" | "μs" => 1e3,
+            "ms" => 1e6,
+            "s" => 1e9,
+            "m" => 60e9,
+            "h" => 3600e9,
+            _ => return None,
+        };
+        total += number * unit;
+        rest = &rest[length..];
+    }
+    let total = if negative { -total } else { total };
+    (total.abs() < 9.2e18).then_some(total as i64)
+}
+
+/// A duration that is not negative.
+#[must_use]
+pub fn duration(text: &str) -> Option<Duration> {
+    duration_nanoseconds(text).and_then(|count| u64::try_from(count).ok()).map(Duration::from_nanos)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{RFC3339, duration_nanoseconds, format, strftime};
+
+    fn time(text: &str) -> jiff::Timestamp {
+        text.parse().expect("a time")
+    }
+
+    /// Expectations are those of Go 1.26.
+    #[test]
+    fn layouts_are_those_of_go() {
+        let morning = time("2024-03-05T07:08:09.012345678Z");
+        for (layout, expected) in [
+            (RFC3339, "2024-03-05T07:08:09Z"),
+            ("2006-01-02", "2024-03-05"),
+            ("060102150405", "240305070809"),
+            ("Mon Jan _2 15:04:05 MST 2006", "Tue Mar  5 07:08:09 UTC 2024"),
+            ("Monday, 02-Jan-06 3:04PM", "Tuesday, 05-Mar-24 7:08AM"),
+            ("January 2, 2006 at 3:4:5pm", "March 5, 2024 at 7:8:9am"),
+            ("002 __2 _2", "065  65  5"),
+            ("-0700 -07:00 -07 Z0700 Z07", "+0000 +00:00 +00 Z Z"),
+            ("05.000 05.999999 05,000000000", "09.012 09.012345 09,012345678"),
+            ("Janet Jan. Months Mon", "Janet Mar. Months Tue"),
+            ("20060102-1504", "20240305-0708"),
+            ("1/2/06 03", "3/5/24 07"),
+            ("plain é", "plain é"),
+            ("_2006", "_2024"),
+        ] {
+            assert_eq!(format(morning, layout), expected, "{layout}");
+        }
+        assert_eq!(format(time("2024-12-31T00:00:00Z"), "3PM 03pm 15 002 05.999"), "12AM 12am 00 366 00");
+    }
+
+    #[test]
+    fn strftime_has_fifteen_letters() {
+        let noon = time("2024-03-05T12:08:09Z");
+        assert_eq!(strftime(noon, "%Y-%m-%d %H:%M:%S %p %I"), "2024-03-05 12:08:09 PM 12");
+        assert_eq!(strftime(noon, "%A %a %B %b %y %Z %z %Q x"), "Tuesday Tue March Mar 24 UTC +0000 %Q x");
+    }
+
+    #[test]
+    fn durations_are_those_of_go() {
+        for (text, expected) in [
+            ("0", Some(0)),
+            ("1h30m", Some(5_400_000_000_000)),
+            ("1.5s", Some(1_500_000_000)),
+            ("-2ms", Some(-2_000_000)),
+            ("3us4ns", Some(3_004)),
+            ("10", None),
+            ("", None),
+            ("s", None),
+            ("1d", None),
+            ("1h-2m", None),
+            ("9999999999h", None),
+        ] {
+            assert_eq!(duration_nanoseconds(text), expected, "{text}");
+        }
+    }
+}

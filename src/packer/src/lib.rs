@@ -1,0 +1,8 @@
+//! The front end for Packer's templates.
+//!
+//! [`legacy`] reads templates in JSON, [`interpolate`] has the functions of the Go templates inside of both kinds, and
+//! [`fix`] updates old templates. Nothing here reads files, the environment or the clock, and nothing prints: what is
+//! needed of them is given.
+
+pub mod go_time;
+pub mod json;
