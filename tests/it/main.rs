@@ -9,6 +9,7 @@ mod golden;
 mod images;
 mod mirrors;
 mod places;
+mod provisioning;
 mod reproducible;
 mod seal;
 mod secrets;

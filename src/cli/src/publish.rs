@@ -1,7 +1,6 @@
 //! Writes artifacts into the workspace's output folder, each with its provenance beside it.
 //!
-//! What is there already and the same is left alone: on a hit nothing is written. Every file is written under another
-//! name first and renamed, so that nobody sees half of one.
+//! What is there already and the same is left alone: on a hit nothing is written.
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
@@ -9,11 +8,12 @@ use std::sync::Arc;
 
 use imgbuild_cache::{ActionResult, Cache, OutputFile};
 use imgbuild_digest::ContentHash as _;
+use imgbuild_engine::outputs::{self, write_whole};
 use imgbuild_model::{ActionRef, Artifact, Class, Diagnostic, Diagnostics, Event, EventSink as _};
 
 use crate::provenance;
 use crate::session::{Prepared, Session, cache_error};
-use crate::verbs::become_root;
+use crate::verbs::{become_root, diagnostic};
 
 /// The output folder, in the workspace's root.
 pub(crate) const OUTPUT_FOLDER: &str = "imgbuild-out";
@@ -86,48 +86,10 @@ fn artifact_digest(files: &[&OutputFile]) -> String {
 }
 
 fn write_all(cache: &Cache, base: &Path, name: &str, files: &[&OutputFile]) -> Result<(), Diagnostics> {
-    let paths: Vec<PathBuf> = files.iter().map(|file| base.join(&file.path)).collect();
-    let existing: Vec<&PathBuf> = paths.iter().filter(|path| path.is_file()).collect();
-    let digests = cache.file_memo(false).digest_many(&existing).map_err(|error| cache_error(&error))?;
-    let present: HashMap<&PathBuf, _> =
-        existing.into_iter().zip(digests).filter_map(|(path, digest)| Some((path, digest.ok()?))).collect();
     remove_others(base, name, files)?;
-    for (file, path) in files.iter().zip(&paths) {
-        let same = present
-            .get(path)
-            .is_some_and(|found| found.digest == file.digest && found.executable == file.executable);
-        if !same {
-            write_one(cache, file, path).map_err(|error| write_error(path, &error))?;
-        }
-    }
-    Ok(())
-}
-
-fn write_one(cache: &Cache, file: &OutputFile, path: &Path) -> std::io::Result<()> {
-    let mut from = cache.open_verified(&file.digest).map_err(std::io::Error::other)?;
-    write_whole(path, file.executable, &mut from)
-}
-
-/// Writes a file under another name and renames it.
-fn write_whole(path: &Path, executable: bool, from: &mut dyn std::io::Read) -> std::io::Result<()> {
-    use std::os::unix::fs::PermissionsExt as _;
-    if let Some(above) = path.parent() {
-        fs_err::create_dir_all(above)?;
-    }
-    let mut name = path.file_name().unwrap_or_default().to_os_string();
-    name.push(format!(".{}.tmp", std::process::id()));
-    let temporary = path.with_file_name(name);
-    let written = (|| {
-        let mut to = fs_err::File::create(&temporary)?;
-        std::io::copy(from, &mut to)?;
-        let mode = if executable { 0o755 } else { 0o644 };
-        fs_err::set_permissions(&temporary, std::fs::Permissions::from_mode(mode))?;
-        fs_err::rename(&temporary, path)
-    })();
-    if written.is_err() {
-        let _ = fs_err::remove_file(&temporary);
-    }
-    written
+    let placed: Vec<(&OutputFile, PathBuf)> =
+        files.iter().map(|file| (*file, base.join(&file.path))).collect();
+    outputs::write_outputs(cache, &placed).map_err(|error| diagnostic(error, None).into())
 }
 
 /// Removes what an earlier build left in an artifact that is a folder, and an artifact that was a folder and is a file.

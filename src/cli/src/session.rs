@@ -322,6 +322,7 @@ impl Session {
                 Artifact::Source(_) => None,
             })
             .collect();
+        wanted.extend((0..graph.nodes.len()).filter(|place| graph.nodes[*place].brings_files()));
         wanted.sort_unstable();
         wanted.dedup();
         Ok((graph, wanted))

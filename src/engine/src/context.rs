@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use imgbuild_cache::{ActionResult, Cache, Run};
 use imgbuild_model::{
@@ -11,7 +12,7 @@ use imgbuild_model::{
 use imgbuild_plan::{ActionGraph, ActionNode, LockFile};
 
 use crate::secrets::{NamedSecret, SHORTEST, SecretStore};
-use crate::{ActionError, Builder, Cancel, LayerMetadata, Machine, MachineSpec, Snapshot};
+use crate::{ActionError, Builder, Cancel, LayerMetadata, Machine, MachineSpec, Prompt, Snapshot};
 
 /// A file or folder that an action reads, on this host.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -50,6 +51,8 @@ pub struct ActionContext {
     pub builder: Arc<dyn Builder>,
     /// Where secrets come from.
     pub secrets: Arc<dyn SecretStore>,
+    /// Who is asked.
+    pub prompt: Arc<dyn Prompt>,
     /// Ends when the run is cancelled.
     pub cancel: Cancel,
     /// Where events go.
@@ -238,6 +241,25 @@ impl ActionContext {
                 _ => None,
             },
         }
+    }
+
+    /// The numbers of a list attribute.
+    #[must_use]
+    pub fn numbers(&self, attribute: &str) -> Vec<i64> {
+        let items = self.attributes().get(attribute).and_then(Value::as_list).unwrap_or_default();
+        items.iter().filter_map(Value::as_int).collect()
+    }
+
+    /// Waits for as long as a duration attribute says; not at all if it is absent.
+    ///
+    /// # Errors
+    /// [`ActionError::Cancelled`] if the run is cancelled meanwhile.
+    pub async fn pause(&self, attribute: &str) -> Result<(), ActionError> {
+        let Some(seconds) = self.number(attribute).and_then(|seconds| u64::try_from(seconds).ok()) else {
+            return Ok(());
+        };
+        let pause = tokio::time::sleep(Duration::from_secs(seconds));
+        self.cancel.unless_cancelled(pause).await.ok_or(ActionError::Cancelled)
     }
 
     /// Permission bits of a mode attribute, or its schema's default.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::os::fd::BorrowedFd;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -115,6 +115,12 @@ impl ActionError {
             Self::Other(diagnostic) => diagnostic.class,
             _ => Class::Input,
         }
+    }
+
+    /// Whether another try could end in another way.
+    #[must_use]
+    pub fn is_worth_a_retry(&self) -> bool {
+        !matches!(self, Self::Cancelled) && self.class() != Class::Bug
     }
 
     /// Whether a state was left that a shell could be opened in.
@@ -254,6 +260,20 @@ impl Exit {
             Self::Code(0) => Ok(()),
             Self::Code(code) => Err(ActionError::ExitCode { what: what.to_owned(), code }),
             Self::Signal(signal) => Err(ActionError::Signal { what: what.to_owned(), signal }),
+        }
+    }
+
+    /// An error unless it is one of these codes; 0 alone if there are none.
+    ///
+    /// # Errors
+    /// As [`Self::success`].
+    pub fn among(self, valid: &[i64], what: &str) -> Result<(), ActionError> {
+        match self {
+            Self::Code(0) if !valid.is_empty() && !valid.contains(&0) => {
+                Err(ActionError::ExitCode { what: what.to_owned(), code: 0 })
+            }
+            Self::Code(code) if valid.contains(&i64::from(code)) => Ok(()),
+            other => other.success(what),
         }
     }
 }
@@ -458,6 +478,13 @@ pub trait Session: Send + Sync {
     /// If it cannot be read.
     async fn list(&mut self, path: &str) -> Result<Vec<String>, ActionError>;
 
+    /// Copies what matches a path or a pattern into a folder of the host, each under its own name, folders with all that is
+    /// in them. Gives the names.
+    ///
+    /// # Errors
+    /// If something of it cannot be read or written; that nothing matches is no error here.
+    async fn download(&mut self, pattern: &str, folder: &Path) -> Result<Vec<String>, ActionError>;
+
     /// The numbers of `user`, `user:group` or numbers, by the machine's own accounts.
     ///
     /// # Errors
@@ -483,6 +510,26 @@ pub struct Stat {
     pub link_target: Option<String>,
     /// Whether it is a folder.
     pub is_directory: bool,
+}
+
+/// Who can be asked while a run goes on.
+#[async_trait]
+pub trait Prompt: Send + Sync {
+    /// Shows a question and waits for a line, which is given without its end.
+    ///
+    /// # Errors
+    /// If there is nobody to answer.
+    async fn ask(&self, question: &str) -> Result<String, ActionError>;
+}
+
+/// Nobody: each question fails.
+pub struct Nobody;
+
+#[async_trait]
+impl Prompt for Nobody {
+    async fn ask(&self, question: &str) -> Result<String, ActionError> {
+        Err(ActionError::environment(format!("there is no terminal to ask on: {question}")))
+    }
 }
 
 /// The code behind a kind.

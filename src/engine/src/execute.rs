@@ -14,18 +14,21 @@ use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use imgbuild_cache::{ActionKey, ActionResult, Cache, Lease, Run};
 use imgbuild_digest::Hash;
-use imgbuild_model::{ActionId, Class, Diagnostic, Event, EventSink, KindClass, Outcome as EventOutcome};
+use imgbuild_model::{
+    ActionId, Class, Diagnostic, Event, EventSink, KindClass, Outcome as EventOutcome, Stream,
+};
 use imgbuild_plan::{
     ActionGraph, ActionNode, DiskFiles, InputDigests, KeyContext, LockFile, Plan, Reference, Status,
     content_key, duration_key, fingerprint, slot,
 };
 use petgraph::graph::NodeIndex;
 
+use crate::outputs;
 use crate::resources::{Demand, Limits, Pool};
 use crate::scheduler::{self, Task, TaskGraph, TaskResult};
 use crate::secrets::SecretStore;
 use crate::{
-    ActionContext, ActionError, Builder, Cancel, Outcome, SharedExecutor, Snapshot, files_output,
+    ActionContext, ActionError, Builder, Cancel, Outcome, Prompt, SharedExecutor, Snapshot, files_output,
     layer_output,
 };
 
@@ -76,6 +79,8 @@ pub struct RunRequest {
     pub registry: Registry,
     /// Where secrets come from.
     pub secrets: Arc<dyn SecretStore>,
+    /// Who is asked.
+    pub prompt: Arc<dyn Prompt>,
     /// How.
     pub options: RunOptions,
     /// Seconds since 1970, for what is kept.
@@ -343,7 +348,13 @@ impl Shared {
             });
         };
         let resolved = AssertUnwindSafe(self.clone().resolve(place, id)).catch_unwind().await;
-        match resolved.unwrap_or_else(|panic| Err(panicked(panic_message(&*panic)))) {
+        let resolved = resolved.unwrap_or_else(|panic| Err(panicked(panic_message(&*panic))));
+        let resolved = resolved.and_then(|(result, outcome)| {
+            let request = &self.request;
+            outputs::restore(&request.cache, self.node(place), &result, request.files.root())?;
+            Ok((result, outcome))
+        });
+        match resolved {
             Ok((result, outcome)) => {
                 if outcome == EventOutcome::Built {
                     lock(&self.built).insert(place);
@@ -514,13 +525,14 @@ impl Shared {
             temporary: temporary.clone(),
             builder: self.request.registry.builder.clone(),
             secrets: self.request.secrets.clone(),
+            prompt: self.request.prompt.clone(),
             cancel: self.request.cancel.clone(),
             events: self.request.events.clone(),
             log: Arc::default(),
             failed_state: Mutex::default(),
         };
         let started = Instant::now();
-        let outcome = with_timeout(context.number("timeout"), executor.execute(&context)).await;
+        let outcome = attempts(&context, &*executor).await;
         let outcome = outcome.map_err(|error| match context.disk_is_full() {
             true => error.on_full_disk(),
             false => error,
@@ -556,8 +568,10 @@ impl Shared {
         let metadata = match node.schema.class {
             KindClass::Source | KindClass::Step => {
                 let mut metadata = outcome.layer.unwrap_or_else(|| context.parent_metadata());
-                let below: usize = metadata.steps.iter().map(Vec::len).sum();
-                metadata.steps.push(outcome.layers.get(below..).unwrap_or_default().to_vec());
+                if !node.leaves_machine() {
+                    let below: usize = metadata.steps.iter().map(Vec::len).sum();
+                    metadata.steps.push(outcome.layers.get(below..).unwrap_or_default().to_vec());
+                }
                 metadata
             }
             KindClass::Export | KindClass::Command | KindClass::Test => context.parent_metadata(),
@@ -652,6 +666,23 @@ impl Shared {
         let text = serde_json::to_vec(&state).unwrap_or_default();
         self.request.cache.memo_put(FAILED_MEMO, &failed_memo_key(node.label()), &text)?;
         Ok(())
+    }
+}
+
+/// Carries out an action as often as it says, until it succeeds. Each time begins from the same start.
+async fn attempts(context: &ActionContext, executor: &dyn crate::Executor) -> Result<Outcome, ActionError> {
+    let mut left = context.number("max_retries").unwrap_or_default();
+    loop {
+        context.pause("pause_before").await?;
+        let error = match with_timeout(context.number("timeout"), executor.execute(context)).await {
+            Err(error) if left > 0 && error.is_worth_a_retry() => error,
+            done => return done,
+        };
+        let tries = if left == 1 { "try" } else { "tries" };
+        context.line(Stream::Stderr, &format!("it failed ({error}); {left} {tries} left"));
+        left -= 1;
+        fs_err::remove_dir_all(&context.temporary)?;
+        fs_err::create_dir_all(&context.temporary)?;
     }
 }
 

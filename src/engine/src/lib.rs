@@ -8,6 +8,7 @@ mod context;
 mod contract;
 mod execute;
 pub mod journal;
+pub mod outputs;
 pub mod resources;
 pub mod scheduler;
 pub mod secrets;
@@ -16,8 +17,8 @@ pub use cancel::Cancel;
 pub use context::{ActionContext, InputFile};
 pub use contract::{
     ActionError, Bind, Builder, Command, Executor, Exit, FileOperation, LayerMetadata, Machine, MachineSpec,
-    OnLine, Outcome, Session, SharedExecutor, Snapshot, Stat, UnitState, UserSpec, files_output,
-    layer_output,
+    Nobody, OnLine, Outcome, Prompt, Session, SharedExecutor, Snapshot, Stat, UnitState, UserSpec,
+    files_output, layer_output,
 };
 pub use execute::{
     FAILED_MEMO, FailedState, Failure, LOG_MEMO, Registry, RunOptions, RunReport, RunRequest, execute,

@@ -49,15 +49,8 @@ impl Layers {
             deltas.push((context.cache.layer_manifest(delta)?, context.cache.layer_tree(delta)));
         }
         let node = &context.graph.nodes[export];
-        let mut history = Vec::new();
-        let mut is_seal = Vec::new();
-        let mut place = node.parent;
-        while let Some(at) = place {
-            let step = &context.graph.nodes[at];
-            is_seal.push(step.schema.id == "seal");
-            history.push(step.describe());
-            place = step.parent;
-        }
+        let (mut history, mut is_seal): (Vec<_>, Vec<_>) =
+            context.graph.chain_below(node).map(|step| (step.describe(), step.schema.id == "seal")).unzip();
         history.reverse();
         is_seal.reverse();
         sealed::carry_out(&mut deltas, &seals(&metadata, &is_seal));

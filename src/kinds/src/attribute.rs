@@ -32,6 +32,59 @@ pub(crate) const TIMEOUT: AttributeSchema = unkeyed(
     "How long it may take before it is ended and fails; no limit if absent.",
 );
 
+/// `max_retries`, for kinds that run something.
+pub(crate) const MAX_RETRIES: AttributeSchema = unkeyed(
+    "max_retries",
+    AttributeType::Int,
+    Default::Int(0),
+    Role::Policy,
+    "How many times it is tried again, each time from the same start, when it fails.",
+);
+
+/// `pause_before`, for kinds that run something.
+pub(crate) const PAUSE_BEFORE: AttributeSchema = unkeyed(
+    "pause_before",
+    AttributeType::Duration,
+    Default::None,
+    Role::Policy,
+    "How long to wait before each try.",
+);
+
+/// `valid_exit_codes`, for kinds that run something.
+pub(crate) const VALID_EXIT_CODES: AttributeSchema = content(
+    "valid_exit_codes",
+    AttributeType::IntList,
+    Default::EmptyList,
+    "Exit codes that count as success; 0 alone if empty.",
+);
+
+/// `continue_on_error`, for steps that run something.
+pub(crate) const CONTINUE_ON_ERROR: AttributeSchema = content(
+    "continue_on_error",
+    AttributeType::Bool,
+    Default::Bool(false),
+    "Whether the chain goes on from what it left when it failed.",
+);
+
+/// `execute_command`, for kinds that run a script.
+pub(crate) const EXECUTE_COMMAND: AttributeSchema = AttributeSchema {
+    late_template: true,
+    ..content(
+        "execute_command",
+        AttributeType::String,
+        Default::None,
+        "The line for `/bin/sh -c` that runs the script, as a template: `{{ .Path }}` is the script, `{{ .Vars }}` are the variables of `env` as assignments, `{{ .EnvVarFile }}` is a file that exports them. The script is run with the variables in its environment if absent.",
+    )
+};
+
+/// `env_var_format`, beside [`EXECUTE_COMMAND`].
+pub(crate) const ENV_VAR_FORMAT: AttributeSchema = content(
+    "env_var_format",
+    AttributeType::String,
+    Default::String("%s='%s' "),
+    "How `{{ .Vars }}` writes each variable: `printf` of its name and value.",
+);
+
 /// `cache`, for kinds whose result may be impure.
 pub(crate) const CACHE: AttributeSchema = unkeyed(
     "cache",

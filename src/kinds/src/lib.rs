@@ -21,6 +21,10 @@ static ALL: &[&KindSchema] = &[
     &source::ROOTFS_TAR,
     &source::SCRATCH,
     &step::SHELL,
+    &step::SHELL_LOCAL,
+    &step::SLEEP,
+    &step::BREAKPOINT,
+    &step::DOWNLOAD,
     &step::FILE,
     &step::APT_RESOLVE,
     &step::APT_INSTALL,
@@ -106,7 +110,10 @@ mod tests {
                     }
                     (Default::EmptyList, type_) => matches!(
                         type_,
-                        AttributeType::StringList | AttributeType::Files | AttributeType::Steps
+                        AttributeType::StringList
+                            | AttributeType::IntList
+                            | AttributeType::Files
+                            | AttributeType::Steps
                     ),
                     (Default::EmptyDict, type_) => {
                         matches!(type_, AttributeType::StringDict | AttributeType::Secrets)
@@ -130,7 +137,7 @@ mod tests {
     #[test]
     fn retries_and_timeouts_never_enter_a_key() {
         for schema in all() {
-            for name in ["timeout", "max_retries", "cache"] {
+            for name in ["timeout", "max_retries", "pause_before", "pause_after", "cache"] {
                 if let Some(attribute) = schema.attribute(name) {
                     assert_eq!(attribute.role, Role::Policy, "`{}.{name}`", schema.id);
                 }

@@ -1,8 +1,13 @@
 //! Steps that change the image's files.
 
-use imgbuild_model::{AttributeSchema, AttributeType, Default, Effect, KindClass, KindSchema, StateUse};
+use imgbuild_model::{
+    AttributeSchema, AttributeType, Default, Effect, KindClass, KindSchema, Role, StateUse,
+};
 
-use crate::attribute::{CACHE, OWNER, SECRET_ENV, SECRETS, TIMEOUT, content};
+use crate::attribute::{
+    CACHE, CONTINUE_ON_ERROR, ENV_VAR_FORMAT, EXECUTE_COMMAND, MAX_RETRIES, OWNER, PAUSE_BEFORE, SECRET_ENV,
+    SECRETS, TIMEOUT, VALID_EXIT_CODES, content, unkeyed,
+};
 
 const fn step(
     id: &'static str,
@@ -43,6 +48,16 @@ pub(crate) static SHELL: KindSchema = KindSchema {
             "A script of the workspace, run by its `#!` line, or by the chain's shell if it has none.",
         ),
         content("args", AttributeType::StringList, Default::EmptyList, "Arguments of the script."),
+        EXECUTE_COMMAND,
+        ENV_VAR_FORMAT,
+        content(
+            "unix_line_ends",
+            AttributeType::Bool,
+            Default::Bool(false),
+            "Whether carriage returns at the ends of the script's lines are left out.",
+        ),
+        VALID_EXIT_CODES,
+        CONTINUE_ON_ERROR,
         content(
             "srcs",
             AttributeType::Files,
@@ -82,11 +97,126 @@ pub(crate) static SHELL: KindSchema = KindSchema {
         ),
         SECRETS,
         SECRET_ENV,
+        MAX_RETRIES,
+        PAUSE_BEFORE,
+        unkeyed(
+            "pause_after",
+            AttributeType::Duration,
+            Default::None,
+            Role::Policy,
+            "How long to wait once it has succeeded.",
+        ),
         TIMEOUT,
         CACHE,
     ],
     keeps_packages: false,
     state: StateUse::Commands,
+};
+
+/// Runs each time, whatever is known of it.
+const ALWAYS: AttributeSchema = unkeyed(
+    "always",
+    AttributeType::Bool,
+    Default::Bool(false),
+    Role::Policy,
+    "Whether it is carried out in every build, also when nothing before it has changed.",
+);
+
+const fn on_host(id: &'static str, doc: &'static str, attributes: &'static [AttributeSchema]) -> KindSchema {
+    KindSchema { effect: Effect::Host, ..step(id, doc, true, attributes) }
+}
+
+/// Commands of the host's shell.
+pub(crate) static SHELL_LOCAL: KindSchema = on_host(
+    "shell_local",
+    "Runs commands on the host between two steps, without a sandbox. Skipped where a build finds that nothing before it, nor itself, has changed.",
+    &[
+        content(
+            "inline",
+            AttributeType::StringList,
+            Default::None,
+            "Commands, run as one script of `/bin/sh -e` unless the first begins with `#!`; this or `script`.",
+        ),
+        content("script", AttributeType::File, Default::None, "A script of the workspace; this or `inline`."),
+        content(
+            "env",
+            AttributeType::StringDict,
+            Default::EmptyDict,
+            "Environment variables, beside those of the program itself.",
+        ),
+        AttributeSchema {
+            late_template: true,
+            ..content(
+                "execute_command",
+                AttributeType::StringList,
+                Default::None,
+                "Program and arguments that run the script, as templates: `{{ .Script }}` is the script, `{{ .Vars }}` are the variables of `env` as assignments. `/bin/sh -c '{{.Vars}} {{.Script}}'` if absent.",
+            )
+        },
+        ENV_VAR_FORMAT,
+        VALID_EXIT_CODES,
+        CONTINUE_ON_ERROR,
+        unkeyed(
+            "workdir",
+            AttributeType::String,
+            Default::None,
+            Role::Placement,
+            "The folder that it starts in; the workspace's root if absent.",
+        ),
+        ALWAYS,
+        MAX_RETRIES,
+        PAUSE_BEFORE,
+        TIMEOUT,
+    ],
+);
+
+/// A pause.
+pub(crate) static SLEEP: KindSchema = on_host(
+    "sleep",
+    "Waits before the next step.",
+    &[unkeyed("duration", AttributeType::Duration, Default::Required, Role::Policy, "How long."), ALWAYS],
+);
+
+/// A question.
+pub(crate) static BREAKPOINT: KindSchema = on_host(
+    "breakpoint",
+    "Stops until the user presses enter.",
+    &[
+        unkeyed("note", AttributeType::String, Default::String(""), Role::Policy, "What is shown meanwhile."),
+        unkeyed(
+            "disable",
+            AttributeType::Bool,
+            Default::Bool(false),
+            Role::Policy,
+            "Whether it is passed over.",
+        ),
+        ALWAYS,
+    ],
+);
+
+/// Files out of the image, in the middle of a chain.
+pub(crate) static DOWNLOAD: KindSchema = KindSchema {
+    effect: Effect::Output,
+    ..step(
+        "download",
+        "Copies a file or folder out of the image to the host, as it is at this step.",
+        true,
+        &[
+            content(
+                "src",
+                AttributeType::String,
+                Default::Required,
+                "An absolute path in the image; a glob may match several.",
+            ),
+            unkeyed(
+                "dest",
+                AttributeType::String,
+                Default::Required,
+                Role::Output,
+                "Where on the host: the new path; with a trailing `/`, the folder that receives it.",
+            ),
+        ],
+    )
 };
 
 /// Files into the image.

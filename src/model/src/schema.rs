@@ -98,6 +98,8 @@ pub enum AttributeType {
     Bool,
     /// A list of texts.
     StringList,
+    /// A list of whole numbers.
+    IntList,
     /// A map from text to text.
     StringDict,
     /// A map from the name of a secret to where it is found: `provider:path` or `provider:path#field`.
@@ -205,6 +207,7 @@ impl fmt::Display for AttributeType {
             Self::Int => f.write_str("int"),
             Self::Bool => f.write_str("bool"),
             Self::StringList => f.write_str("list of strings"),
+            Self::IntList => f.write_str("list of ints"),
             Self::StringDict => f.write_str("dict of strings"),
             Self::Secrets => f.write_str("dict of secrets (\"provider:path\")"),
             Self::Mode => f.write_str("mode (\"0644\")"),

@@ -75,6 +75,18 @@ impl ActionNode {
         matches!(self.schema.class, KindClass::Source | KindClass::Step)
     }
 
+    /// Whether the machine is behind it as it was before: what stands on it is what would stand on the layer below.
+    #[must_use]
+    pub fn leaves_machine(&self) -> bool {
+        self.schema.class == KindClass::Step && self.schema.effect != Effect::Guest
+    }
+
+    /// Whether it is a step that brings files out of the machine: they are wanted whatever is built above it.
+    #[must_use]
+    pub fn brings_files(&self) -> bool {
+        self.schema.class == KindClass::Step && self.schema.effect == Effect::Output
+    }
+
     /// Its attributes: those of the source, for a source's action.
     #[must_use]
     pub fn attributes(&self) -> &Attributes {
@@ -84,8 +96,11 @@ impl ActionNode {
     /// Why its result may never be kept, if that is so.
     #[must_use]
     pub fn impure(&self) -> Option<&'static str> {
-        if self.schema.effect == Effect::Host || self.action.attributes.is_true("host") {
+        if self.action.attributes.is_true("host") {
             return Some("it runs on the host");
+        }
+        if self.action.attributes.is_true("always") {
+            return Some("it says `always = True`");
         }
         let cache = self.action.attributes.get("cache").and_then(Value::as_bool);
         (cache == Some(false)).then_some("it says `cache = False`")
@@ -226,6 +241,12 @@ impl ActionGraph {
     #[must_use]
     pub fn find(&self, reference: &ActionRef) -> Option<usize> {
         self.by_reference.get(reference).copied()
+    }
+
+    /// The actions that made the layer which one of them stands on, the last first.
+    pub fn chain_below<'a>(&'a self, node: &'a ActionNode) -> impl Iterator<Item = &'a ActionNode> {
+        let parent = |node: &ActionNode| node.parent.map(|parent| &self.nodes[parent]);
+        std::iter::successors(parent(node), move |node| parent(node)).filter(|node| !node.leaves_machine())
     }
 
     /// The workspace's files that the actions read.

@@ -647,11 +647,7 @@ fn encode_state(context: KeyContext<'_>, node: &ActionNode, sink: &mut Sink) {
             sink.add(
                 HISTORY,
                 |hasher| {
-                    let mut place = node.parent;
-                    while let Some(step) = place.map(|place| &context.graph.nodes[place]) {
-                        step.describe().content_hash(hasher);
-                        place = step.parent;
-                    }
+                    context.graph.chain_below(node).for_each(|step| step.describe().content_hash(hasher));
                 },
                 || None,
             );

@@ -91,7 +91,7 @@ async fn on_host(context: &ActionContext, folder: &Path) -> Result<Exit, ActionE
 }
 
 /// Puts an output, a file or all files of a folder, into the store.
-fn keep(
+pub(crate) fn keep(
     context: &ActionContext,
     path: &Path,
     name: &str,

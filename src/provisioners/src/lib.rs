@@ -6,9 +6,12 @@
 mod base;
 mod checks;
 mod debian;
+mod download;
+mod execute_command;
 mod files;
 mod genrule;
 mod host;
+mod local;
 mod resolve;
 mod shell;
 mod step;
@@ -31,6 +34,10 @@ pub fn executors() -> HashMap<&'static str, SharedExecutor> {
     }
     HashMap::from([
         ("shell", step(shell::Shell)),
+        ("shell_local", Arc::new(local::ShellLocal) as SharedExecutor),
+        ("sleep", Arc::new(local::Sleep)),
+        ("breakpoint", Arc::new(local::Breakpoint)),
+        ("download", Arc::new(download::Download)),
         ("file", step(files::File)),
         ("user", step(files::User)),
         ("group", step(files::Group)),

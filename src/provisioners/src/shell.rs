@@ -10,6 +10,7 @@ use imgbuild_engine::{ActionContext, ActionError, Bind, Command, InputFile, Laye
 use imgbuild_model::{ChainState, Value};
 
 use crate::Provisioner;
+use crate::execute_command::{self, Line};
 
 /// Where a step finds what it is given.
 pub(crate) const STEP_FOLDER: &str = "/run/imgbuild";
@@ -54,17 +55,22 @@ impl Provisioner for Shell {
         fs_err::create_dir_all(&folder)?;
         let script = folder.join("script");
         let runs_itself = self.write_script(context, &script)?;
-        let mut env = around.env;
-        env.extend(context.pairs("env"));
+        let mut own: BTreeMap<String, String> = context.pairs("env").into_iter().collect();
         let inputs = context.files("srcs")?;
         if !inputs.is_empty() {
             lay_out(&inputs, &folder.join("srcs"), layer.source_date)?;
-            env.insert("SRCS".to_owned(), format!("{STEP_FOLDER}/srcs"));
+            own.insert("SRCS".to_owned(), format!("{STEP_FOLDER}/srcs"));
         }
-        let program = format!("{STEP_FOLDER}/script");
-        let mut argv = if runs_itself { Vec::new() } else { around.shell };
-        argv.push(program);
-        argv.extend(context.texts("args"));
+        let mut env = around.env;
+        let argv = match context.text("execute_command") {
+            Some(template) => by_command(context, &template, &own, &folder)?,
+            None => {
+                env.extend(own);
+                let program = format!("{STEP_FOLDER}/script");
+                let shell = if runs_itself { Vec::new() } else { around.shell };
+                shell.into_iter().chain([program]).chain(context.texts("args")).collect()
+            }
+        };
         let secrets = context.secrets().await?;
         let command = Command {
             argv,
@@ -76,12 +82,40 @@ impl Provisioner for Shell {
             network: context.flag("network"),
             metadata: context.flag("metadata"),
             new_privileges: context.flag("new_privileges"),
-            binds: vec![Bind { source: folder, target: STEP_FOLDER.to_owned(), writable: false }],
+            // Lines that run a script make it executable first, and are to see that succeed.
+            binds: vec![Bind {
+                writable: context.text("execute_command").is_some(),
+                source: folder,
+                target: STEP_FOLDER.to_owned(),
+            }],
             ..Command::default()
         };
         let exit = session.exec(&command, &mut |stream, line| context.line(stream, line)).await?;
-        exit.success(&format!("`{}`", context.node().describe()))
+        exit.among(&context.numbers("valid_exit_codes"), &format!("`{}`", context.node().describe()))?;
+        context.pause("pause_after").await
     }
+}
+
+/// The words by which the machine's shell runs the script as the step's `execute_command` says.
+fn by_command(
+    context: &ActionContext,
+    template: &str,
+    variables: &BTreeMap<String, String>,
+    folder: &Path,
+) -> Result<Vec<String>, ActionError> {
+    if !context.texts("args").is_empty() {
+        return Err(ActionError::input("`shell` takes `args` or `execute_command`, not both")
+            .hint("write the arguments after `{{ .Path }}`"));
+    }
+    fs_err::write(folder.join("variables"), execute_command::variables_file(variables)?)?;
+    let line = Line {
+        template,
+        format: &context.text("env_var_format").unwrap_or_default(),
+        variables,
+        script: &format!("{STEP_FOLDER}/script"),
+        variables_file: &format!("{STEP_FOLDER}/variables"),
+    };
+    Ok(vec!["/bin/sh".to_owned(), "-c".to_owned(), line.render()?])
 }
 
 impl Shell {
@@ -105,11 +139,18 @@ impl Shell {
             }
             (None, None) => return Err(ActionError::input("`shell` needs `inline` or `script`")),
         };
+        let text = if context.flag("unix_line_ends") { unix_line_ends(text) } else { text };
         let runs_itself = text.starts_with(b"#!");
         fs_err::write(path, text)?;
         set_mode(path, 0o755)?;
         Ok(runs_itself)
     }
+}
+
+/// A text without the carriage returns that end its lines.
+fn unix_line_ends(text: Vec<u8>) -> Vec<u8> {
+    let ends_line = |place: usize| text[place] == b'\r' && text.get(place + 1) == Some(&b'\n');
+    (0..text.len()).filter(|place| !ends_line(*place)).map(|place| text[place]).collect()
 }
 
 /// Copies inputs into a folder under their base names, all of one time, so that nothing of this host shows.

@@ -160,7 +160,7 @@ fn methods(builder: &mut MethodsBuilder) {
             source: None,
             parent: Some(parent.clone()),
             attributes: step.attributes.clone(),
-            outputs: Vec::new(),
+            outputs: if kind.schema.effect == Effect::Output { vec!["files".into()] } else { Vec::new() },
             joins: Vec::new(),
             location: step.location.clone(),
         });

@@ -158,6 +158,16 @@ fn coerce(type_: AttributeType, value: Value<'_>, context: &Context<'_>) -> Resu
                 .collect::<Result<_, _>>()
                 .map(Data::List)
         }
+        AttributeType::IntList => ListRef::from_value(value)
+            .ok_or_else(wrong)?
+            .iter()
+            .enumerate()
+            .map(|(index, item)| match i64::unpack_value(item) {
+                Ok(Some(number)) => Ok(Data::Int(number)),
+                _ => Err(Problem::new(format!("item {}: expected int, got {}", index + 1, item.get_type()))),
+            })
+            .collect::<Result<_, _>>()
+            .map(Data::List),
         AttributeType::StringDict => string_dict(value, wrong),
         AttributeType::Secrets => {
             let secrets = string_dict(value, wrong)?;

@@ -271,6 +271,19 @@ impl Session for RootfsSession {
         }
     }
 
+    async fn download(&mut self, pattern: &str, folder: &Path) -> Result<Vec<String>, ActionError> {
+        tokio::task::block_in_place(|| {
+            let root = self.files()?;
+            let mut names = Vec::new();
+            for path in root.matching(pattern).map_err(files_error)? {
+                let name = path.rsplit('/').next().unwrap_or_default().to_owned();
+                root.copy_to_host(&path, &folder.join(&name)).map_err(files_error)?;
+                names.push(name);
+            }
+            Ok(names)
+        })
+    }
+
     async fn identity(&mut self, owner: &str) -> Result<(u32, u32), ActionError> {
         let identity = self.files()?.owner(owner).map_err(files_error)?;
         Ok((identity.uid, identity.gid))

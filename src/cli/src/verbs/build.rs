@@ -9,11 +9,12 @@ use std::time::Instant;
 use imgbuild::args::{Build, BuildOptions, Test, TestOutput};
 use imgbuild::ui::{Aim, Goal, Verbosity};
 use imgbuild_cache::ActionResult;
-use imgbuild_engine::{ActionError, Cancel, Failure, RunOptions, RunReport, RunRequest};
+use imgbuild_engine::{ActionError, Cancel, Failure, RunOptions, RunReport, RunRequest, outputs};
 use imgbuild_model::{Class, Configuration, Diagnostic, Diagnostics, Event, EventSink as _, Platform};
 use imgbuild_plan::{Plan, Status};
 use rustix::process::geteuid;
 
+use crate::prompt::Terminal;
 use crate::publish::publish;
 use crate::secrets::Store;
 use crate::session::{Planning, Prepared, Session, Want, cache_error, runtime};
@@ -100,6 +101,9 @@ pub(super) fn carry_out(
     if runs {
         become_root(session)?;
     }
+    if aim == Aim::Build {
+        restore(session, prepared)?;
+    }
     session.ui.emit(Event::RunStarted {
         actions: plan.actions.len(),
         hits: plan.hits(),
@@ -138,6 +142,7 @@ pub(super) fn carry_out(
                 session.environment().home.clone(),
                 session.config.secret_providers.clone(),
             )),
+            prompt: Arc::new(Terminal { shell: session.shell.clone() }),
             options: RunOptions {
                 jobs: options.jobs.or(session.config.jobs),
                 keep_going: options.keep_going,
@@ -152,6 +157,24 @@ pub(super) fn carry_out(
         report
     });
     report.map_err(|error| diagnostic(error, None).into())
+}
+
+/// Writes what steps that need not run once brought out of their images.
+fn restore(session: &mut Session, prepared: &Prepared) -> Result<(), Diagnostics> {
+    let mut bringing =
+        prepared.graph.nodes.iter().enumerate().filter(|(_, node)| node.brings_files()).peekable();
+    if bringing.peek().is_none() {
+        return Ok(());
+    }
+    let cache = session.cache()?;
+    let root = session.files()?.root();
+    for (place, node) in bringing {
+        let planned = &prepared.plan.actions[place];
+        if let (Status::Hit { .. }, Some(result)) = (&planned.status, &planned.result) {
+            outputs::restore(&cache, node, result, root).map_err(|error| diagnostic(error, None))?;
+        }
+    }
+    Ok(())
 }
 
 fn all_there(plan: &Plan) -> RunReport {
@@ -239,7 +262,7 @@ fn variant(configuration: &Configuration) -> String {
     platform.into_iter().chain(flags).collect()
 }
 
-fn diagnostic(error: ActionError, hint: Option<String>) -> Diagnostic {
+pub(crate) fn diagnostic(error: ActionError, hint: Option<String>) -> Diagnostic {
     match error {
         ActionError::Other(diagnostic) => *diagnostic,
         other => Diagnostic::error(other.to_string()).class(other.class()).maybe_hint(hint),

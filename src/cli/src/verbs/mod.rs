@@ -15,7 +15,7 @@ use imgbuild_model::Diagnostics;
 
 use crate::session::Session;
 
-pub(crate) use build::become_root;
+pub(crate) use build::{become_root, diagnostic};
 
 /// Carries out a verb.
 pub(crate) fn run(verb: Verb, session: &mut Session) -> Result<ExitCode, Diagnostics> {

@@ -48,6 +48,9 @@ pub fn values(attribute: &AttributeSchema) -> Vec<Value> {
         AttributeType::StringList => {
             vec![texts(&["one"]), texts(&["one", "two"]), texts(&["onetwo"]), texts(&["two", "one"])]
         }
+        AttributeType::IntList => [vec![7], vec![7, 8], vec![8, 7], vec![78]]
+            .map(|numbers| Value::list(numbers.into_iter().map(Value::Int)))
+            .to_vec(),
         AttributeType::StringDict => {
             vec![
                 dict(&[("A", "1")]),

@@ -70,6 +70,10 @@ impl Session for Folder {
         Ok(Vec::new())
     }
 
+    async fn download(&mut self, _: &str, _: &Path) -> Result<Vec<String>, ActionError> {
+        Ok(Vec::new())
+    }
+
     async fn identity(&mut self, _: &str) -> Result<(u32, u32), ActionError> {
         Ok((0, 0))
     }
@@ -127,6 +131,7 @@ impl Bench {
             temporary: folder.path().to_owned(),
             builder: Arc::new(NoBuilder),
             secrets: Arc::new(imgbuild_engine::secrets::NoSecrets),
+            prompt: Arc::new(imgbuild_engine::Nobody),
             cancel: Cancel::new(),
             events: Arc::new(events),
             log: Arc::default(),

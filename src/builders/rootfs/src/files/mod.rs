@@ -6,6 +6,7 @@
 //! Not here: what the steps' attributes are called, and globbing over source files.
 
 pub mod accounts;
+mod download;
 mod remove;
 pub(crate) mod resolve;
 pub mod systemd;

@@ -1,0 +1,152 @@
+//! `execute_command`: the line by which a script is run, as Packer's templates write it.
+//!
+//! Packer puts a script into the machine and hands a rendered line to its shell; the step's variables are in that line and
+//! nowhere else, so that `sudo` and its like can be told what to pass on.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use imgbuild_engine::ActionError;
+use imgbuild_gotemplate::{Functions, MissingKey, Options, Template, Value};
+
+/// How a variable is written into an [`Line::variables_file`] that is sourced.
+const EXPORT_FORMAT: &str = "export %s='%s'\n";
+
+/// What a line is rendered with.
+pub(crate) struct Line<'a> {
+    /// The template, as the user wrote it.
+    pub(crate) template: &'a str,
+    /// How `{{ .Vars }}` writes a variable.
+    pub(crate) format: &'a str,
+    /// The variables.
+    pub(crate) variables: &'a BTreeMap<String, String>,
+    /// Where the script is, in the machine.
+    pub(crate) script: &'a str,
+    /// Where the file of variables is, in the machine.
+    pub(crate) variables_file: &'a str,
+}
+
+/// The words by which a script of the host is run.
+pub(crate) struct HostLine<'a> {
+    /// Program and arguments as templates; the shell if empty.
+    pub(crate) template: Vec<String>,
+    /// How `{{ .Vars }}` writes a variable.
+    pub(crate) format: String,
+    /// The variables.
+    pub(crate) variables: &'a BTreeMap<String, String>,
+    /// Where the script is.
+    pub(crate) script: &'a Path,
+}
+
+impl HostLine<'_> {
+    /// Program and arguments.
+    ///
+    /// # Errors
+    /// If a template is none, or asks for what there is not.
+    pub(crate) fn render(&self) -> Result<Vec<String>, ActionError> {
+        let usual = ["/bin/sh", "-c", "{{.Vars}} {{.Script}}"].map(str::to_owned);
+        let words = if self.template.is_empty() { usual.as_slice() } else { self.template.as_slice() };
+        let script = self.script.display().to_string();
+        let data = Value::record([
+            ("Vars", write_variables(&self.format, self.variables)?),
+            ("Script", script.clone()),
+            ("Command", script),
+        ]);
+        let known = "`{{ .Script }}`, `{{ .Vars }}` and `{{ .Command }}`";
+        words.iter().map(|word| render(word, &data, known)).collect()
+    }
+}
+
+impl Line<'_> {
+    /// The line for the machine's shell.
+    ///
+    /// # Errors
+    /// If the template is none, or asks for what there is not.
+    pub(crate) fn render(&self) -> Result<String, ActionError> {
+        let data = Value::record([
+            ("Vars", write_variables(self.format, self.variables)?),
+            ("EnvVarFile", self.variables_file.to_owned()),
+            ("Path", self.script.to_owned()),
+        ]);
+        render(self.template, &data, "`{{ .Path }}`, `{{ .Vars }}` and `{{ .EnvVarFile }}`")
+    }
+}
+
+fn render(template: &str, data: &Value, known: &str) -> Result<String, ActionError> {
+    let options = Options { missing_key: MissingKey::Error, ..Options::default() };
+    Template::parse(template, &Functions::new())
+        .and_then(|template| template.render(&Functions::new(), data, &options))
+        .map_err(|error| {
+            ActionError::input(format!("`execute_command` cannot be rendered: {error}"))
+                .hint(format!("it may use {known}"))
+        })
+}
+
+/// The text of the file that exports the variables.
+///
+/// # Errors
+/// As [`Line::render`].
+pub(crate) fn variables_file(variables: &BTreeMap<String, String>) -> Result<String, ActionError> {
+    write_variables(EXPORT_FORMAT, variables)
+}
+
+/// Each variable in a format, in the order of their names, quotes in values closed, escaped and opened again.
+fn write_variables(format: &str, variables: &BTreeMap<String, String>) -> Result<String, ActionError> {
+    let printf = Template::parse("{{ printf .Format .Name .Value }}", &Functions::new());
+    let printf = printf.map_err(|error| ActionError::input(error.to_string()))?;
+    let mut text = String::new();
+    for (name, value) in variables {
+        let data = Value::record([
+            ("Format", format.to_owned()),
+            ("Name", name.clone()),
+            ("Value", value.replace('\'', r#"'"'"'"#)),
+        ]);
+        let one = printf.render(&Functions::new(), &data, &Options::default());
+        let one =
+            one.map_err(|error| ActionError::input(format!("`env_var_format` cannot be used: {error}")))?;
+        text.push_str(&one);
+    }
+    Ok(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn line(template: &str, variables: &[(&str, &str)]) -> Result<String, ActionError> {
+        let variables =
+            variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        let (format, script) = ("%s='%s' ", "/run/s");
+        Line { template, format, variables: &variables, script, variables_file: "/run/v" }.render()
+    }
+
+    #[test]
+    fn the_usual_lines_are_rendered_as_packer_does() {
+        let variables = [("B", "it's"), ("A", "1 2")];
+        for (template, expected) in [
+            ("chmod +x {{.Path}}; {{.Vars}} {{.Path}}", r#"chmod +x /run/s; A='1 2' B='it'"'"'s'  /run/s"#),
+            (
+                "echo 'x' | {{ .Vars }} sudo -S -E sh -eux '{{ .Path }}'",
+                r#"echo 'x' | A='1 2' B='it'"'"'s'  sudo -S -E sh -eux '/run/s'"#,
+            ),
+            ("chmod +x {{.Path}}; . {{.EnvVarFile}} && {{.Path}}", "chmod +x /run/s; . /run/v && /run/s"),
+            ("{{if .Vars}}env {{.Vars}}{{end}}bash {{.Path}}", r#"env A='1 2' B='it'"'"'s' bash /run/s"#),
+        ] {
+            assert_eq!(line(template, &variables).unwrap(), expected, "{template}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_there_is_said() {
+        for template in ["{{ .Nothing }}", "{{ .Path", "{{ nothing }}"] {
+            let error = line(template, &[]).unwrap_err().to_string();
+            assert!(error.contains("`execute_command` cannot be rendered"), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_file_of_variables_exports_them() {
+        let variables = [("A".to_owned(), "it's".to_owned())].into();
+        assert_eq!(variables_file(&variables).unwrap(), "export A='it'\"'\"'s'\n");
+    }
+}
