@@ -15,25 +15,25 @@ pub(super) struct Shape {
 }
 
 impl Shape {
-    /// Reports what may not be there.
-    pub(super) fn check(&self, body: &Body, report: &Report) {
-        for attribute in &body.attributes {
-            let name = attribute.name.as_ref();
-            if !self.attributes.contains(&name) {
-                report.push(self.unknown_attribute(body, attribute));
-            }
+    /// Reports what may not be there. Gives whether there was nothing: what is missing may else have been misspelt.
+    pub(super) fn check(&self, body: &Body, report: &Report) -> bool {
+        let unknown = |attribute: &&Attribute| !self.attributes.contains(&attribute.name.as_ref());
+        let mut clean = true;
+        for attribute in body.attributes.iter().filter(unknown) {
+            clean = false;
+            report.push(self.unknown_attribute(body, attribute));
         }
-        self.check_blocks(body, report);
+        self.check_blocks(body, report) && clean
     }
 
     /// Reports the blocks that may not be there.
-    pub(super) fn check_blocks(&self, body: &Body, report: &Report) {
-        for block in &body.blocks {
-            let kind = block.kind.as_ref();
-            if !self.blocks.contains(&kind) {
-                report.push(self.unknown_block(block));
-            }
+    pub(super) fn check_blocks(&self, body: &Body, report: &Report) -> bool {
+        let mut clean = true;
+        for block in body.blocks.iter().filter(|block| !self.blocks.contains(&block.kind.as_ref())) {
+            clean = false;
+            report.push(self.unknown_block(block));
         }
+        clean
     }
 
     fn unknown_attribute(&self, body: &Body, attribute: &Attribute) -> Diagnostic {
@@ -43,7 +43,12 @@ impl Shape {
             format!("{} has no attribute `{name}`", self.what),
         );
         if self.blocks.contains(&name) {
-            return error.hint(format!("`{name}` is a block: write it without `=`"));
+            let near = did_you_mean(name, self.attributes.iter().copied());
+            let hint = near.map_or_else(
+                || format!("`{name}` is a block: write it without `=`"),
+                |near| format!("did you mean `{near}`? `{name}` is a block"),
+            );
+            return error.hint(hint);
         }
         error.hint(suggestion(name, self.attributes, self.blocks))
     }

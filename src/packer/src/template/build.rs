@@ -191,12 +191,12 @@ impl Builder<'_> {
     pub(super) fn read(&self, block: &Block, all_names: &mut Vec<String>) -> Option<Build> {
         labels(block, [], self.evaluator.report)?;
         let body = &block.body;
-        BUILD.check(body, self.evaluator.report);
+        let clean = BUILD.check(body, self.evaluator.report);
         let text = |name: &str| body.attribute(name).and_then(|text| self.evaluator.text(text, self.scope));
         let name = text("name").map(Arc::<str>::from);
         let location = body.source.location(block.header);
         let parts = self.parts(body, name.as_deref().unwrap_or_default());
-        if parts.uses.is_empty() && !parts.excused {
+        if parts.uses.is_empty() && clean && !parts.excused {
             let error = Diagnostic::error("this build has no sources").at(location.clone());
             self.fail(error.hint("write `sources = [\"source.type.name\"]`"));
         }
@@ -240,7 +240,7 @@ impl Builder<'_> {
         let meta = |block: &Expanded<'_>| MetaReader {
             evaluator: self.evaluator,
             scope: bound(&scope, &block.bindings),
-            body_name: block.kind.to_string(),
+            kind: Arc::clone(&block.kind),
         };
         for block in expand(body, &Bindings::new(), self.scope, self.evaluator) {
             match block.kind.as_ref() {
@@ -356,6 +356,7 @@ impl Builder<'_> {
             parts.excused = true;
             return;
         };
+        parts.excused |= texts.is_empty() && !before.is_empty();
         for (text, location) in texts {
             match self.source(&text, &location) {
                 Some(declared) => parts.uses.push(SourceUse {

@@ -96,7 +96,9 @@ impl Expansion<'_> {
     fn run<'b>(&self, block: &'b Block, all: &mut Vec<Expanded<'b>>) {
         let report = self.evaluator.report;
         let Some([label]) = super::body::labels(block, ["kind of block"], report) else { return };
-        DYNAMIC.check(&block.body, report);
+        if !DYNAMIC.check(&block.body, report) {
+            return;
+        }
         let example = "for_each = [\"a\", \"b\"]";
         let for_each = super::body::required(block, "for_each", example, report);
         let contents: Vec<&Block> = block.body.blocks_of("content").collect();

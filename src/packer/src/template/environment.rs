@@ -34,18 +34,20 @@ impl Environment {
             "env",
             Function::new(description).runs_lazily(move |call| {
                 let [argument] = call.arguments.as_slice() else {
-                    return Err(call.error("`env` needs exactly one argument, the name of a variable").into());
+                    let error = call.error("`env` needs exactly one argument, the name of a variable");
+                    return Err(error.hint("write for example `env(\"HOME\")`").into());
                 };
                 let (name, marks) = argument.evaluate()?.unmark();
+                let wrong = |what: &str| argument.expr.error(what).hint("write for example `env(\"HOME\")`");
                 let name = convert(&name, &Type::String)
-                    .map_err(|error| argument.expr.error(format!("the name of a variable is text: {error}")))?;
+                    .map_err(|_| wrong("the name of an environment variable is text"))?;
                 if warn {
                     let warning = call.error("`env` outside the default of a variable is not portable");
                     let hint = "declare a variable whose default is this call";
                     own.lock().warnings.push(Diagnostic { severity: Severity::Warning, ..warning }.hint(hint));
                 }
                 if name.is_null() {
-                    return Err(argument.expr.error("the name of a variable is null").into());
+                    return Err(wrong("the name of an environment variable is null").into());
                 }
                 let Some(name) = name.as_str() else { return Ok(Value::unknown(Type::String).with_marks(&marks)) };
                 own.lock().reads.insert(name.to_owned());

@@ -165,18 +165,22 @@ impl Graph<'_> {
             }
         }
         let mut known = Known::default();
+        known.bring_to(scope);
         let mut values = Values::default();
         for group in tarjan_scc(&graph) {
             let cyclic = group.len() > 1 || graph.contains_edge(group[0], group[0]);
             if cyclic {
                 self.evaluator.report.push(cycle(&graph, &group));
             }
+            // Those that refer to nothing do without the objects, which are made anew for each that needs them.
+            if group.iter().any(|node| graph.neighbors(*node).next().is_some()) {
+                known.bring_to(scope);
+            }
             // What stands in the way of each other is unknown to all of them.
             for node in &group {
                 let scope = if cyclic { None } else { Some(&*scope) };
                 self.node(graph[*node], scope, &mut known, &mut values);
             }
-            known.bring_to(scope);
         }
         known.bring_to(scope);
         values.locals.sort_by(|a, b| a.name.cmp(&b.name));

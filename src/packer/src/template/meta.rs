@@ -90,7 +90,8 @@ impl PostMeta {
 pub(super) struct MetaReader<'a> {
     pub evaluator: Evaluator<'a>,
     pub scope: Scope<'a>,
-    pub body_name: String,
+    /// The kind of the block.
+    pub kind: Arc<str>,
 }
 
 impl MetaReader<'_> {
@@ -125,17 +126,23 @@ impl MetaReader<'_> {
     fn filter(&self, body: &Body) -> Filter {
         let only = body.attribute("only");
         let except = body.attribute("except");
-        if let (Some(_), Some(except)) = (only, except) {
-            let error = except.expr.source.error(
-                except.name_span,
-                format!("a `{}` block has `only` or `except`, not both", self.body_name),
-            );
-            self.evaluator.report.push(error.hint("keep one of them"));
-        }
-        let Some(attribute) = only.or(except) else { return Filter::default() };
-        let names = self.evaluator.texts(attribute, &self.scope).unwrap_or_default();
         // An empty list is none.
-        Filter { given: !names.is_empty(), names, except: only.is_none() }
+        let names = |attribute: &Attribute| {
+            self.evaluator.texts(attribute, &self.scope).filter(|names| !names.is_empty())
+        };
+        match (only.and_then(names), except.and_then(names)) {
+            (Some(names), None) => Filter { names, except: false, given: true },
+            (None, Some(names)) => Filter { names, except: true, given: true },
+            (None, None) => Filter::default(),
+            (Some(_), Some(_)) => {
+                if let Some(except) = except {
+                    let message = format!("a `{}` block has `only` or `except`, not both", self.kind);
+                    let error = except.expr.source.error(except.name_span, message);
+                    self.evaluator.report.push(error.hint("keep one of them"));
+                }
+                Filter::default()
+            }
+        }
     }
 
     fn overrides(&self, attribute: &Attribute) -> Option<(Value, Expression)> {

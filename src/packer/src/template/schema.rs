@@ -132,8 +132,12 @@ impl Schema<'_> {
         let names = Names::default();
         let constant = Evaluator { names: &names, report: self.report };
         let label = labels(block, ["name"], self.report).map(|[label]| label);
-        LOCAL.check(&block.body, self.report);
-        let expression = required(block, "expression", "expression = …", self.report);
+        let clean = LOCAL.check(&block.body, self.report);
+        let expression = if clean {
+            required(block, "expression", "expression = …", self.report)
+        } else {
+            block.body.attribute("expression")
+        };
         let flag = block.body.attribute("sensitive");
         let sensitive = flag.and_then(|flag| constant.truth(flag, &Scope::new())) == Some(true);
         let (Some(label), Some(expression)) = (label, expression) else {

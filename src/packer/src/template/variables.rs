@@ -74,6 +74,13 @@ struct Assigned {
     location: Location,
 }
 
+impl Assigned {
+    /// In the place of a default that was probably misspelt.
+    fn unknown(constraint: &TypeConstraint, location: Location) -> Self {
+        Self { value: Value::unknown(constraint.ty.without_optional()), origin: Origin::Default, location }
+    }
+}
+
 #[derive(Debug)]
 struct Validation {
     condition: Expression,
@@ -141,7 +148,7 @@ impl Declarer<'_> {
     /// `variable "name" { … }`
     pub(super) fn variable(&self, block: &Block, all: &mut Declarations) {
         let Some([label]) = labels(block, ["name"], self.report) else { return };
-        VARIABLE.check(&block.body, self.report);
+        let clean = VARIABLE.check(&block.body, self.report);
         if !is_name(block, label, self.report) {
             return;
         }
@@ -151,6 +158,8 @@ impl Declarer<'_> {
         let body = &block.body;
         let constraint = body.attribute("type").map(|attribute| self.constraint(attribute));
         let (constraint, assigned) = self.typed_default(body.attribute("default"), constraint);
+        let excused = || (!clean).then(|| Assigned::unknown(&constraint, body.source.location(block.header)));
+        let assigned = assigned.or_else(excused);
         let variable = Declared {
             name: Arc::clone(&label.text),
             constraint,
@@ -206,7 +215,9 @@ impl Declarer<'_> {
 
     fn validation(&self, block: &Block, name: &str) -> Option<Validation> {
         labels(block, [], self.report)?;
-        VALIDATION.check(&block.body, self.report);
+        if !VALIDATION.check(&block.body, self.report) {
+            return None;
+        }
         let condition = required(block, "condition", &format!("condition = var.{name} != \"\""), self.report);
         let message = required(block, "error_message", "error_message = \"What must hold.\"", self.report);
         let message = message.and_then(|message| self.message(message));
