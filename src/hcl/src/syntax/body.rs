@@ -108,7 +108,10 @@ impl Parser<'_> {
                     if let Some(first) = seen.get(&attribute.name) {
                         let error = self
                             .source
-                            .error(attribute.name_span, format!("attribute `{}` is set twice", attribute.name))
+                            .error(
+                                attribute.name_span,
+                                format!("attribute `{}` is set twice", attribute.name),
+                            )
                             .note("it was first set here", Some(self.source.location(*first)))
                             .hint("keep one of them");
                         self.errors.push(error);
@@ -183,7 +186,11 @@ impl Parser<'_> {
                 let name = self.slice(token.span);
                 let hint = format!("write `{name} = value` for an attribute or `{name} {{` for a block");
                 let found = self.describe(next);
-                self.fail(next.span, format!("expected `=`, a label or `{{` after `{name}`, found {found}"), &hint)
+                self.fail(
+                    next.span,
+                    format!("expected `=`, a label or `{{` after `{name}`, found {found}"),
+                    &hint,
+                )
             }
         }
     }
@@ -221,7 +228,11 @@ impl Parser<'_> {
                 }
                 T::OpenQuote => labels.push(self.label()?),
                 T::Equal => {
-                    return self.fail(token.span, "a block has no `=`", "an attribute has one name before `=`");
+                    return self.fail(
+                        token.span,
+                        "a block has no `=`",
+                        "an attribute has one name before `=`",
+                    );
                 }
                 T::Newline => {
                     return self.fail(token.span, "the `{` of a block stands on the line of its kind", "");
@@ -235,7 +246,11 @@ impl Parser<'_> {
         let next = self.peek();
         if !matches!(next.kind, T::Newline | T::Eof) {
             let found = self.describe(next);
-            return self.fail(next.span, format!("expected the end of the line after a block, found {found}"), "");
+            return self.fail(
+                next.span,
+                format!("expected the end of the line after a block, found {found}"),
+                "",
+            );
         }
         Ok(Block {
             kind: normalize(self.slice(kind.span)),
@@ -259,7 +274,11 @@ impl Parser<'_> {
         if self.peek().kind != T::CloseBrace {
             // An error inside may have taken the brace with it; the first error is then the one to mend.
             if self.errors.len() == errors {
-                return self.fail(header.to(open.span), "this block is never closed", "a `}` is missing, here or in it");
+                return self.fail(
+                    header.to(open.span),
+                    "this block is never closed",
+                    "a `}` is missing, here or in it",
+                );
             }
             return Err(Reported);
         }

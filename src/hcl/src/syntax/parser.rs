@@ -7,7 +7,7 @@ use imgbuild_model::Diagnostic;
 use super::ast::{Call, Conditional, For, Node, NodeKind, ObjectItem, Operand, Operator, Step, StepKind};
 use super::lexer::{Token, TokenKind as T};
 use super::{Source, Span};
-use crate::value::{Number, Value, normalize};
+use crate::value::{Number, NumberError, Value, normalize};
 
 /// How deep expressions and blocks may be nested.
 pub const MAX_DEPTH: usize = 200;
@@ -33,16 +33,7 @@ pub(super) struct Parser<'a> {
 
 impl<'a> Parser<'a> {
     pub(super) fn new(source: &'a Arc<Source>, text: &'a str, tokens: Vec<Token>) -> Self {
-        Self {
-            source,
-            text,
-            origin: None,
-            tokens,
-            at: 0,
-            newlines: vec![true],
-            errors: Vec::new(),
-            depth: 0,
-        }
+        Self { source, text, origin: None, tokens, at: 0, newlines: vec![true], errors: Vec::new(), depth: 0 }
     }
 
     // Tokens.
@@ -98,7 +89,11 @@ impl<'a> Parser<'a> {
     }
 
     fn previous_end(&self) -> u32 {
-        self.tokens[..self.at].iter().rev().find(|t| t.kind != T::Comment && t.kind != T::Newline).map_or(0, |t| t.span.end)
+        self.tokens[..self.at]
+            .iter()
+            .rev()
+            .find(|t| t.kind != T::Comment && t.kind != T::Newline)
+            .map_or(0, |t| t.span.end)
     }
 
     fn since(&self, start: Span) -> Span {
@@ -150,7 +145,8 @@ impl<'a> Parser<'a> {
             Some('/') => return self.fail(token.span, "a comment has no end", "it ends with `*/`"),
             _ => "",
         };
-        let shown: String = text.chars().take(1).flat_map(char::escape_debug).collect();
+        let first = text.chars().next().unwrap_or_default();
+        let shown = if first.is_control() { first.escape_default().to_string() } else { first.to_string() };
         self.fail(token.span, format!("the character `{shown}` means nothing here"), hint)
     }
 
@@ -356,7 +352,11 @@ impl<'a> Parser<'a> {
                 let text = self.slice(token.span);
                 match Number::parse(text) {
                     Ok(number) => Ok(Node { kind: NodeKind::Literal(Value::number(number)), span }),
-                    Err(_) => self.fail(token.span, format!("`{text}` is not a number in bounds"), ""),
+                    Err(error) => {
+                        let reason =
+                            if error == NumberError::Range { "out of bounds" } else { "not a number" };
+                        self.fail(token.span, format!("`{text}` is {reason}"), "")
+                    }
                 }
             }
             T::Ident => self.name(token),
@@ -376,7 +376,10 @@ impl<'a> Parser<'a> {
                 self.next();
                 self.object(token)
             }
-            T::Less if self.slice(token.span.to(self.tokens[(self.at + 1).min(self.tokens.len() - 1)].span)) == "<<" => {
+            T::Less
+                if self.slice(token.span.to(self.tokens[(self.at + 1).min(self.tokens.len() - 1)].span))
+                    == "<<" =>
+            {
                 self.fail(
                     token.span,
                     "a heredoc starts with `<<`, a name and the end of the line",
@@ -420,20 +423,22 @@ impl<'a> Parser<'a> {
         }
         let mut arguments = Vec::new();
         let mut expand = false;
-        let close = self.lines_ignored(true, |parser| loop {
-            if let Some(close) = parser.eat(T::CloseParen) {
-                return Ok(close);
-            }
-            arguments.push(parser.expression()?);
-            if let Some(dots) = parser.eat(T::Ellipsis) {
-                expand = true;
-                return match parser.eat(T::CloseParen) {
-                    Some(close) => Ok(close),
-                    None => parser.fail(dots.span, "`...` can only follow the last argument", ""),
-                };
-            }
-            if parser.eat(T::Comma).is_none() && parser.peek().kind != T::CloseParen {
-                return parser.unexpected("`,` or `)` after an argument");
+        let close = self.lines_ignored(true, |parser| {
+            loop {
+                if let Some(close) = parser.eat(T::CloseParen) {
+                    return Ok(close);
+                }
+                arguments.push(parser.expression()?);
+                if let Some(dots) = parser.eat(T::Ellipsis) {
+                    expand = true;
+                    return match parser.eat(T::CloseParen) {
+                        Some(close) => Ok(close),
+                        None => parser.fail(dots.span, "`...` can only follow the last argument", ""),
+                    };
+                }
+                if parser.eat(T::Comma).is_none() && parser.peek().kind != T::CloseParen {
+                    return parser.unexpected("`,` or `)` after an argument");
+                }
             }
         })?;
         let name_span = self.place(name_span);
@@ -559,7 +564,11 @@ impl<'a> Parser<'a> {
         }
         let end = if object { T::CloseBrace } else { T::CloseBracket };
         let Some(close) = self.eat(end) else {
-            return self.unexpected(if object { "`}` at the end of `for`" } else { "`]` at the end of `for`" });
+            return self.unexpected(if object {
+                "`}` at the end of `for`"
+            } else {
+                "`]` at the end of `for`"
+            });
         };
         let span = self.place(open.span.to(close.span));
         let parts = For { key_name, value_name, collection, key, value, condition, group };
