@@ -171,7 +171,7 @@ fn bound<'a>(scope: &'a Scope<'_>, parts: &For, key: Value, value: Value) -> Sco
 }
 
 /// Keys and elements in the order in which the language walks; `None` if they are not known or there cannot be any.
-fn pairs(collection: &Value) -> Option<Vec<(Value, Value)>> {
+pub(super) fn pairs(collection: &Value) -> Option<Vec<(Value, Value)>> {
     if let Some(entries) = collection.entries() {
         return Some(entries.iter().map(|(name, value)| (Value::string(name), value.clone())).collect());
     }

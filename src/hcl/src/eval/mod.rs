@@ -6,7 +6,7 @@
 
 mod access;
 mod collections;
-
+mod dynamic;
 mod function;
 mod ops;
 mod references;
@@ -81,6 +81,10 @@ impl Evaluation {
     pub(crate) fn value(&mut self, expr: ExprRef<'_>, scope: &Scope<'_>) -> Value {
         match &expr.node.kind {
             NodeKind::Literal(value) => value.clone(),
+            NodeKind::Unreadable(errors) => {
+                self.extend(errors.0.clone());
+                Value::dynamic()
+            }
             NodeKind::Template(parts) => self.template(expr, parts, scope),
             NodeKind::Wrap(inner) | NodeKind::Paren(inner) => self.value(expr.at(inner), scope),
             NodeKind::Join(inner) => self.join(expr.at(inner), scope),

@@ -103,8 +103,9 @@ impl TypeConstraint {
     }
 }
 
-/// Reads a type expression; `any` is allowed.
+/// Reads a type expression; `any` is allowed. In the JSON syntax it stands in a string.
 pub fn parse_type(expression: &Expression) -> Result<TypeConstraint, Diagnostics> {
+    let expression = expression.unquoted()?;
     let mut errors = Vec::new();
     let (ty, defaults) = read(expression.borrow(), &mut errors);
     if errors.is_empty() { Ok(TypeConstraint { ty, defaults }) } else { Err(Diagnostics(errors)) }

@@ -1,5 +1,6 @@
 //! What the tests share: a scope with a value of every kind, and a rendering of values that shows their types.
 
+use std::cell::RefCell;
 use std::sync::Arc;
 
 use imgbuild_hcl::eval::{CallError, Function, Functions, Parameter, Scope, special_functions};
@@ -152,6 +153,34 @@ pub fn render(value: &Value) -> String {
     if marks.is_empty() { text } else { format!("sensitive({text})") }
 }
 
+const KINDS: [(&str, usize); 4] = [("b", 0), ("l", 1), ("m", 2), ("dynamic", 1)];
+
+fn blocks(blocks: &[syntax::Block], inner: impl Fn(&syntax::Body) -> String) -> Vec<String> {
+    let block = |block: &syntax::Block| {
+        let labels: String = block.labels.iter().map(|label| format!(" {:?}", label.text)).collect();
+        format!("{}{labels}{{{}}}", block.kind, inner(&block.body))
+    };
+    blocks.iter().map(block).collect()
+}
+
+/// A body whose kinds of blocks are known, with `dynamic` blocks expanded.
+fn expanded(body: &syntax::Body, scope: &Scope<'_>, errors: &RefCell<Vec<String>>) -> String {
+    let failed = |found: Vec<_>| errors.borrow_mut().extend(found.iter().map(ToString::to_string));
+    let content = body.content(&KINDS);
+    failed(content.errors);
+    let body = content.body.expand(scope);
+    failed(body.errors);
+    let mut parts = Vec::new();
+    for attribute in &body.body.attributes {
+        match attribute.expr.evaluate(scope) {
+            Ok(value) => parts.push(format!("{}={}", attribute.name, render(&value))),
+            Err(found) => failed(found.0),
+        }
+    }
+    parts.extend(blocks(&body.body.blocks, |body| expanded(body, scope, errors)));
+    parts.join(";")
+}
+
 fn body(body: &syntax::Body, scope: &Scope<'_>, errors: &mut Vec<String>) -> String {
     let mut parts = Vec::new();
     for attribute in &body.attributes {
@@ -179,6 +208,28 @@ pub fn run(kind: &str, text: &str) -> Result<String, String> {
             let mut errors = Vec::new();
             let text = body(&file.body, &scope, &mut errors);
             return if errors.is_empty() { Ok(text) } else { Err(errors.join("\n")) };
+        }
+        "body" | "jsonbody" => {
+            let file =
+                if kind == "body" { syntax::parse_source(&source) } else { syntax::parse_json("x", text) };
+            let file = file.into_result().map_err(|errors| errors.to_string())?;
+            let errors = RefCell::default();
+            let text = expanded(&file.body, &scope, &errors);
+            let errors = errors.into_inner();
+            return if errors.is_empty() { Ok(text) } else { Err(errors.join("\n")) };
+        }
+        "json" => {
+            let file = syntax::parse_json("x", text).into_result().map_err(|errors| errors.to_string())?;
+            let file = file.body.content(&[]).into_result().map_err(|errors| errors.to_string())?;
+            let mut errors = Vec::new();
+            let text = body(&file.body, &scope, &mut errors);
+            return if errors.is_empty() { Ok(text) } else { Err(errors.join("\n")) };
+        }
+        "jsontype" => {
+            let file = syntax::parse_json("x", text).into_result().map_err(|errors| errors.to_string())?;
+            return syntax::parse_type(&file.body.attributes[0].expr)
+                .map(|constraint| constraint.ty.without_optional().to_string())
+                .map_err(|errors| errors.to_string());
         }
         "type" => {
             return syntax::parse_expression(&source)

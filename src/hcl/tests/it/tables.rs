@@ -82,6 +82,16 @@ fn types() {
 }
 
 #[test]
+fn the_json_syntax() {
+    assert!(table("json.txt") > 100);
+}
+
+#[test]
+fn dynamic_blocks() {
+    assert!(table("dynamic.txt") > 50);
+}
+
+#[test]
 fn programs_on_which_others_differ() {
     assert_eq!(table("differing.txt"), 65);
 }
