@@ -4,6 +4,7 @@ use std::cell::RefCell;
 use std::sync::Arc;
 
 use imgbuild_hcl::eval::{CallError, Function, Functions, Parameter, Scope, special_functions};
+use imgbuild_hcl::format;
 use imgbuild_hcl::syntax::{self, Source};
 use imgbuild_hcl::value::{Mark, Number, Type, Value, from_json, to_json, unify};
 
@@ -201,6 +202,7 @@ pub fn run(kind: &str, text: &str) -> Result<String, String> {
     let scope = scope();
     let source = Source::new("x", text);
     match kind {
+        "fmt" => return Ok(serde_json::to_string(&format::format(text)).unwrap()),
         "expr" => syntax::parse_expression(&source),
         "template" => syntax::parse_template(&source),
         "file" => {

@@ -2,7 +2,8 @@
 //! anew; what Go answers was taken down by hand, so look at each change.
 
 use std::fmt::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
 
 use crate::support;
 
@@ -13,6 +14,33 @@ fn program(line: &str) -> (&str, String) {
         Some(kind) => (kind, serde_json::from_str(text).unwrap_or_else(|error| panic!("{error} in {line}"))),
         None => (kind, text.to_owned()),
     }
+}
+
+const TABLES: [&str; 8] = [
+    "differing.txt",
+    "dynamic.txt",
+    "expressions.txt",
+    "files.txt",
+    "format.txt",
+    "json.txt",
+    "templates.txt",
+    "types.txt",
+];
+
+fn path(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/data").join(name)
+}
+
+/// The programs of all tables.
+pub fn programs() -> &'static [String] {
+    static ALL: LazyLock<Vec<String>> = LazyLock::new(|| {
+        let texts: Vec<String> =
+            TABLES.iter().map(|name| fs_err::read_to_string(path(name)).unwrap()).collect();
+        let blocks = texts.iter().flat_map(|text| text.split("\n\n"));
+        let lines = blocks.filter_map(|block| block.lines().next().filter(|line| !line.starts_with('#')));
+        lines.map(|line| program(line).1).collect()
+    });
+    &ALL
 }
 
 fn outcome(kind: &str, text: &str) -> String {
@@ -27,8 +55,7 @@ fn outcome(kind: &str, text: &str) -> String {
 
 /// Runs a table and returns how many programs it has.
 fn table(name: &str) -> usize {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/data").join(name);
-    let text = fs_err::read_to_string(&path).unwrap();
+    let text = fs_err::read_to_string(path(name)).unwrap();
     let (mut actual, mut count, mut wrong) = (String::new(), 0, Vec::new());
     for block in text.split("\n\n") {
         let mut block = block.trim_end_matches('\n').to_owned();
@@ -49,7 +76,7 @@ fn table(name: &str) -> usize {
         actual.push_str(&block);
     }
     if std::env::var_os("IMGBUILD_BLESS").is_some() {
-        fs_err::write(&path, actual).unwrap();
+        fs_err::write(path(name), actual).unwrap();
     } else {
         assert!(
             wrong.is_empty(),
@@ -89,6 +116,11 @@ fn the_json_syntax() {
 #[test]
 fn dynamic_blocks() {
     assert!(table("dynamic.txt") > 50);
+}
+
+#[test]
+fn layouts() {
+    assert!(table("format.txt") > 300);
 }
 
 #[test]

@@ -86,7 +86,7 @@ fn every_node_of_json_knows_its_place() {
     let mut lines = errors[0].lines();
     assert_eq!(
         lines.next(),
-        Some("x.pkr.json:2:13: the left operand must be a number, and this text is none"),
+        Some("x.pkr.json:2:14: the left operand must be a number, and this text is none"),
     );
     assert_eq!(
         lines.next(),
@@ -120,4 +120,51 @@ fn all_errors_of_a_file_are_found_and_what_is_right_is_kept() {
     assert_eq!(value("b"), None);
     let block = file.body.blocks_of("f").next().unwrap();
     assert!(block.body.attribute("i").is_some());
+}
+
+#[test]
+fn what_is_nested_too_deep_is_refused_however_deep() {
+    let nested = |open: &str, inner: &str, close: &str, depth: usize| {
+        format!("{}{inner}{}", open.repeat(depth), close.repeat(depth))
+    };
+    let kinds = [
+        ("(", "1", ")"),
+        ("[", "1", "]"),
+        ("{a=", "1", "}"),
+        ("!", "true", ""),
+        ("f(", "1", ")"),
+        ("true ? 1 : ", "2", ""),
+        ("\"${", "1", "}\""),
+        ("[for x in [] : ", "1", "]"),
+        ("a[", "1", "]"),
+    ];
+    for (open, inner, close) in kinds {
+        let just = nested(open, inner, close, 62);
+        let _ = parse_expression(&Source::new("x", just)).unwrap().evaluate(&crate::support::scope());
+        for depth in [250, 50_000] {
+            let source = Source::new("x", nested(open, inner, close, depth));
+            let errors = parse_expression(&source).unwrap_err();
+            assert_eq!(errors.0[0].message, "this is nested more than 128 deep", "{open}");
+        }
+    }
+    let blocks = syntax::parse("x", &nested("b {\n", "", "}\n", 50_000));
+    assert_eq!(blocks.errors[0].message, "this is nested more than 128 deep");
+    let json = parse_json("x", &nested("[", "", "]", 50_000));
+    assert_eq!(json.errors[0].message, "values are nested more than 256 deep");
+    let directives = nested("%{ if true }", "", "%{ endif }", 50_000);
+    let errors = syntax::parse_template(&Source::new("x", directives)).unwrap_err();
+    assert_eq!(errors.0[0].message, "this is nested more than 128 deep");
+}
+
+#[test]
+fn long_chains_are_not_deep() {
+    for (first, more) in [("1", " + 1"), ("true", " && true"), ("a", ".b"), ("a", "[*]")] {
+        let source = Source::new("x", format!("{first}{}", more.repeat(20_000)));
+        let expression = parse_expression(&source);
+        if more == "[*]" {
+            assert_eq!(expression.unwrap_err().0[0].message, "this is nested more than 128 deep");
+        } else {
+            let _ = expression.unwrap().evaluate(&Scope::new());
+        }
+    }
 }
