@@ -20,7 +20,17 @@ impl Body {
     /// them are expanded when their own content is told.
     #[must_use]
     pub fn expand(&self, scope: &Scope<'_>) -> File {
-        let mut expansion = Expansion { scope, errors: Vec::new() };
+        self.expand_to(true, scope)
+    }
+
+    /// As [`Self::expand`], but what is in the blocks of the body stays as it is, to be expanded where more is known.
+    #[must_use]
+    pub fn expand_here(&self, scope: &Scope<'_>) -> File {
+        self.expand_to(false, scope)
+    }
+
+    fn expand_to(&self, deep: bool, scope: &Scope<'_>) -> File {
+        let mut expansion = Expansion { scope, deep, errors: Vec::new() };
         let body = expansion.body(self);
         File { body, errors: expansion.errors }
     }
@@ -28,6 +38,8 @@ impl Body {
 
 struct Expansion<'s> {
     scope: &'s Scope<'s>,
+    /// Whether blocks inside of blocks are expanded too.
+    deep: bool,
     errors: Vec<Diagnostic>,
 }
 
@@ -48,10 +60,14 @@ impl Expansion<'_> {
             if block.kind.as_ref() == "dynamic" {
                 self.dynamic(block, &mut result.blocks);
             } else {
-                result.blocks.push(Block { body: self.body(&block.body), ..block.clone() });
+                result.blocks.push(Block { body: self.inner(&block.body), ..block.clone() });
             }
         }
         result
+    }
+
+    fn inner(&mut self, body: &Body) -> Body {
+        if self.deep { self.body(body) } else { body.clone() }
     }
 
     fn fail(&mut self, error: Diagnostic) {
@@ -166,7 +182,7 @@ impl Expansion<'_> {
             kind: Arc::clone(&dynamic.kind.text),
             kind_span: dynamic.kind.span,
             labels,
-            body: self.body(&body),
+            body: self.inner(&body),
             header: dynamic.whole.header,
             span: dynamic.whole.span,
         });

@@ -1,7 +1,7 @@
 //! Bodies of blocks whose attributes and blocks are known beforehand: what may be there, what must be, and what else
-//! was probably meant.
+//! was probably meant. In the JSON syntax only this tells blocks from attributes.
 
-use imgbuild_hcl::syntax::{Attribute, Block, Body, Label, is_identifier};
+use imgbuild_hcl::syntax::{Attribute, Block, Body, File, Label, is_identifier};
 use imgbuild_model::{Diagnostic, did_you_mean};
 
 use super::report::Report;
@@ -11,10 +11,31 @@ pub(super) struct Shape {
     /// What it is, for messages: a `variable` block.
     pub what: &'static str,
     pub attributes: &'static [&'static str],
-    pub blocks: &'static [&'static str],
+    /// The kinds of blocks and how many labels they have.
+    pub blocks: &'static [(&'static str, usize)],
 }
 
 impl Shape {
+    /// The body with its blocks, whatever its syntax.
+    pub(super) fn content(&self, body: &Body, report: &Report) -> Body {
+        content(body, self.blocks, report)
+    }
+
+    /// The body with its blocks, after a report of what may not be there, and whether there was nothing such.
+    pub(super) fn read(&self, body: &Body, report: &Report) -> (Body, bool) {
+        let body = self.content(body, report);
+        let clean = self.check(&body, report);
+        (body, clean)
+    }
+
+    fn block_names(&self) -> impl Iterator<Item = &'static str> {
+        self.blocks.iter().map(|(kind, _)| *kind)
+    }
+
+    fn has_block(&self, kind: &str) -> bool {
+        self.block_names().any(|own| own == kind)
+    }
+
     /// Reports what may not be there. Gives whether there was nothing: what is missing may else have been misspelt.
     pub(super) fn check(&self, body: &Body, report: &Report) -> bool {
         let unknown = |attribute: &&Attribute| !self.attributes.contains(&attribute.name.as_ref());
@@ -29,7 +50,7 @@ impl Shape {
     /// Reports the blocks that may not be there.
     pub(super) fn check_blocks(&self, body: &Body, report: &Report) -> bool {
         let mut clean = true;
-        for block in body.blocks.iter().filter(|block| !self.blocks.contains(&block.kind.as_ref())) {
+        for block in body.blocks.iter().filter(|block| !self.has_block(&block.kind)) {
             clean = false;
             report.push(self.unknown_block(block));
         }
@@ -42,7 +63,7 @@ impl Shape {
             attribute.name_span,
             format!("{} has no attribute `{name}`", self.what),
         );
-        if self.blocks.contains(&name) {
+        if self.has_block(name) {
             let near = did_you_mean(name, self.attributes.iter().copied());
             let hint = near.map_or_else(
                 || format!("`{name}` is a block: write it without `=`"),
@@ -50,7 +71,7 @@ impl Shape {
             );
             return error.hint(hint);
         }
-        error.hint(suggestion(name, self.attributes, self.blocks))
+        error.hint(suggestion(name, self.attributes.iter().copied().chain(self.block_names())))
     }
 
     pub(super) fn unknown_block(&self, block: &Block) -> Diagnostic {
@@ -62,22 +83,35 @@ impl Shape {
         if kind == "dynamic" {
             return error.hint("`dynamic` works in `build` blocks and in the bodies of components");
         }
-        error.hint(suggestion(kind, self.blocks, self.attributes))
+        error.hint(suggestion(kind, self.block_names().chain(self.attributes.iter().copied())))
     }
 }
 
-fn suggestion(name: &str, first: &[&'static str], second: &[&'static str]) -> String {
-    let all = || first.iter().chain(second).copied();
-    if let Some(near) = did_you_mean(name, all()) {
+fn suggestion(name: &str, known: impl Iterator<Item = &'static str>) -> String {
+    let known: Vec<&str> = known.collect();
+    if let Some(near) = did_you_mean(name, known.iter().copied()) {
         return format!("did you mean `{near}`?");
     }
-    let all: Vec<String> = all().map(|name| format!("`{name}`")).collect();
+    let all: Vec<String> = known.iter().map(|name| format!("`{name}`")).collect();
     if all.is_empty() { "it is empty".to_owned() } else { format!("there are {}", all.join(", ")) }
 }
 
-/// The attribute, or an error that it is missing.
-pub(super) fn required<'b>(block: &'b Block, name: &str, example: &str, report: &Report) -> Option<&'b Attribute> {
-    let found = block.body.attribute(name);
+/// A body with these blocks, whatever its syntax.
+pub(super) fn content(body: &Body, blocks: &[(&str, usize)], report: &Report) -> Body {
+    let File { body, errors } = body.content(blocks);
+    report.extend(errors);
+    body
+}
+
+/// The attribute of a block with that body, or an error that it is missing.
+pub(super) fn required<'b>(
+    block: &Block,
+    body: &'b Body,
+    name: &str,
+    example: &str,
+    report: &Report,
+) -> Option<&'b Attribute> {
+    let found = body.attribute(name);
     if found.is_none() {
         let message = format!("`{name}` is missing in this `{}` block", block.kind);
         report.push(block.body.source.error(block.header, message).hint(format!("write `{example}`")));

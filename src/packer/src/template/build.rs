@@ -11,7 +11,6 @@ use imgbuild_model::{Diagnostic, Location, did_you_mean};
 
 use super::body::{Shape, labels};
 use super::catalog::{Catalog, Role};
-use super::dynamic::{Bindings, Expanded, bound, expand};
 use super::evaluate::Evaluator;
 use super::graph::collect_body;
 use super::meta::{MetaReader, PostMeta, StepMeta};
@@ -113,19 +112,18 @@ const BUILD: Shape = Shape {
     what: "a `build` block",
     attributes: &["name", "description", "sources"],
     blocks: &[
-        "source",
-        "provisioner",
-        "error-cleanup-provisioner",
-        "post-processor",
-        "post-processors",
-        "hcp_packer_registry",
-        "from",
-        "dynamic",
+        ("source", 1),
+        ("provisioner", 1),
+        ("error-cleanup-provisioner", 1),
+        ("post-processor", 1),
+        ("post-processors", 0),
+        ("hcp_packer_registry", 0),
+        ("from", 1),
     ],
 };
 
 const CHAIN: Shape =
-    Shape { what: "a `post-processors` block", attributes: &[], blocks: &["post-processor", "dynamic"] };
+    Shape { what: "a `post-processors` block", attributes: &[], blocks: &[("post-processor", 1)] };
 
 /// What every builder tells of its machine.
 const GENERATED: [&str; 13] = [
@@ -149,24 +147,25 @@ struct SourceUse<'b> {
     kind: Arc<str>,
     declared: &'b SourceDeclaration,
     local_name: Arc<str>,
-    body: Option<(&'b Body, Bindings)>,
+    body: Option<Body>,
 }
 
 /// A component of a build before it is known for which source.
-struct Declared<'b, M> {
+struct Declared<M> {
     kind: Arc<str>,
     meta: M,
-    block: Expanded<'b>,
+    body: Body,
+    location: Location,
 }
 
-type Chain<'b> = Vec<Declared<'b, PostMeta>>;
+type Chain = Vec<Declared<PostMeta>>;
 
 #[derive(Default)]
 struct Parts<'b> {
     uses: Vec<SourceUse<'b>>,
-    provisioners: Vec<Declared<'b, StepMeta>>,
-    error_cleanup: Option<Declared<'b, StepMeta>>,
-    chains: Vec<Chain<'b>>,
+    provisioners: Vec<Declared<StepMeta>>,
+    error_cleanup: Option<Declared<StepMeta>>,
+    chains: Vec<Chain>,
     registry: Option<Registry>,
     /// Sources are missing for a reason that was told already.
     excused: bool,
@@ -190,11 +189,11 @@ impl Builder<'_> {
     /// Reads a build.
     pub(super) fn read(&self, block: &Block, all_names: &mut Vec<String>) -> Option<Build> {
         labels(block, [], self.evaluator.report)?;
-        let body = &block.body;
+        let body = &self.evaluator.expanded(&block.body, BUILD.blocks, self.scope);
         let clean = BUILD.check(body, self.evaluator.report);
         let text = |name: &str| body.attribute(name).and_then(|text| self.evaluator.text(text, self.scope));
         let name = text("name").map(Arc::<str>::from);
-        let location = body.source.location(block.header);
+        let location = block.body.source.location(block.header);
         let parts = self.parts(body, name.as_deref().unwrap_or_default());
         if parts.uses.is_empty() && clean && !parts.excused {
             let error = Diagnostic::error("this build has no sources").at(location.clone());
@@ -230,115 +229,77 @@ impl Builder<'_> {
         })
     }
 
-    fn parts<'b>(&'b self, body: &'b Body, name: &str) -> Parts<'b> {
+    fn parts(&self, body: &Body, name: &str) -> Parts<'_> {
         let mut parts = Parts::default();
         if let Some(sources) = body.attribute("sources") {
             self.listed(sources, &mut parts);
         }
         let mut scope = self.scope.child();
         scope.set("build", Value::object_of([("name", Value::string(name))]));
-        let meta = |block: &Expanded<'_>| MetaReader {
-            evaluator: self.evaluator,
-            scope: bound(&scope, &block.bindings),
-            kind: Arc::clone(&block.kind),
-        };
-        for block in expand(body, &Bindings::new(), self.scope, self.evaluator) {
-            match block.kind.as_ref() {
-                "source" => self.nested(block, &mut parts),
-                "provisioner" => {
-                    let Some(kind) = self.kind(&block) else { continue };
-                    let meta = meta(&block).step(block.body);
-                    parts.provisioners.push(Declared { kind, meta, block });
-                }
-                "error-cleanup-provisioner" => {
-                    let Some(kind) = self.kind(&block) else { continue };
-                    if let Some(first) = &parts.error_cleanup {
-                        let error = Diagnostic::error("a build has one `error-cleanup-provisioner`").at(block.header);
-                        let error = error.note("it was first given here", Some(first.block.header.clone()));
-                        self.fail(error.hint("remove one, or do both with one script"));
-                        continue;
-                    }
-                    let meta = meta(&block).step(block.body);
-                    parts.error_cleanup = Some(Declared { kind, meta, block });
-                }
-                "post-processor" => {
-                    let Some(kind) = self.kind(&block) else { continue };
-                    let meta = meta(&block).post(block.body);
-                    parts.chains.push(vec![Declared { kind, meta, block }]);
-                }
-                "post-processors" => {
-                    if !self.no_labels(&block) {
-                        continue;
-                    }
-                    let mut chain = Chain::new();
-                    CHAIN.check(block.body, self.evaluator.report);
-                    for block in expand(block.body, &block.bindings, self.scope, self.evaluator) {
-                        if block.kind.as_ref() != "post-processor" {
-                            continue;
-                        }
-                        let Some(kind) = self.kind(&block) else { continue };
-                        let meta = meta(&block).post(block.body);
-                        chain.push(Declared { kind, meta, block });
-                    }
-                    parts.chains.push(chain);
-                }
-                "hcp_packer_registry" => {
-                    let scope = bound(self.scope, &block.bindings);
-                    let hint = "move it to the top level of the template";
-                    let warning = Diagnostic::warning("`hcp_packer_registry` in a build is deprecated");
-                    self.fail(warning.at(block.header.clone()).hint(hint));
-                    let registry = read_registry(block.body, block.header.clone(), &scope, self.evaluator);
-                    parts.registry = parts.registry.or(Some(registry));
-                }
-                "from" => self.fail(
-                    Diagnostic::warning("`from` blocks have no effect")
-                        .at(block.header)
-                        .hint("write `sources = [\"source.type.name\"]`"),
-                ),
-                // Said already if it is written so; a `dynamic` block may have made it.
-                _ if block.bindings.is_empty() => {}
-                kind => self.fail(
-                    Diagnostic::error(format!("a `build` block has no block `{kind}`"))
-                        .at(block.kind_location)
-                        .maybe_hint(
-                            did_you_mean(kind, BUILD.blocks.iter().copied()).map(|near| format!("did you mean `{near}`?")),
-                        ),
-                ),
-            }
+        let meta = MetaReader { evaluator: self.evaluator, scope };
+        for block in &body.blocks {
+            self.part(block, &meta, &mut parts);
         }
         parts
     }
 
-    fn kind(&self, block: &Expanded<'_>) -> Option<Arc<str>> {
-        match block.labels.as_slice() {
-            [one] => Some(Arc::clone(&one.text)),
-            [] => {
-                let message = format!("the type of this `{}` block is missing", block.kind);
-                let hint = format!("write `{} \"type\" {{ … }}`, or `labels = [\"type\"]` in a `dynamic` block", block.kind);
-                self.fail(Diagnostic::error(message).at(block.header.clone()).hint(hint));
-                None
+    fn part<'b>(&'b self, block: &Block, meta: &MetaReader<'_>, parts: &mut Parts<'b>) {
+        let header = || block.body.source.location(block.header);
+        match block.kind.as_ref() {
+            "source" => self.nested(block, parts),
+            "provisioner" => parts.provisioners.extend(self.step(block, meta)),
+            "error-cleanup-provisioner" => {
+                if let Some(first) = &parts.error_cleanup {
+                    let error = Diagnostic::error("a build has one `error-cleanup-provisioner`").at(header());
+                    let error = error.note("it was first given here", Some(first.location.clone()));
+                    self.fail(error.hint("remove one, or do both with one script"));
+                    return;
+                }
+                parts.error_cleanup = self.step(block, meta);
             }
-            [_, extra, ..] => {
-                let message = format!("a `{}` block has 1 label, this is one more", block.kind);
-                let hint = "its name is the attribute `name`";
-                self.fail(Diagnostic::error(message).at(extra.location.clone()).hint(hint));
-                None
+            "post-processor" => parts.chains.extend(self.post(block, meta).map(|post| vec![post])),
+            "post-processors" => parts.chains.extend(self.chain(block, meta)),
+            "hcp_packer_registry" => {
+                let hint = "move it to the top level of the template";
+                let warning = Diagnostic::warning("`hcp_packer_registry` in a build is deprecated");
+                self.fail(warning.at(header()).hint(hint));
+                let registry = read_registry(&block.body, header(), self.scope, self.evaluator);
+                parts.registry = parts.registry.take().or(Some(registry));
             }
+            "from" => {
+                let warning = Diagnostic::warning("`from` blocks have no effect").at(header());
+                self.fail(warning.hint("write `sources = [\"source.type.name\"]`"));
+            }
+            _ => {}
         }
     }
 
-    fn no_labels(&self, block: &Expanded<'_>) -> bool {
-        let extra = block.labels.first();
-        if let Some(extra) = extra {
-            let message = format!("a `{}` block has no label", block.kind);
-            let hint = "the `post-processor` blocks in it have types";
-            self.fail(Diagnostic::error(message).at(extra.location.clone()).hint(hint));
-        }
-        extra.is_none()
+    fn step(&self, block: &Block, meta: &MetaReader<'_>) -> Option<Declared<StepMeta>> {
+        let (kind, body, location) = self.component(block)?;
+        Some(Declared { kind, meta: meta.step(&block.kind, &body), body, location })
+    }
+
+    fn post(&self, block: &Block, meta: &MetaReader<'_>) -> Option<Declared<PostMeta>> {
+        let (kind, body, location) = self.component(block)?;
+        Some(Declared { kind, meta: meta.post(&block.kind, &body), body, location })
+    }
+
+    fn chain(&self, block: &Block, meta: &MetaReader<'_>) -> Option<Chain> {
+        labels(block, [], self.evaluator.report)?;
+        let body = self.evaluator.expanded(&block.body, CHAIN.blocks, self.scope);
+        CHAIN.check(&body, self.evaluator.report);
+        Some(body.blocks_of("post-processor").filter_map(|block| self.post(block, meta)).collect())
+    }
+
+    fn component(&self, block: &Block) -> Option<(Arc<str>, Body, Location)> {
+        let [kind] = labels(block, ["type"], self.evaluator.report)?;
+        // What is a block in JSON, the catalog will know; here only the arguments of the build matter.
+        let body = super::body::content(&block.body, &[("dynamic", 1)], self.evaluator.report);
+        Some((Arc::clone(&kind.text), body, block.body.source.location(block.header)))
     }
 
     /// `sources = ["source.type.name"]`
-    fn listed<'b>(&'b self, attribute: &'b Attribute, parts: &mut Parts<'b>) {
+    fn listed<'b>(&'b self, attribute: &Attribute, parts: &mut Parts<'b>) {
         if let Some(bare) = bare_reference(&attribute.expr) {
             let reference = bare.source.slice(bare.node.span);
             let error = bare.error("a source is named in quotes").hint(format!("write `\"{reference}\"`"));
@@ -371,21 +332,18 @@ impl Builder<'_> {
     }
 
     /// `source "type.name" { … }`
-    fn nested<'b>(&'b self, block: Expanded<'b>, parts: &mut Parts<'b>) {
+    fn nested<'b>(&'b self, block: &Block, parts: &mut Parts<'b>) {
         parts.excused = true;
-        let [label] = block.labels.as_slice() else {
-            let error = Diagnostic::error("a `source` block in a build has one label, the source that it names");
-            self.fail(error.at(block.header).hint("write `source \"source.type.name\" { … }`"));
-            return;
-        };
-        let Some(declared) = self.source(&label.text, &label.location) else { return };
-        let scope = bound(self.scope, &block.bindings);
-        let name = block.body.attribute("name").and_then(|name| self.evaluator.text(name, &scope));
+        let Some([label]) = labels(block, ["source.type.name"], self.evaluator.report) else { return };
+        let location = block.body.source.location(label.span);
+        let Some(declared) = self.source(&label.text, &location) else { return };
+        let body = super::body::content(&block.body, &[("dynamic", 1)], self.evaluator.report);
+        let name = body.attribute("name").and_then(|name| self.evaluator.text(name, self.scope));
         parts.uses.push(SourceUse {
             kind: Arc::clone(&declared.kind),
             declared,
             local_name: name.map_or_else(|| Arc::clone(&declared.name), Into::into),
-            body: Some((block.body, block.bindings)),
+            body: Some(body),
         });
     }
 
@@ -446,41 +404,40 @@ impl Builder<'_> {
     fn pair(&self, full: String, build: Option<&str>, used: &SourceUse<'_>, parts: &Parts<'_>) -> Pair {
         let declared = used.declared;
         let location = declared.block.body.source.location(declared.block.header);
-        let evaluate = |body: &Body, skip: &[&str], bindings: &Bindings| {
+        let evaluate = |body: &Body, skip: &[&str]| {
             let scope = self.pair_scope(build, used, body);
-            Settings::evaluate(body, skip, bindings, &scope, self.evaluator)
+            Settings::evaluate(body, skip, &scope, self.evaluator)
         };
-        let mut settings = evaluate(&declared.block.body, &[], &Bindings::new());
-        if let Some((body, bindings)) = &used.body {
-            settings.add(evaluate(body, &["name"], bindings), self.evaluator);
+        let mut settings = evaluate(&declared.block.body, &[]);
+        if let Some(body) = &used.body {
+            settings.add(evaluate(body, &["name"]), self.evaluator);
         }
         self.check(Role::Builder, &used.kind, &location, &settings);
         let here = format!("{}.{}", used.kind, used.local_name);
-        let provisioner = |step: &Declared<'_, StepMeta>| {
-            let block = &step.block;
-            let mut settings = evaluate(block.body, StepMeta::NAMES, &block.bindings);
+        let provisioner = |step: &Declared<StepMeta>| {
+            let mut settings = evaluate(&step.body, StepMeta::NAMES);
             if let Some((value, place)) = step.meta.override_of(&used.local_name, &declared.name) {
                 settings.replace(value, place);
             }
-            self.check(Role::Provisioner, &step.kind, &block.header, &settings);
-            step.meta.provisioner(Arc::clone(&step.kind), settings, block.header.clone())
+            self.check(Role::Provisioner, &step.kind, &step.location, &settings);
+            step.meta.provisioner(Arc::clone(&step.kind), settings, step.location.clone())
         };
         let provisioners =
             parts.provisioners.iter().filter(|step| step.meta.filter.wants(&here)).map(provisioner).collect();
         let error_cleanup =
             parts.error_cleanup.as_ref().filter(|step| step.meta.filter.wants(&here)).map(provisioner);
-        let post = |post: &Declared<'_, PostMeta>| {
-            let settings = evaluate(post.block.body, PostMeta::NAMES, &post.block.bindings);
-            self.check(Role::PostProcessor, &post.kind, &post.block.header, &settings);
+        let post = |post: &Declared<PostMeta>| {
+            let settings = evaluate(&post.body, PostMeta::NAMES);
+            self.check(Role::PostProcessor, &post.kind, &post.location, &settings);
             PostProcessor {
                 kind: Arc::clone(&post.kind),
                 name: post.meta.name.clone(),
                 keep_input_artifact: post.meta.keep_input_artifact,
                 settings,
-                location: post.block.header.clone(),
+                location: post.location.clone(),
             }
         };
-        let chain = |chain: &Chain<'_>| -> Vec<PostProcessor> {
+        let chain = |chain: &Chain| -> Vec<PostProcessor> {
             chain
                 .iter()
                 .filter(|post| post.meta.filter.wants(&here))

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use imgbuild_hcl::eval::{Scope, references};
-use imgbuild_hcl::syntax::{Attribute, Expression, Traversal, TraversalStep};
+use imgbuild_hcl::syntax::{Attribute, Body, Expression, File, Traversal, TraversalStep};
 use imgbuild_hcl::value::{Type, Value, convert};
 use imgbuild_model::{Diagnostic, Diagnostics, Location, did_you_mean};
 
@@ -109,6 +109,17 @@ impl Evaluator<'_> {
         let hint = did_you_mean(name, known.iter().map(AsRef::as_ref))
             .map_or_else(|| declare(name), |near| format!("did you mean `{prefix}.{near}`?"));
         Some(Diagnostic::error(format!("there is no {what} named `{name}`")).hint(hint))
+    }
+
+    /// The body with its blocks, whatever its syntax, and those that its `dynamic` blocks make; blocks inside of blocks
+    /// stay as they are.
+    pub(super) fn expanded(self, body: &Body, blocks: &[(&str, usize)], scope: &Scope<'_>) -> Body {
+        let mut all = vec![("dynamic", 1)];
+        all.extend(blocks);
+        let body = super::body::content(body, &all, self.report);
+        let File { body, errors } = body.expand_here(scope);
+        self.report.extend(errors);
+        body
     }
 
     /// The value as a type; `None`, after a report, if it is something else.

@@ -216,7 +216,7 @@ impl Graph<'_> {
         let body = &block.body;
         let empty = Body::empty(&body.source, body.span);
         let (body, scope) = scope.map_or((&empty, &nothing), |scope| (body, scope));
-        let settings = Settings::evaluate(body, &[], &Vec::new(), scope, self.evaluator);
+        let settings = Settings::evaluate(body, &[], scope, self.evaluator);
         let location = block.body.source.location(block.header);
         let request =
             Request { kind: Arc::clone(kind), settings: settings.to_value(), location: location.clone() };

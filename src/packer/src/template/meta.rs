@@ -89,16 +89,16 @@ impl PostMeta {
 /// Reads them.
 pub(super) struct MetaReader<'a> {
     pub evaluator: Evaluator<'a>,
+    /// What is known before it is known for which source: without `source`, and `build` with its name only.
     pub scope: Scope<'a>,
-    /// The kind of the block.
-    pub kind: Arc<str>,
 }
 
 impl MetaReader<'_> {
-    pub(super) fn step(&self, body: &Body) -> StepMeta {
+    /// Those of a provisioner; `kind` is that of its block.
+    pub(super) fn step(&self, kind: &str, body: &Body) -> StepMeta {
         StepMeta {
             name: self.text(body, "name"),
-            filter: self.filter(body),
+            filter: self.filter(kind, body),
             overrides: body.attribute("override").and_then(|attribute| self.overrides(attribute)),
             pause_before: self.duration(body, "pause_before"),
             timeout: self.duration(body, "timeout"),
@@ -107,10 +107,11 @@ impl MetaReader<'_> {
         }
     }
 
-    pub(super) fn post(&self, body: &Body) -> PostMeta {
+    /// Those of a post-processor; `kind` is that of its block.
+    pub(super) fn post(&self, kind: &str, body: &Body) -> PostMeta {
         PostMeta {
             name: self.text(body, "name"),
-            filter: self.filter(body),
+            filter: self.filter(kind, body),
             keep_input_artifact: self.truth(body, "keep_input_artifact"),
         }
     }
@@ -123,7 +124,7 @@ impl MetaReader<'_> {
         body.attribute(name).and_then(|attribute| self.evaluator.truth(attribute, &self.scope))
     }
 
-    fn filter(&self, body: &Body) -> Filter {
+    fn filter(&self, kind: &str, body: &Body) -> Filter {
         let only = body.attribute("only");
         let except = body.attribute("except");
         // An empty list is none.
@@ -136,7 +137,7 @@ impl MetaReader<'_> {
             (None, None) => Filter::default(),
             (Some(_), Some(_)) => {
                 if let Some(except) = except {
-                    let message = format!("a `{}` block has `only` or `except`, not both", self.kind);
+                    let message = format!("a `{}` block has `only` or `except`, not both", kind);
                     let error = except.expr.source.error(except.name_span, message);
                     self.evaluator.report.push(error.hint("keep one of them"));
                 }

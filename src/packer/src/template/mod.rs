@@ -12,7 +12,6 @@ mod body;
 mod build;
 mod catalog;
 mod console;
-mod dynamic;
 mod environment;
 mod evaluate;
 mod files;
@@ -33,21 +32,20 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use imgbuild_hcl::eval::{Functions, Scope};
-use imgbuild_hcl::syntax::{Body, Source, parse_source};
+use imgbuild_hcl::syntax::{Body, Source, parse_json, parse_source};
 use imgbuild_hcl::value::{Type, Value};
 use imgbuild_model::{Diagnostic, Diagnostics, Severity};
 
 pub use build::{Build, Label, Pair, PostProcessor, Provisioner};
 pub use catalog::{Catalog, Role};
 pub use console::{Answer, Console, render};
-pub use dynamic::Text;
 pub use files::{Files, Read, Syntax};
 pub use graph::{Data, Local, Request};
 pub use inspect::inspect;
 pub use mask::Mask;
 pub use packer_block::Plugin;
 pub use registry::Registry;
-pub use settings::{Setting, Settings, SettingsBlock};
+pub use settings::{Setting, Settings, SettingsBlock, Text};
 pub use variables::{ENVIRONMENT_PREFIX, Origin, Variable};
 pub use version::{Constraints, Version};
 
@@ -231,6 +229,7 @@ impl Loader<'_> {
     fn run(mut self, paths: &[String]) -> Template {
         let found = self.reader.discover(paths);
         let bodies = self.bodies(&found.templates);
+        let bodies: Vec<Body> = bodies.iter().map(|body| Schema::content(body, self.report)).collect();
         let own: Version = VERSION.parse().unwrap_or_else(|_| unreachable!("our own version is one"));
         for block in bodies.iter().flat_map(|body| body.blocks_of("packer")) {
             Requirements::version(block, &own, self.report);
@@ -297,11 +296,7 @@ impl Loader<'_> {
         self.sources.push(Arc::clone(&source));
         let file = match syntax {
             Syntax::Native => parse_source(&source),
-            Syntax::Json => {
-                let message = format!("`{path}` is in the JSON syntax, which cannot be read yet");
-                self.report.push(Diagnostic::error(message));
-                return None;
-            }
+            Syntax::Json => parse_json(path, source.text()),
         };
         self.report.extend(file.errors);
         Some(file.body)

@@ -30,14 +30,17 @@ pub(super) struct Requirements {
 }
 
 const PACKER: Shape =
-    Shape { what: "a `packer` block", attributes: &["required_version"], blocks: &["required_plugins"] };
+    Shape { what: "a `packer` block", attributes: &["required_version"], blocks: &[("required_plugins", 0)] };
+
+const PLUGINS: Shape = Shape { what: "a `required_plugins` block", attributes: &[], blocks: &[] };
 
 const EXAMPLE: &str = "write `{ version = \">= 1.0.0\", source = \"github.com/hashicorp/amazon\" }`";
 
 impl Requirements {
     /// Whether the version will do. A template for another version is not looked at any further.
     pub(super) fn version(block: &Block, own: &Version, report: &Report) {
-        let Some(attribute) = block.body.attribute("required_version") else { return };
+        let body = PACKER.content(&block.body, report);
+        let Some(attribute) = body.attribute("required_version") else { return };
         let Some(constraints) = constraints(&attribute.expr, "required_version", report) else { return };
         if !constraints.allow(&own.release()) {
             let message = format!("this template is for versions `{constraints}`, and this is {own}");
@@ -51,13 +54,14 @@ impl Requirements {
         if labels(block, [], report).is_none() {
             return;
         }
-        PACKER.check(&block.body, report);
-        for block in block.body.blocks_of("required_plugins") {
+        let (body, _) = PACKER.read(&block.body, report);
+        for block in body.blocks_of("required_plugins") {
             if labels(block, [], report).is_none() {
                 continue;
             }
-            Shape { what: "a `required_plugins` block", attributes: &[], blocks: &[] }.check_blocks(&block.body, report);
-            for attribute in &block.body.attributes {
+            let body = PLUGINS.content(&block.body, report);
+            PLUGINS.check_blocks(&body, report);
+            for attribute in &body.attributes {
                 self.plugin(attribute, report);
             }
         }

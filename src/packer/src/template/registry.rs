@@ -42,7 +42,7 @@ pub(super) fn read_registry(
     scope: &Scope<'_>,
     evaluator: Evaluator<'_>,
 ) -> Registry {
-    REGISTRY.check(body, evaluator.report);
+    let (body, _) = &REGISTRY.read(body, evaluator.report);
     let reader = Reader { scope, evaluator };
     let bucket_name = body.attribute("bucket_name").and_then(|name| reader.bucket_name(name));
     let description = body.attribute("description").and_then(|text| reader.description(text));

@@ -18,16 +18,16 @@ const TOP: Shape = Shape {
     what: "a template",
     attributes: &[],
     blocks: &[
-        "packer",
-        "source",
-        "variables",
-        "variable",
-        "locals",
-        "local",
-        "data",
-        "build",
-        "hcp_packer_registry",
-        "communicator",
+        ("packer", 0),
+        ("source", 2),
+        ("variables", 0),
+        ("variable", 1),
+        ("locals", 0),
+        ("local", 1),
+        ("data", 2),
+        ("build", 0),
+        ("hcp_packer_registry", 0),
+        ("communicator", 2),
     ],
 };
 
@@ -63,6 +63,11 @@ pub(super) struct Schema<'a> {
 }
 
 impl Schema<'_> {
+    /// The body of a file with its blocks, whatever its syntax.
+    pub(super) fn content(body: &Body, report: &Report) -> Body {
+        TOP.content(body, report)
+    }
+
     pub(super) fn read(&self, body: &Body, all: &mut Declarations) {
         for attribute in &body.attributes {
             self.report.push(top_attribute(body, attribute));
@@ -112,13 +117,14 @@ impl Schema<'_> {
             all.incomplete = true;
             return;
         }
-        for inner in &block.body.blocks {
+        let body = super::body::content(&block.body, &[], self.report);
+        for inner in &body.blocks {
             all.incomplete = true;
             let shape = Shape { what: "a `locals` block", attributes: &[], blocks: &[] };
             let hint = format!("it holds `name = value`: write `{} = {{ … }}` for an object", inner.kind);
             self.report.push(shape.unknown_block(inner).hint(hint));
         }
-        for attribute in &block.body.attributes {
+        for attribute in &body.attributes {
             self.declare_local(all, LocalDeclaration {
                 name: Arc::clone(&attribute.name),
                 expression: attribute.expr.clone(),
@@ -132,13 +138,13 @@ impl Schema<'_> {
         let names = Names::default();
         let constant = Evaluator { names: &names, report: self.report };
         let label = labels(block, ["name"], self.report).map(|[label]| label);
-        let clean = LOCAL.check(&block.body, self.report);
+        let (body, clean) = LOCAL.read(&block.body, self.report);
         let expression = if clean {
-            required(block, "expression", "expression = …", self.report)
+            required(block, &body, "expression", "expression = …", self.report)
         } else {
-            block.body.attribute("expression")
+            body.attribute("expression")
         };
-        let flag = block.body.attribute("sensitive");
+        let flag = body.attribute("sensitive");
         let sensitive = flag.and_then(|flag| constant.truth(flag, &Scope::new())) == Some(true);
         let (Some(label), Some(expression)) = (label, expression) else {
             all.incomplete = true;
@@ -213,7 +219,7 @@ impl Schema<'_> {
 fn top_attribute(body: &Body, attribute: &Attribute) -> Diagnostic {
     let name = &attribute.name;
     let error = body.source.error(attribute.name_span, format!("a template has no attribute `{name}`"));
-    if TOP.blocks.contains(&name.as_ref()) {
+    if TOP.blocks.iter().any(|(kind, _)| *kind == name.as_ref()) {
         return error.hint(format!("`{name}` is a block: write it without `=`"));
     }
     error.hint("values are declared in `locals { … }`; a file of only values is named `*.pkrvars.hcl`")

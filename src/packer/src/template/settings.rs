@@ -5,11 +5,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use imgbuild_hcl::eval::Scope;
-use imgbuild_hcl::syntax::{Body, Expression};
+use imgbuild_hcl::syntax::{Attribute, Block, Body, Expression, Label};
 use imgbuild_hcl::value::{PathStep, Value};
 use imgbuild_model::{Diagnostic, Location};
 
-use super::dynamic::{Bindings, Text, bound, expand};
 use super::evaluate::Evaluator;
 
 /// What a component is configured with.
@@ -33,6 +32,15 @@ pub struct Setting {
     /// Its value; what is not known yet is unknown.
     pub value: Value,
     expression: Expression,
+}
+
+/// A label and its place.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Text {
+    /// The text.
+    pub text: Arc<str>,
+    /// Where it is.
+    pub location: Location,
 }
 
 /// A block.
@@ -108,32 +116,28 @@ impl Settings {
     }
 
     /// Evaluates a body. Attributes named in `skip` are left out.
-    pub(super) fn evaluate(
-        body: &Body,
-        skip: &[&str],
-        bindings: &Bindings,
-        scope: &Scope<'_>,
-        evaluator: Evaluator<'_>,
-    ) -> Self {
-        let inner = bound(scope, bindings);
+    pub(super) fn evaluate(body: &Body, skip: &[&str], scope: &Scope<'_>, evaluator: Evaluator<'_>) -> Self {
+        let body = evaluator.expanded(body, &[], scope);
+        let location = |span| body.source.location(span);
         let attributes = body.attributes.iter().filter(|attribute| !skip.contains(&attribute.name.as_ref()));
-        let setting = |attribute: &imgbuild_hcl::syntax::Attribute| Setting {
+        let setting = |attribute: &Attribute| Setting {
             name: Arc::clone(&attribute.name),
-            name_location: body.source.location(attribute.name_span),
-            value: evaluator.value(&attribute.expr, &inner),
+            name_location: location(attribute.name_span),
+            value: evaluator.value(&attribute.expr, scope),
             expression: attribute.expr.clone(),
         };
-        let attributes = attributes.map(setting).collect();
-        let blocks = expand(body, bindings, scope, evaluator)
-            .into_iter()
-            .map(|block| SettingsBlock {
-                settings: Self::evaluate(block.body, &[], &block.bindings, scope, evaluator),
-                kind: block.kind,
-                kind_location: block.kind_location,
-                labels: block.labels,
-            })
-            .collect();
-        Self { attributes, blocks, location: body.source.location(body.span) }
+        let label = |label: &Label| Text { text: Arc::clone(&label.text), location: location(label.span) };
+        let block = |block: &Block| SettingsBlock {
+            kind: Arc::clone(&block.kind),
+            kind_location: location(block.kind_span),
+            labels: block.labels.iter().map(label).collect(),
+            settings: Self::evaluate(&block.body, &[], scope, evaluator),
+        };
+        Self {
+            attributes: attributes.map(setting).collect(),
+            blocks: body.blocks.iter().map(block).collect(),
+            location: location(body.span),
+        }
     }
 
     /// Adds what a second body says of the same component; it cannot say anything anew.

@@ -93,7 +93,7 @@ pub(super) type Declarations = BTreeMap<Arc<str>, Declared>;
 const VARIABLE: Shape = Shape {
     what: "a `variable` block",
     attributes: &["type", "default", "description", "sensitive"],
-    blocks: &["validation"],
+    blocks: &[("validation", 0)],
 };
 
 const VALIDATION: Shape =
@@ -124,13 +124,14 @@ impl Declarer<'_> {
         if labels(block, [], self.report).is_none() {
             return;
         }
-        for inner in &block.body.blocks {
+        let body = super::body::content(&block.body, &[], self.report);
+        for inner in &body.blocks {
             let shape = Shape { what: "a `variables` block", attributes: &[], blocks: &[] };
             let hint = "it holds `name = default`; a `variable` block can say more";
             self.report.push(shape.unknown_block(inner).hint(hint));
         }
-        for attribute in &block.body.attributes {
-            let location = block.body.source.location(attribute.name_span);
+        for attribute in &body.attributes {
+            let location = body.source.location(attribute.name_span);
             let value = self.default(attribute);
             let variable = Declared {
                 name: Arc::clone(&attribute.name),
@@ -148,14 +149,13 @@ impl Declarer<'_> {
     /// `variable "name" { … }`
     pub(super) fn variable(&self, block: &Block, all: &mut Declarations) {
         let Some([label]) = labels(block, ["name"], self.report) else { return };
-        let clean = VARIABLE.check(&block.body, self.report);
+        let (body, clean) = VARIABLE.read(&block.body, self.report);
         if !is_name(block, label, self.report) {
             return;
         }
         let names = Names::default();
         let constant = Evaluator { names: &names, report: self.report };
         let nothing = Scope::new();
-        let body = &block.body;
         let constraint = body.attribute("type").map(|attribute| self.constraint(attribute));
         let (constraint, assigned) = self.typed_default(body.attribute("default"), constraint);
         let excused = || (!clean).then(|| Assigned::unknown(&constraint, body.source.location(block.header)));
@@ -215,11 +215,13 @@ impl Declarer<'_> {
 
     fn validation(&self, block: &Block, name: &str) -> Option<Validation> {
         labels(block, [], self.report)?;
-        if !VALIDATION.check(&block.body, self.report) {
+        let (body, clean) = VALIDATION.read(&block.body, self.report);
+        if !clean {
             return None;
         }
-        let condition = required(block, "condition", &format!("condition = var.{name} != \"\""), self.report);
-        let message = required(block, "error_message", "error_message = \"What must hold.\"", self.report);
+        let example = format!("condition = var.{name} != \"\"");
+        let condition = required(block, &body, "condition", &example, self.report);
+        let message = required(block, &body, "error_message", "error_message = \"What must hold.\"", self.report);
         let message = message.and_then(|message| self.message(message));
         let condition = condition.filter(|condition| self.condition(&condition.expr, name))?;
         Some(Validation { condition: condition.expr.clone(), message: message? })
@@ -296,6 +298,7 @@ impl Assigner<'_> {
 
     /// A file of variables.
     pub(super) fn file(&self, body: &Body, all: &mut Declarations) {
+        let body = &super::body::content(body, &[("variable", 1), ("variables", 0)], self.report);
         for block in &body.blocks {
             let hint = match block.kind.as_ref() {
                 "variable" | "variables" => "it holds `name = value`; variables are declared in templates",
@@ -309,7 +312,10 @@ impl Assigner<'_> {
                 self.undeclared(body, attribute, all);
                 continue;
             };
-            let value = attribute.expr.evaluate(&Scope::new()).unwrap_or_else(|Diagnostics(errors)| {
+            // Text in JSON is no template here.
+            let plain = attribute.expr.json_value().map(Ok);
+            let value = plain.unwrap_or_else(|| attribute.expr.evaluate(&Scope::new()));
+            let value = value.unwrap_or_else(|Diagnostics(errors)| {
                 self.report.extend(errors);
                 Value::dynamic()
             });

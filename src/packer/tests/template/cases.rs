@@ -140,4 +140,4 @@ macro_rules! files_of_cases {
     };
 }
 
-files_of_cases! { files schema packer variables graph builds dynamic meta registry }
+files_of_cases! { files schema packer variables graph builds dynamic meta registry json }
