@@ -6,3 +6,4 @@
 
 pub mod go_time;
 pub mod json;
+pub mod template;

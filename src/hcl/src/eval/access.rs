@@ -5,7 +5,7 @@ use imgbuild_model::{Diagnostic, did_you_mean};
 use super::{Evaluation, Scope};
 use crate::syntax::ExprRef;
 use crate::syntax::ast::{Node, Step, StepKind};
-use crate::value::{Number, Type, Value, convert};
+use crate::value::{Mark, Number, Type, Value, convert};
 
 impl Evaluation {
     pub(super) fn steps(
@@ -55,14 +55,11 @@ impl Evaluation {
             return Value::tuple(Vec::new()).with_marks(&marks);
         }
         if !value.is_known() {
-            return match value.ty().element() {
-                Some(element) if sequence => {
-                    let each = self.steps(expr, Value::unknown(element.clone()), inner, scope);
-                    Value::unknown(Type::list(each.ty().clone()))
-                }
-                _ => Value::dynamic(),
-            }
-            .with_marks(&marks);
+            let one = value.ty().element().filter(|_| sequence);
+            // Errors of the steps do not wait for the value.
+            let each = self.steps(expr, Value::unknown(one.unwrap_or(value.ty()).clone()), inner, scope);
+            let ty = one.map_or(Type::Dynamic, |_| Type::list(each.ty().clone()));
+            return Value::unknown(ty).with_marks(&marks);
         }
         if !sequence {
             let only = self.steps(expr, source.clone(), inner, scope);
@@ -73,8 +70,7 @@ impl Evaluation {
             elements.iter().map(|element| self.steps(expr, element.clone(), inner, scope)).collect();
         let result = match (value.ty().element(), results.first()) {
             (Some(element), None) => {
-                let (each, _) =
-                    self.apart(|this| this.steps(expr, Value::unknown(element.clone()), inner, scope));
+                let each = self.steps(expr, Value::unknown(element.clone()), inner, scope);
                 Value::list(each.ty().clone(), results)
             }
             (Some(_), Some(first)) if results.iter().all(|result| result.ty() == first.ty()) => {
@@ -114,12 +110,17 @@ pub fn attribute(value: &Value, name: &str) -> Result<Value, Diagnostic> {
             }),
         },
         ty if ty.is_primitive() => {
-            Err(Diagnostic::error(format!("a {} has no attributes, and so no `{name}`", ty.name())))
+            Err(Diagnostic::error(format!("{} has no attributes, and so no `{name}`", ty.article_name())))
         }
-        ty => Err(Diagnostic::error(format!("a {} has no attributes, and so no `{name}`", ty.name()))
+        ty => Err(Diagnostic::error(format!("{} has no attributes, and so no `{name}`", ty.article_name()))
             .hint(format!("take an element first, `[0].{name}`, or all of them, `[*].{name}`"))),
     };
-    found.map(|found| found.with_marks(&marks))
+    match found {
+        Ok(found) => Ok(found.with_marks(&marks)),
+        // A hint would name keys.
+        Err(error) if marks.contains(&Mark::SENSITIVE) => Err(Diagnostic { hint: None, ..error }),
+        Err(error) => Err(error),
+    }
 }
 
 fn null_attribute(name: &str) -> Diagnostic {
@@ -147,14 +148,22 @@ pub fn index(value: &Value, key: &Value) -> Result<Value, Diagnostic> {
         Type::Map(_) | Type::Object(_) => key_index(&inner, &key),
         Type::Set(_) => Err(Diagnostic::error("elements of a set have no index")
             .hint("a set has no order; convert it to a list, or use a `for` expression")),
-        ty => Err(Diagnostic::error(format!("a {} has no elements", ty.name()))),
+        ty => Err(Diagnostic::error(format!("{} has no elements", ty.article_name()))),
     };
-    found.map(|found| found.with_marks(&marks).with_marks(&key_marks))
+    match found {
+        Ok(found) => Ok(found.with_marks(&marks).with_marks(&key_marks)),
+        Err(_) if key_marks.contains(&Mark::SENSITIVE) => {
+            Err(Diagnostic::error("there is no element of this index, which is sensitive"))
+        }
+        Err(error) if marks.contains(&Mark::SENSITIVE) => Err(Diagnostic { hint: None, ..error }),
+        Err(error) => Err(error),
+    }
 }
 
 fn sequence_index(value: &Value, key: &Value) -> Result<Value, Diagnostic> {
-    let key = convert(key, &Type::Number)
-        .map_err(|error| Diagnostic::error(format!("an element of a {} has a number: {error}", value.ty().name())))?;
+    let key = convert(key, &Type::Number).map_err(|error| {
+        Diagnostic::error(format!("an element of {} has a number: {error}", value.ty().article_name()))
+    })?;
     let types = match value.ty() {
         Type::Tuple(types) => Some(types),
         _ => None,
@@ -185,14 +194,20 @@ fn sequence_index(value: &Value, key: &Value) -> Result<Value, Diagnostic> {
     match count {
         None => Ok(Value::unknown(value.ty().element().cloned().unwrap_or(Type::Dynamic))),
         Some(0) => Err(Diagnostic::error(format!("there is no element `{number}`: there are none"))),
-        Some(count) => Err(Diagnostic::error(format!("there is no element `{number}`"))
-            .hint(format!("the elements are 0 to {}", count - 1))),
+        Some(count) => {
+            Err(Diagnostic::error(format!("there is no element `{number}`")).hint(if count == 1 {
+                "the only one is 0".to_owned()
+            } else {
+                format!("the elements are 0 to {}", count - 1)
+            }))
+        }
     }
 }
 
 fn key_index(value: &Value, key: &Value) -> Result<Value, Diagnostic> {
-    let key = convert(key, &Type::String)
-        .map_err(|error| Diagnostic::error(format!("an element of a {} has a name: {error}", value.ty().name())))?;
+    let key = convert(key, &Type::String).map_err(|error| {
+        Diagnostic::error(format!("an element of {} has a name: {error}", value.ty().article_name()))
+    })?;
     let Some(name) = key.as_str() else {
         return Ok(Value::unknown(value.ty().element().cloned().unwrap_or(Type::Dynamic)));
     };

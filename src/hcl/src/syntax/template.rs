@@ -1,9 +1,9 @@
 //! Templates: literal text, interpolations and directives, with what `~` and `<<-` take away.
 
+use super::Span;
 use super::ast::{Conditional, For, Node, NodeKind};
 use super::lexer::{Token, TokenKind as T};
 use super::parser::{Parsed, Parser};
-use super::Span;
 use crate::value::Value;
 
 /// A flat part of a template, before directives are matched.
@@ -180,8 +180,15 @@ impl Parser<'_> {
                     let (body, _) = self.deeper(|parser| parser.run(parts, opened))?;
                     opened.pop();
                     let value = Node { kind: NodeKind::Template(body), span };
-                    let parts =
-                        For { key_name, value_name, collection, key: None, value, condition: None, group: false };
+                    let parts = For {
+                        key_name,
+                        value_name,
+                        collection,
+                        key: None,
+                        value,
+                        condition: None,
+                        group: false,
+                    };
                     let inner = Node { kind: NodeKind::For(Box::new(parts)), span };
                     nodes.push(Node { kind: NodeKind::Join(Box::new(inner)), span });
                 }
@@ -263,7 +270,11 @@ impl Parser<'_> {
                 Err((message, length)) => {
                     let start = token.span.start + at as u32;
                     let span = Span { start, end: start + length as u32 };
-                    return self.fail(span, message, "the escapes are `\\n`, `\\r`, `\\t`, `\\\"`, `\\\\`, `\\uNNNN` and `\\UNNNNNNNN`");
+                    return self.fail(
+                        span,
+                        message,
+                        "the escapes are `\\n`, `\\r`, `\\t`, `\\\"`, `\\\\`, `\\uNNNN` and `\\UNNNNNNNN`",
+                    );
                 }
             }
         }

@@ -1,0 +1,6 @@
+//! Tests of the language.
+
+mod properties;
+mod support;
+mod tables;
+mod trees;

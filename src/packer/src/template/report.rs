@@ -1,0 +1,31 @@
+//! Diagnostics as they are found: all of a template at once, each once.
+
+use std::cell::RefCell;
+
+use imgbuild_model::{Diagnostic, Diagnostics, Severity};
+
+/// What there is to tell so far.
+#[derive(Debug, Default)]
+pub(super) struct Report(RefCell<Vec<Diagnostic>>);
+
+impl Report {
+    /// One more; the same twice is told once.
+    pub(super) fn push(&self, diagnostic: Diagnostic) {
+        let mut all = self.0.borrow_mut();
+        if !all.contains(&diagnostic) {
+            all.push(diagnostic);
+        }
+    }
+
+    pub(super) fn extend(&self, diagnostics: impl IntoIterator<Item = Diagnostic>) {
+        diagnostics.into_iter().for_each(|diagnostic| self.push(diagnostic));
+    }
+
+    pub(super) fn has_errors(&self) -> bool {
+        self.0.borrow().iter().any(|diagnostic| diagnostic.severity == Severity::Error)
+    }
+
+    pub(super) fn into_diagnostics(self) -> Diagnostics {
+        Diagnostics(self.0.into_inner())
+    }
+}

@@ -1,0 +1,6 @@
+//! Templates in HCL from outside: cases in files, each with what is told and what the template becomes.
+
+mod cases;
+mod console;
+mod peer;
+mod support;

@@ -1,0 +1,1 @@
+//! The same templates in Debian's `packer`.
