@@ -254,7 +254,9 @@ impl Reader<'_> {
     }
 
     fn word(&mut self) -> Read<Value> {
-        for (word, value) in [("null", Value::Null), ("true", Value::Bool(true)), ("false", Value::Bool(false))] {
+        for (word, value) in
+            [("null", Value::Null), ("true", Value::Bool(true)), ("false", Value::Bool(false))]
+        {
             if self.rest().starts_with(word) {
                 self.position += word.len();
                 return Ok(value);

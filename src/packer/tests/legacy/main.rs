@@ -1,0 +1,4 @@
+//! Templates in JSON, the functions inside of templates, and the verbs for old templates.
+
+mod interpolate;
+mod support;
