@@ -1,9 +1,10 @@
 //! The front end for Packer's templates.
 //!
-//! [`json`] is JSON with places, [`interpolate`] has the functions of the Go templates inside of both kinds of
+//! [`legacy`] reads templates in JSON, [`interpolate`] has the functions of the Go templates inside of both kinds of
 //! templates. Nothing here reads files, the environment or the clock, and nothing prints: what is needed of them is
 //! given.
 
 pub mod go_time;
 pub mod interpolate;
 pub mod json;
+pub mod legacy;

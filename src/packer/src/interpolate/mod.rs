@@ -297,6 +297,14 @@ impl Renderer {
         self.shared.state().user.get_or_insert_default().insert(name.to_owned(), value);
     }
 
+    pub(crate) fn has_user(&self, name: &str) -> bool {
+        self.user_names().any(|other| other == name)
+    }
+
+    pub(crate) fn user_names(&self) -> impl Iterator<Item = &str> {
+        self.shared.context.user.iter().flat_map(|user| user.keys().map(String::as_str))
+    }
+
     /// The user variables that have values.
     pub(crate) fn into_user(self) -> BTreeMap<String, String> {
         self.shared.state().user.take().unwrap_or_default()

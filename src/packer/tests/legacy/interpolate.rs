@@ -1,12 +1,9 @@
 //! The functions, against expectations and against the real program.
 
-use std::io::Write as _;
-use std::process::Stdio;
-
 use imgbuild_gotemplate::{Rendered, Value};
 use imgbuild_packer::interpolate::{Build, Cleaner, Context, Generated, Lookup, Place, Renderer};
 
-use crate::support::{context, packer};
+use crate::support::{context, packer, with_input};
 
 fn render(context: Context, source: &str) -> Result<Rendered, String> {
     let mut renderer = Renderer::new(context);
@@ -260,17 +257,8 @@ fn the_console_of_packer_agrees() {
     .expect("a template");
     for expression in EXPRESSIONS {
         let mut command = packer().expect("it was there");
-        let mut child = command
-            .args(["console", "t.json"])
-            .current_dir(folder.path())
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .expect("it starts");
-        writeln!(child.stdin.take().expect("piped"), "{expression}").expect("it reads");
-        let output = child.wait_with_output().expect("it ends");
-        let theirs = String::from_utf8_lossy(&output.stdout).trim_end().to_owned();
+        command.args(["console", "t.json"]).current_dir(folder.path());
+        let theirs = with_input(&mut command, expression).trim_end().to_owned();
         let theirs = (!theirs.contains("Interpolation error")).then_some(theirs);
         let user = [("x", "one"), ("y", "two"), ("nested", "<one>")];
         let user = user.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
@@ -280,7 +268,7 @@ fn the_console_of_packer_agrees() {
             Ok(Rendered::Template(text)) => panic!("{expression}: {text}"),
             Err(error) => Err(error),
         };
-        assert_eq!(ours.as_ref().ok(), theirs.as_ref(), "{expression}: {ours:?} {output:?}");
+        assert_eq!(ours.as_ref().ok(), theirs.as_ref(), "{expression}: {ours:?}");
     }
 }
 

@@ -1,4 +1,7 @@
 //! Templates in JSON, the functions inside of templates, and the verbs for old templates.
 
 mod interpolate;
+mod json;
 mod support;
+mod templates;
+mod variables;
