@@ -8,6 +8,7 @@ mod diagnostic;
 mod event;
 mod front_end;
 mod label;
+mod node;
 mod platform;
 mod schema;
 mod secret;
@@ -25,8 +26,10 @@ pub use front_end::{
 };
 pub use label::{Label, LabelError, PackagePath, Pattern, PatternSet, TargetName, WorkspacePath};
 pub use platform::{Architecture, Configuration, Platform, PlatformError};
+pub use node::{Field, Form, Node, NodeData};
 pub use schema::{
-    AttributeSchema, AttributeType, Default, Effect, KindClass, KindId, KindSchema, Role, StateUse,
+    AttributeSchema, AttributeType, Availability, BlockSchema, Bounds, Default, Deprecation, Effect, KindClass,
+    KindId, KindSchema, OutputSchema, Role, Rule, StateUse, Table,
 };
 pub use secret::{Secret, SecretReference, SecretReferenceError, is_secret_name};
 pub use state::ChainState;
