@@ -483,7 +483,9 @@ fn hash_default(default: Default, hasher: &mut ContentHasher) {
         Default::Bool(value) => hash_plain(&Value::Bool(value), hasher),
         Default::Int(number) => hash_plain(&Value::Int(number), hasher),
         Default::String(text) => hash_text(text, hasher),
-        Default::Strings(words) => hash_plain(&Value::list(words.iter().map(|word| Value::string(word))), hasher),
+        Default::Strings(words) => {
+            hash_plain(&Value::list(words.iter().map(|word| Value::string(word))), hasher)
+        }
         Default::EmptyList => hash_length(4, 0, hasher),
         Default::EmptyDict => hash_length(5, 0, hasher),
     }

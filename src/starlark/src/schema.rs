@@ -46,10 +46,9 @@ pub(crate) fn expect_kind(name: &str, wanted: &[KindClass]) -> Result<&'static K
     let noun = wanted[0].word();
     match kind(name) {
         Some(kind) if of_class(kind) => Ok(kind),
-        Some(kind) => Err(Problem::new(format!(
-            "`{name}` is a kind of {}, not of {noun}",
-            kind.schema.class.word()
-        ))),
+        Some(kind) => {
+            Err(Problem::new(format!("`{name}` is a kind of {}, not of {noun}", kind.schema.class.word())))
+        }
         None => Err(Problem::new(format!("there is no kind of {noun} called `{name}`"))
             .maybe_hint(did_you_mean(name, known()))),
     }

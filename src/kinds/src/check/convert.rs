@@ -142,7 +142,9 @@ impl Checker {
     fn number(&self, node: &Node) -> Option<f64> {
         match (&node.data, self.dialect) {
             (NodeData::Number(number), _) => Some(*number),
-            (NodeData::String(text), Dialect::Hcl) => text.parse().ok().filter(|number: &f64| number.is_finite()),
+            (NodeData::String(text), Dialect::Hcl) => {
+                text.parse().ok().filter(|number: &f64| number.is_finite())
+            }
             (NodeData::String(text), Dialect::Legacy) if text.is_empty() => Some(0.0),
             (NodeData::String(text), Dialect::Legacy) => go_number(text),
             (NodeData::Bool(value), Dialect::Legacy) => Some(f64::from(u8::from(*value))),
@@ -151,7 +153,8 @@ impl Checker {
     }
 
     fn is_bool(&self, node: &Node) -> bool {
-        const GO: &[&str] = &["1", "t", "T", "TRUE", "true", "True", "0", "f", "F", "FALSE", "false", "False", ""];
+        const GO: &[&str] =
+            &["1", "t", "T", "TRUE", "true", "True", "0", "f", "F", "FALSE", "false", "False", ""];
         match (&node.data, self.dialect) {
             (NodeData::Bool(_), _) | (NodeData::Number(_), Dialect::Legacy) => true,
             (NodeData::String(text), Dialect::Hcl) => ["true", "false", "1", "0"].contains(&&**text),

@@ -81,7 +81,9 @@ impl Checker {
         let fields = match &body.data {
             NodeData::Unknown | NodeData::Null => return,
             NodeData::Object(fields) => fields,
-            _ => return self.error(&body.location, ProblemKind::NotABody { subject, found: body.type_name() }),
+            _ => {
+                return self.error(&body.location, ProblemKind::NotABody { subject, found: body.type_name() });
+            }
         };
         for field in fields {
             self.within(PathStep::Name(field.name.clone()), |checker| {
@@ -105,12 +107,20 @@ impl Checker {
         };
         exact(name).or_else(|| {
             let any_case = self.dialect == Dialect::Legacy;
-            any_case.then(|| table.names().find(|known| known.eq_ignore_ascii_case(name))).flatten().and_then(exact)
+            any_case
+                .then(|| table.names().find(|known| known.eq_ignore_ascii_case(name)))
+                .flatten()
+                .and_then(exact)
         })
     }
 
     fn unknown(&mut self, subject: Subject, table: &Table, meta: &Table, field: &Field) {
-        let nearest = did_you_mean(&field.name, table.names().chain(meta.names()));
+        let names = || table.names().chain(meta.names());
+        // What was cut in two or renamed: `iso_checksum_type` became part of `iso_checksum`.
+        let start = || {
+            names().filter(|name| name.len() > 3 && field.name.starts_with(*name)).max_by_key(|it| it.len())
+        };
+        let nearest = did_you_mean(&field.name, names()).or_else(start);
         let inside = table.all_blocks().find(|block| block.table.names().any(|name| *name == *field.name));
         let kind = ProblemKind::UnknownName {
             subject,
@@ -159,7 +169,9 @@ impl Checker {
             match self.first(fields, attribute.name).filter(|field| field.value.data != NodeData::Null) {
                 None => {
                     let kind = ProblemKind::Missing { subject, name: attribute.name, block: false };
-                    self.within(PathStep::name(attribute.name), |checker| checker.error(&body.location, kind));
+                    self.within(PathStep::name(attribute.name), |checker| {
+                        checker.error(&body.location, kind)
+                    });
                 }
                 Some(field) if is_blank(&field.value) => {
                     let kind = ProblemKind::Blank { name: attribute.name };

@@ -123,9 +123,13 @@ impl Problem {
             ProblemKind::Missing { subject, name, block: false } => {
                 format!("{subject} needs the attribute `{name}`")
             }
-            ProblemKind::Missing { subject, name, block: true } => format!("{subject} needs a block `{name}`"),
+            ProblemKind::Missing { subject, name, block: true } => {
+                format!("{subject} needs a block `{name}`")
+            }
             ProblemKind::Blank { name } => format!("`{name}` is required and must not be empty"),
-            ProblemKind::TooManyBlocks { name, max: 1 } => format!("block `{name}` may stand there only once"),
+            ProblemKind::TooManyBlocks { name, max: 1 } => {
+                format!("block `{name}` may stand there only once")
+            }
             ProblemKind::TooManyBlocks { name, max } => {
                 format!("block `{name}` may stand there at most {max} times")
             }

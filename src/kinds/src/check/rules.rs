@@ -1,6 +1,6 @@
 //! Rules between the attributes and blocks of a body.
 
-use imgbuild_model::{AttributeType, Default, Field, Form, Node, NodeData, Rule, Table};
+use imgbuild_model::{Default, Field, Form, Node, NodeData, Rule, Table};
 
 use super::{Checker, ProblemKind};
 
@@ -17,7 +17,7 @@ impl Checker {
     pub(super) fn rules(&mut self, table: &Table, body: &Node, fields: &[Field]) {
         for rule in table.all_rules() {
             let names: Vec<_> = rule.names().collect();
-            let presence: Vec<_> = names.iter().map(|name| self.presence(table, fields, name)).collect();
+            let presence: Vec<_> = names.iter().map(|name| self.presence(fields, name)).collect();
             if self.broken(rule, table, fields, &presence) {
                 let given: Vec<_> = names
                     .iter()
@@ -32,22 +32,14 @@ impl Checker {
         }
     }
 
-    fn presence(&self, table: &Table, fields: &[Field], name: &str) -> Presence {
-        let tells_false =
-            table.attribute(name).is_some_and(|attribute| attribute.type_ == AttributeType::Trilean);
+    fn presence(&self, fields: &[Field], name: &str) -> Presence {
         let of = |field: &Field| match field.value.data {
             NodeData::Unknown => Presence::Maybe,
-            NodeData::Bool(_) if tells_false => Presence::Yes,
             _ if field.form == Form::Block => Presence::Yes,
             _ if field.value.is_zero() => Presence::No,
             _ => Presence::Yes,
         };
-        fields
-            .iter()
-            .filter(|field| self.same(&field.name, name))
-            .map(of)
-            .max()
-            .unwrap_or(Presence::No)
+        fields.iter().filter(|field| self.same(&field.name, name)).map(of).max().unwrap_or(Presence::No)
     }
 
     /// Whether a rule is broken whatever the unknown values turn out to be.
@@ -55,7 +47,8 @@ impl Checker {
         let count = |wanted: Presence| presence.iter().filter(|presence| **presence == wanted).count();
         let none = count(Presence::No) == presence.len();
         let several = count(Presence::Yes) > 1;
-        let (first, others) = presence.split_first().map_or((Presence::No, presence), |(it, rest)| (*it, rest));
+        let (first, others) =
+            presence.split_first().map_or((Presence::No, presence), |(it, rest)| (*it, rest));
         match rule {
             Rule::ExactlyOne(_) => none || several,
             Rule::AtLeastOne(_) => none,

@@ -7,6 +7,8 @@
 //! retries and what is cleaned up are policy; all of a communicator is transport. A doubtful attribute is content: that
 //! costs a rebuild, the opposite a wrong image.
 
+#[rustfmt::skip]
+mod amazon;
 mod attribute;
 // The tables have an attribute a line, which is longer than code may be.
 #[rustfmt::skip]
@@ -15,14 +17,18 @@ mod builtin;
 mod common;
 #[rustfmt::skip]
 mod communicator;
+#[rustfmt::skip]
+mod docker;
 mod meta;
+#[rustfmt::skip]
+mod qemu;
 
 use imgbuild_model::{KindClass, KindSchema, did_you_mean};
 
 pub use meta::{POST_PROCESSOR_META, PROVISIONER_META};
 
 /// Each component, a slice a plugin.
-static ALL: &[&[&KindSchema]] = &[builtin::ALL, communicator::ALL];
+static ALL: &[&[&KindSchema]] = &[builtin::ALL, communicator::ALL, docker::ALL, qemu::ALL, amazon::ALL];
 
 /// Each component that templates name, in the order of the reference.
 pub fn components() -> impl Iterator<Item = &'static KindSchema> {

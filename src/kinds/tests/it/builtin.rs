@@ -112,19 +112,25 @@ fn other_provisioners() {
             "`execute_command`: expected list of strings, got \"sh {{.Script}}\" (write `[\"sh {{.Script}}\"]`)",
         ]),
     ]);
-    Good::new(Provisioner, "file", json!({"source": "app/", "destination": "/opt/app", "generated": true})).but(&[
-        (json!({"destination": null}), &["provisioner `file` needs the attribute `destination`"]),
-        (json!({"content": "x"}), &["only one of `source` and `content` may be given"]),
-        (json!({"direction": "up"}), &["`direction`: expected \"upload\" or \"download\", got \"up\""]),
-        (json!({"direction": "{{ user `x` }}"}), &[]),
-    ]);
+    Good::new(Provisioner, "file", json!({"source": "app/", "destination": "/opt/app", "generated": true}))
+        .but(&[
+            (json!({"destination": null}), &["provisioner `file` needs the attribute `destination`"]),
+            (json!({"content": "x"}), &["only one of `source` and `content` may be given"]),
+            (json!({"direction": "up"}), &["`direction`: expected \"upload\" or \"download\", got \"up\""]),
+            (json!({"direction": "{{ user `x` }}"}), &[]),
+        ]);
     Good::new(Provisioner, "breakpoint", json!({"note": "look"}))
         .but(&[(json!({"disable": "maybe"}), &["`disable`: expected bool, got \"maybe\""])]);
     Good::new(Provisioner, "sleep", json!({"duration": "1h30m"})).but(&[
         (json!({"duration": null}), &["provisioner `sleep` needs the attribute `duration`"]),
         (json!({"duration": "a while"}), &["`duration`: expected duration (\"90s\"), got \"a while\""]),
     ]);
-    Good::new(Provisioner, "powershell", json!({"inline": ["Get-Date"], "elevated_user": "a", "elevated_password": "b"})).but(&[
+    Good::new(
+        Provisioner,
+        "powershell",
+        json!({"inline": ["Get-Date"], "elevated_user": "a", "elevated_password": "b"}),
+    )
+    .but(&[
         (json!({"elevated_user": null}), &["`elevated_password` needs `elevated_user` beside it"]),
         (json!({"execution_policy": "RemoteSigned"}), &[]),
         (json!({"debug_mode": 3}), &["`debug_mode`: the number must be from 0 to 2, not 3"]),
@@ -136,17 +142,29 @@ fn other_provisioners() {
         .but(&[(json!({"registry_key": ["HKLM"]}), &[
             "provisioner `windows-restart` has no attribute or block `registry_key` (did you mean `registry_keys`?)",
         ])]);
-    Good::new(Provisioner, "hcp-sbom", json!({"source": "/tmp/sbom.json", "sbom_name": "web-server"})).but(&[
-        (json!({"auto_generate": true}), &["only one of `source` and `auto_generate` may be given"]),
-        (json!({"sbom_name": "x"}), &["`sbom_name`: the number of characters must be from 3 to 36, not 1"]),
-        (json!({"scanner_url": "x"}), &["warning: `scanner_url` is deprecated: Packer brings the scanner since 1.15.4"]),
-    ]);
+    Good::new(Provisioner, "hcp-sbom", json!({"source": "/tmp/sbom.json", "sbom_name": "web-server"})).but(
+        &[
+            (json!({"auto_generate": true}), &["only one of `source` and `auto_generate` may be given"]),
+            (
+                json!({"sbom_name": "x"}),
+                &["`sbom_name`: the number of characters must be from 3 to 36, not 1"],
+            ),
+            (
+                json!({"scanner_url": "x"}),
+                &["warning: `scanner_url` is deprecated: Packer brings the scanner since 1.15.4"],
+            ),
+        ],
+    );
 }
 
 #[test]
 fn post_processors() {
-    Good::new(PostProcessor, "manifest", json!({"output": "m.json", "custom_data": {"commit": "abc"}, "name": "x"}))
-        .but(&[(json!({"custom_data": "x"}), &["`custom_data`: expected dict of strings, got \"x\""])]);
+    Good::new(
+        PostProcessor,
+        "manifest",
+        json!({"output": "m.json", "custom_data": {"commit": "abc"}, "name": "x"}),
+    )
+    .but(&[(json!({"custom_data": "x"}), &["`custom_data`: expected dict of strings, got \"x\""])]);
     Good::new(PostProcessor, "checksum", json!({"checksum_types": ["sha256"], "keep_input_artifact": true})).but(&[
         (json!({"checksum_types": ["sha265"]}), &[
             "`checksum_types[0]`: expected \"md5\" or \"sha1\" or \"sha224\" or \"sha256\" or \"sha384\" or \"sha512\", got \"sha265\" (did you mean `\"sha256\"`?)",
@@ -158,10 +176,10 @@ fn post_processors() {
         .but(&[(json!({"files": []}), &["`files` is required and must not be empty"])]);
     Good::new(PostProcessor, "shell-local", json!({"script": "publish.sh"}))
         .but(&[(json!({"only": ["a"], "except": ["b"]}), &[])]);
-    Good::new(PostProcessor, "provenance", json!({"signing_mode": "keyless", "sbom": true}))
-        .but(&[(json!({"signing_mode": "pgp"}), &[
-            "`signing_mode`: expected \"none\" or \"key\" or \"kms\" or \"keyless\", got \"pgp\"",
-        ])]);
+    Good::new(PostProcessor, "provenance", json!({"signing_mode": "keyless", "sbom": true})).but(&[(
+        json!({"signing_mode": "pgp"}),
+        &["`signing_mode`: expected \"none\" or \"key\" or \"kms\" or \"keyless\", got \"pgp\""],
+    )]);
 }
 
 #[test]
@@ -179,14 +197,20 @@ fn data_sources() {
         .but(&[(json!({"channel": "prod"}), &[
             "data source `hcp-packer-version` has no attribute or block `channel` (did you mean `channel_name`?)",
         ])]);
-    let artifact = json!({"bucket_name": "b", "channel_name": "prod", "platform": "aws", "region": "eu-west-1"});
-    Good::new(DataSource, "hcp-packer-artifact", artifact).but(&[(json!({"version_fingerprint": "x"}), &[
-        "only one of `channel_name` and `version_fingerprint` may be given",
-    ])]);
-    let image = json!({"bucket_name": "b", "channel": "prod", "cloud_provider": "aws", "region": "eu-west-1"});
-    assert_eq!(lines(DataSource, "hcp-packer-image", &image), [
-        "warning: data source `hcp-packer-image` is deprecated: the registry has new words (use `hcp-packer-artifact`)",
-    ]);
+    let artifact =
+        json!({"bucket_name": "b", "channel_name": "prod", "platform": "aws", "region": "eu-west-1"});
+    Good::new(DataSource, "hcp-packer-artifact", artifact).but(&[(
+        json!({"version_fingerprint": "x"}),
+        &["only one of `channel_name` and `version_fingerprint` may be given"],
+    )]);
+    let image =
+        json!({"bucket_name": "b", "channel": "prod", "cloud_provider": "aws", "region": "eu-west-1"});
+    assert_eq!(
+        lines(DataSource, "hcp-packer-image", &image),
+        [
+            "warning: data source `hcp-packer-image` is deprecated: the registry has new words (use `hcp-packer-artifact`)",
+        ]
+    );
     let iteration = json!({"bucket_name": "b", "channel": "prod"});
     assert_eq!(lines_in(DataSource, "hcp-packer-iteration", &iteration, Dialect::Legacy).len(), 1);
 }

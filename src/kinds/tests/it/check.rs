@@ -65,7 +65,10 @@ fn each_dialect_converts_in_its_own_way() {
 #[test]
 fn a_fraction_is_a_warning() {
     let body = json!({"inline": ["true"], "debug_mode": 1.5});
-    assert_eq!(lines_in(Provisioner, "powershell", &body, Dialect::Hcl), ["warning: `debug_mode`: 1.5 is cut to 1"]);
+    assert_eq!(
+        lines_in(Provisioner, "powershell", &body, Dialect::Hcl),
+        ["warning: `debug_mode`: 1.5 is cut to 1"]
+    );
 }
 
 #[test]
@@ -107,7 +110,8 @@ fn body(name: &str, form: Form, value: Node) -> Node {
 #[test]
 fn an_attribute_is_no_block() {
     let inner = Node::new(NodeData::Object(Vec::new()), Location::default());
-    let problems = check(schema(PostProcessor, "manifest"), &body("custom_data", Form::Block, inner), Dialect::Hcl);
+    let problems =
+        check(schema(PostProcessor, "manifest"), &body("custom_data", Form::Block, inner), Dialect::Hcl);
     assert_eq!(problems[0].message(), "`custom_data` is an attribute, not a block");
     assert_eq!(problems[0].hint().unwrap(), "write `custom_data = …`");
 }
@@ -122,9 +126,11 @@ fn a_body_is_an_object() {
 #[test]
 fn a_secret_is_not_shown() {
     let secret = Node::string("hunter2", Location::default()).secret();
-    let problems = check(schema(Provisioner, "sleep"), &body("duration", Form::Attribute, secret), Dialect::Hcl);
+    let problems =
+        check(schema(Provisioner, "sleep"), &body("duration", Form::Attribute, secret), Dialect::Hcl);
     assert_eq!(problems[0].message(), "`duration`: expected duration (\"90s\"), got string");
     let digits = Node::string("1234", Location::default()).secret();
-    let problems = check(schema(Provisioner, "sleep"), &body("duration", Form::Attribute, digits), Dialect::Hcl);
+    let problems =
+        check(schema(Provisioner, "sleep"), &body("duration", Form::Attribute, digits), Dialect::Hcl);
     assert_eq!(problems[0].hint(), None);
 }

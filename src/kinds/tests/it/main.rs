@@ -2,5 +2,6 @@
 
 mod builtin;
 mod check;
+mod plugins;
 mod registry;
 mod support;

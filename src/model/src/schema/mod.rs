@@ -141,12 +141,7 @@ impl KindSchema {
     /// What stands in its body.
     #[must_use]
     pub const fn table(&self) -> Table {
-        Table {
-            attributes: self.attributes,
-            blocks: self.blocks,
-            rules: self.rules,
-            includes: self.includes,
-        }
+        Table { attributes: self.attributes, blocks: self.blocks, rules: self.rules, includes: self.includes }
     }
 
     /// The attribute of that name, its own or of a shared table.

@@ -139,9 +139,7 @@ impl Table {
 
     /// The names of all attributes and blocks.
     pub fn names(self) -> impl Iterator<Item = &'static str> {
-        self.all_attributes()
-            .map(|attribute| attribute.name)
-            .chain(self.all_blocks().map(|block| block.name))
+        self.all_attributes().map(|attribute| attribute.name).chain(self.all_blocks().map(|block| block.name))
     }
 }
 
