@@ -574,7 +574,7 @@ impl Shared {
                 }
                 metadata
             }
-            KindClass::Export | KindClass::Command | KindClass::Test => context.parent_metadata(),
+            _ => context.parent_metadata(),
         };
         let output = if node.makes_layer() {
             layer_output(&outcome.layers, &metadata)

@@ -9,7 +9,7 @@ pub(crate) const fn content(
     default: Default,
     doc: &'static str,
 ) -> AttributeSchema {
-    AttributeSchema { name, type_, default, doc, role: Role::Content, late_template: false, secret: false }
+    AttributeSchema::new(name, type_, default, Role::Content, doc)
 }
 
 /// An attribute that never enters a key.
@@ -20,7 +20,7 @@ pub(crate) const fn unkeyed(
     role: Role,
     doc: &'static str,
 ) -> AttributeSchema {
-    AttributeSchema { name, type_, default, doc, role, late_template: false, secret: false }
+    AttributeSchema::new(name, type_, default, role, doc)
 }
 
 /// `timeout`, for kinds that run something.
@@ -53,7 +53,7 @@ pub(crate) const PAUSE_BEFORE: AttributeSchema = unkeyed(
 /// `valid_exit_codes`, for kinds that run something.
 pub(crate) const VALID_EXIT_CODES: AttributeSchema = content(
     "valid_exit_codes",
-    AttributeType::IntList,
+    AttributeType::List(&AttributeType::Int),
     Default::EmptyList,
     "Exit codes that count as success; 0 alone if empty.",
 );
@@ -67,15 +67,13 @@ pub(crate) const CONTINUE_ON_ERROR: AttributeSchema = content(
 );
 
 /// `execute_command`, for kinds that run a script.
-pub(crate) const EXECUTE_COMMAND: AttributeSchema = AttributeSchema {
-    late_template: true,
-    ..content(
+pub(crate) const EXECUTE_COMMAND: AttributeSchema = content(
         "execute_command",
         AttributeType::String,
         Default::None,
         "The line for `/bin/sh -c` that runs the script, as a template: `{{ .Path }}` is the script, `{{ .Vars }}` are the variables of `env` as assignments, `{{ .EnvVarFile }}` is a file that exports them. The script is run with the variables in its environment if absent.",
-    )
-};
+)
+.late();
 
 /// `env_var_format`, beside [`EXECUTE_COMMAND`].
 pub(crate) const ENV_VAR_FORMAT: AttributeSchema = content(

@@ -24,6 +24,7 @@ const fn step(
         attributes,
         keeps_packages,
         state: StateUse::None,
+        ..KindSchema::BLANK
     }
 }
 
@@ -111,6 +112,7 @@ pub(crate) static SHELL: KindSchema = KindSchema {
     ],
     keeps_packages: false,
     state: StateUse::Commands,
+    ..KindSchema::BLANK
 };
 
 /// Runs each time, whatever is known of it.
@@ -144,15 +146,13 @@ pub(crate) static SHELL_LOCAL: KindSchema = on_host(
             Default::EmptyDict,
             "Environment variables, beside those of the program itself.",
         ),
-        AttributeSchema {
-            late_template: true,
-            ..content(
-                "execute_command",
-                AttributeType::StringList,
-                Default::None,
-                "Program and arguments that run the script, as templates: `{{ .Script }}` is the script, `{{ .Vars }}` are the variables of `env` as assignments. `/bin/sh -c '{{.Vars}} {{.Script}}'` if absent.",
-            )
-        },
+        content(
+            "execute_command",
+            AttributeType::StringList,
+            Default::None,
+            "Program and arguments that run the script, as templates: `{{ .Script }}` is the script, `{{ .Vars }}` are the variables of `env` as assignments. `/bin/sh -c '{{.Vars}} {{.Script}}'` if absent.",
+        )
+        .late(),
         ENV_VAR_FORMAT,
         VALID_EXIT_CODES,
         CONTINUE_ON_ERROR,
@@ -258,6 +258,7 @@ pub(crate) static APT_RESOLVE: KindSchema = KindSchema {
     attributes: &[content("packages", AttributeType::StringList, Default::Required, "What is asked for.")],
     keeps_packages: true,
     state: StateUse::None,
+    ..KindSchema::BLANK
 };
 
 /// Debian packages.

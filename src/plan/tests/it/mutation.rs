@@ -124,7 +124,7 @@ fn absent_differs_from_empty_where_a_kind_may_tell_them_apart() {
         for attribute in schema.attributes.iter().filter(|attribute| attribute.default == Default::None) {
             let empty = match attribute.type_ {
                 AttributeType::String => Value::string(""),
-                AttributeType::StringList | AttributeType::IntList | AttributeType::Files => Value::list([]),
+                AttributeType::StringList | AttributeType::List(_) | AttributeType::Files => Value::list([]),
                 _ => continue,
             };
             let change = with(attribute.name, empty);

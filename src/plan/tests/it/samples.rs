@@ -48,7 +48,7 @@ pub fn values(attribute: &AttributeSchema) -> Vec<Value> {
         AttributeType::StringList => {
             vec![texts(&["one"]), texts(&["one", "two"]), texts(&["onetwo"]), texts(&["two", "one"])]
         }
-        AttributeType::IntList => [vec![7], vec![7, 8], vec![8, 7], vec![78]]
+        AttributeType::List(AttributeType::Int) => [vec![7], vec![7, 8], vec![8, 7], vec![78]]
             .map(|numbers| Value::list(numbers.into_iter().map(Value::Int)))
             .to_vec(),
         AttributeType::StringDict => {
@@ -81,6 +81,13 @@ pub fn values(attribute: &AttributeSchema) -> Vec<Value> {
             Value::list([step("file_exists", &[("path", Value::string("/b"))])]),
         ],
         AttributeType::Image => Vec::new(),
+        AttributeType::Number
+        | AttributeType::Trilean
+        | AttributeType::List(_)
+        | AttributeType::Dict(_)
+        | AttributeType::Bytes
+        | AttributeType::GoDuration
+        | AttributeType::EnumAnyCase(_) => unreachable!("kinds of `BUILD.star` have no such attributes"),
     };
     candidates.into_iter().filter(|value| !is_default(attribute.default, value)).take(3).collect()
 }
@@ -92,6 +99,7 @@ pub fn written_out(default: Default) -> Option<Value> {
         Default::Bool(value) => Value::Bool(value),
         Default::Int(number) => Value::Int(number),
         Default::String(text) => Value::string(text),
+        Default::Strings(words) => texts(words),
         Default::EmptyList => Value::list([]),
         Default::EmptyDict => dict(&[]),
     })
@@ -178,6 +186,7 @@ pub fn sample(schema: &'static KindSchema, change: &Change) -> Sample {
             let parent = layer(&mut declared);
             declared.output(Some(&parent), schema.id, &given, &outputs)
         }
+        _ => unreachable!("`BUILD.star` names no {}", schema.class.word()),
     };
     let (graph, places) = declared.graph(&[&wanted]);
     let place = match schema.id {
