@@ -11,7 +11,7 @@ use imgbuild_model::{
 };
 use imgbuild_plan::{ActionGraph, ActionNode, LockFile};
 
-use crate::secrets::{NamedSecret, SHORTEST, SecretStore};
+use crate::secrets::{Fillings, NamedSecret, SHORTEST, SecretStore};
 use crate::{ActionError, Builder, Cancel, LayerMetadata, Machine, MachineSpec, Prompt, Snapshot};
 
 /// A file or folder that an action reads, on this host.
@@ -25,6 +25,22 @@ pub struct InputFile {
     pub is_directory: bool,
     /// Whether it may be executed.
     pub executable: bool,
+}
+
+impl InputFile {
+    /// What stands at a path of this host, links followed.
+    ///
+    /// # Errors
+    /// If nothing does.
+    pub fn at(path: PathBuf) -> Result<Self, ActionError> {
+        let metadata = fs_err::metadata(&path)?;
+        Ok(Self {
+            name: path.file_name().unwrap_or_default().to_string_lossy().into_owned(),
+            is_directory: metadata.is_dir(),
+            executable: is_executable(&metadata),
+            path,
+        })
+    }
 }
 
 /// All that an action is given.
@@ -51,6 +67,8 @@ pub struct ActionContext {
     pub builder: Arc<dyn Builder>,
     /// Where secrets come from.
     pub secrets: Arc<dyn SecretStore>,
+    /// What its attributes hold marks in place of.
+    pub fillings: Arc<Fillings>,
     /// Who is asked.
     pub prompt: Arc<dyn Prompt>,
     /// Ends when the run is cancelled.
@@ -154,14 +172,7 @@ impl ActionContext {
                 Ok(lists?.concat())
             }
             Value::Artifact(Artifact::Source(file)) => {
-                let path = self.workspace.join(file.path.as_str());
-                let metadata = fs_err::metadata(&path)?;
-                Ok(vec![InputFile {
-                    name: base_name(file.path.as_str()).to_owned(),
-                    is_directory: metadata.is_dir(),
-                    executable: is_executable(&metadata),
-                    path,
-                }])
+                Ok(vec![InputFile::at(self.workspace.join(file.path.as_str()))?])
             }
             Value::Artifact(Artifact::Output { action, name }) => {
                 let result = self.graph.find(action).and_then(|place| self.result(place));
@@ -204,14 +215,14 @@ impl ActionContext {
     /// Texts of a list attribute.
     #[must_use]
     pub fn texts(&self, attribute: &str) -> Vec<String> {
-        self.attributes().strings(attribute).map(str::to_owned).collect()
+        self.attributes().strings(attribute).map(|text| self.fillings.fill(text)).collect()
     }
 
     /// A text attribute, or its schema's default.
     #[must_use]
     pub fn text(&self, attribute: &str) -> Option<String> {
         match self.attributes().get(attribute) {
-            Some(Value::String(text)) => Some(text.to_string()),
+            Some(Value::String(text)) => Some(self.fillings.fill(text)),
             _ => match self.node().schema.attribute(attribute)?.default {
                 Default::String(text) => Some(text.to_owned()),
                 _ => None,
@@ -277,7 +288,7 @@ impl ActionContext {
         let entries = self.attributes().get(attribute).and_then(Value::as_dict).unwrap_or_default();
         entries
             .iter()
-            .filter_map(|(key, value)| Some((key.to_string(), value.as_str()?.to_owned())))
+            .filter_map(|(key, value)| Some((key.to_string(), self.fillings.fill(value.as_str()?))))
             .collect()
     }
 
@@ -343,6 +354,7 @@ impl ActionContext {
 
     /// Takes a line of output: into the log and to whoever watches.
     pub fn line(&self, stream: Stream, line: &str) {
+        let line = &*self.fillings.mask(line);
         if let Ok(mut log) = self.log.lock() {
             log.extend_from_slice(line.as_bytes());
             log.push(b'\n');

@@ -26,7 +26,7 @@ use petgraph::graph::NodeIndex;
 use crate::outputs;
 use crate::resources::{Demand, Limits, Pool};
 use crate::scheduler::{self, Task, TaskGraph, TaskResult};
-use crate::secrets::SecretStore;
+use crate::secrets::{Fillings, SecretStore};
 use crate::{
     ActionContext, ActionError, Builder, Cancel, Outcome, Prompt, SharedExecutor, Snapshot, files_output,
     layer_output,
@@ -79,6 +79,8 @@ pub struct RunRequest {
     pub registry: Registry,
     /// Where secrets come from.
     pub secrets: Arc<dyn SecretStore>,
+    /// What attributes hold marks in place of.
+    pub fillings: Arc<Fillings>,
     /// Who is asked.
     pub prompt: Arc<dyn Prompt>,
     /// How.
@@ -525,6 +527,7 @@ impl Shared {
             temporary: temporary.clone(),
             builder: self.request.registry.builder.clone(),
             secrets: self.request.secrets.clone(),
+            fillings: self.request.fillings.clone(),
             prompt: self.request.prompt.clone(),
             cancel: self.request.cancel.clone(),
             events: self.request.events.clone(),

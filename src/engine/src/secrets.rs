@@ -4,6 +4,8 @@
 //! place in a longer text), percent-encoded, in hexadecimal digits, as part of a JSON string. Not here: where values
 //! come from. What a step encrypts, compresses or cuts into pieces is beyond this; it was given the secret to use it.
 
+use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::io;
 
 use aho_corasick::{AhoCorasick, MatchKind};
@@ -189,6 +191,43 @@ fn percent(value: &[u8], form: bool) -> Vec<u8> {
 
 fn hexadecimal(value: &[u8]) -> Vec<u8> {
     value.iter().flat_map(|byte| format!("{byte:02x}").into_bytes()).collect()
+}
+
+/// Texts that actions hold marks in place of, so that no key, plan or record has them: those that must not be shown, and
+/// those that are another in each run.
+#[derive(Default)]
+pub struct Fillings {
+    texts: BTreeMap<String, Secret>,
+    finder: Option<SecretFinder>,
+}
+
+impl Fillings {
+    /// Texts by their marks, and what is masked in all output.
+    #[must_use]
+    pub fn new(texts: BTreeMap<String, Secret>, masked: &[NamedSecret]) -> Self {
+        Self { texts, finder: SecretFinder::new(masked) }
+    }
+
+    /// A text with its marks replaced.
+    #[must_use]
+    pub fn fill(&self, text: &str) -> String {
+        let mut text = text.to_owned();
+        for (mark, value) in &self.texts {
+            if text.contains(mark) {
+                text = text.replace(mark, &String::from_utf8_lossy(value.expose()));
+            }
+        }
+        text
+    }
+
+    /// A line of output without what must not be shown.
+    #[must_use]
+    pub fn mask<'l>(&self, line: &'l str) -> Cow<'l, str> {
+        match &self.finder {
+            None => Cow::Borrowed(line),
+            Some(finder) => Cow::Owned(String::from_utf8_lossy(&finder.mask(line.as_bytes())).into_owned()),
+        }
+    }
 }
 
 #[cfg(test)]

@@ -232,6 +232,13 @@ pub(crate) static FILE: KindSchema = step(
             "What to put there: a file, a folder, a target's files, a glob; this or `content`.",
         ),
         content("content", AttributeType::String, Default::None, "The text of the file; this or `src`."),
+        unkeyed(
+            "generated",
+            AttributeType::String,
+            Default::None,
+            Role::Transport,
+            "A file or folder of the host that is there only when the step runs, by its absolute path; in place of `src`. What is in it is in no key, so it goes with `cache = False`.",
+        ),
         content(
             "dest",
             AttributeType::String,
@@ -245,6 +252,7 @@ pub(crate) static FILE: KindSchema = step(
             "Permission bits of files; `0644`, or `0755` for executable ones, if absent.",
         ),
         OWNER,
+        CACHE,
     ],
 );
 

@@ -10,4 +10,6 @@ pub mod go_time;
 pub mod interpolate;
 pub mod json;
 pub mod legacy;
+pub mod lower;
+pub mod recipe;
 pub mod template;

@@ -1,7 +1,9 @@
 //! The steps that change files and run nothing: each says what is to change, and the session changes it.
 
 use async_trait::async_trait;
-use imgbuild_engine::{ActionContext, ActionError, FileOperation, Session, UnitState, UserSpec};
+use imgbuild_engine::{
+    ActionContext, ActionError, FileOperation, InputFile, Session, UnitState, UserSpec,
+};
 use imgbuild_model::Value;
 
 use crate::Provisioner;
@@ -55,11 +57,11 @@ fn number(context: &ActionContext, attribute: &str) -> Result<Option<u32>, Actio
 impl Provisioner for File {
     async fn provision(&self, context: &ActionContext, session: &mut dyn Session) -> Result<(), ActionError> {
         let (dest, owner, mode) = (absolute(context, "dest")?, owner(context), context.mode("mode"));
-        let files = context.files("src")?;
-        let content = match context.attributes().get("content") {
-            Some(Value::String(text)) => Some(text.as_bytes().to_vec()),
-            _ => None,
-        };
+        let mut files = context.files("src")?;
+        if let Some(path) = context.text("generated") {
+            files.push(InputFile::at(path.into())?);
+        }
+        let content = context.text("content").map(String::into_bytes);
         let mut operations = Vec::new();
         match (content, files.as_slice()) {
             (Some(content), []) => operations.push(FileOperation::Write {

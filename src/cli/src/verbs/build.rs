@@ -142,6 +142,7 @@ pub(super) fn carry_out(
                 session.environment().home.clone(),
                 session.config.secret_providers.clone(),
             )),
+            fillings: Arc::default(),
             prompt: Arc::new(Terminal { shell: session.shell.clone() }),
             options: RunOptions {
                 jobs: options.jobs.or(session.config.jobs),

@@ -135,6 +135,7 @@ impl World {
             cache: self.cache.clone(),
             registry: self.registry(),
             secrets: Arc::new(imgbuild_engine::secrets::NoSecrets),
+            fillings: Arc::default(),
             prompt: Arc::new(imgbuild_engine::Nobody),
             options: how.options.clone(),
             now: 1_700_000_000,

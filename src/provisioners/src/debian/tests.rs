@@ -131,6 +131,7 @@ impl Bench {
             temporary: folder.path().to_owned(),
             builder: Arc::new(NoBuilder),
             secrets: Arc::new(imgbuild_engine::secrets::NoSecrets),
+            fillings: Arc::default(),
             prompt: Arc::new(imgbuild_engine::Nobody),
             cancel: Cancel::new(),
             events: Arc::new(events),

@@ -11,6 +11,7 @@ use imgbuild_model::KindSchema;
 pub(super) static ALL: &[&KindSchema] = &[
     &builders::NULL,
     &builders::FILE,
+    &builders::ROOTFS,
     &provisioners::SHELL,
     &provisioners::SHELL_LOCAL,
     &provisioners::FILE,

@@ -112,6 +112,7 @@ impl Bench {
             temporary,
             builder: Arc::new(NoBuilder),
             secrets: Arc::new(imgbuild_engine::secrets::NoSecrets),
+            fillings: Arc::default(),
             prompt: Arc::new(imgbuild_engine::Nobody),
             cancel: Cancel::new(),
             events: Arc::new(move |event| events.lock().unwrap().push(event)),

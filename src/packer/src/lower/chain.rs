@@ -1,0 +1,249 @@
+//! The actions of one build, in the making.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use imgbuild_model::{
+    Action, ActionRef, Artifact, Attributes, ChainState, Configuration, Diagnostic, Diagnostics, EntryKind,
+    KindId, Label, LayerRef, Location, PackagePath, Severity, Source, SourceFile, TargetName, Value,
+    WorkspacePath,
+};
+
+use super::config::Config;
+use super::{FileContent, Lowered, Makes, Surroundings, steps};
+use crate::recipe::Recipe;
+
+/// Where a build's commands run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Machine {
+    /// There is none: only what runs on the host can be carried out.
+    None,
+    /// There is none, and what needs one is passed over, as Packer's `file` builder does.
+    Mock,
+    /// The tree of an image.
+    Rootfs {
+        /// Whether steps have the network.
+        network: bool,
+    },
+}
+
+/// The actions so far.
+pub(super) struct Chain<'a> {
+    pub(super) recipe: &'a Recipe,
+    pub(super) around: &'a Surroundings<'a>,
+    pub(super) machine: Machine,
+    configuration: Configuration,
+    actions: Vec<Arc<Action>>,
+    provisioners: Vec<Option<usize>>,
+    layer: Option<LayerRef>,
+    makes: Makes,
+    problems: Vec<Diagnostic>,
+    current: Option<usize>,
+}
+
+impl<'a> Chain<'a> {
+    pub(super) fn new(recipe: &'a Recipe, around: &'a Surroundings<'a>) -> Self {
+        Self {
+            recipe,
+            around,
+            machine: Machine::None,
+            configuration: Configuration { platform: around.platform, flags: Arc::default() },
+            actions: Vec::new(),
+            provisioners: Vec::new(),
+            layer: None,
+            makes: Makes::Nothing,
+            problems: Vec::new(),
+            current: None,
+        }
+    }
+
+    pub(super) fn set_platform(&mut self, platform: imgbuild_model::Platform) {
+        self.configuration.platform = platform;
+    }
+
+    pub(super) fn problem(&mut self, problem: Diagnostic) {
+        if !self.problems.contains(&problem) {
+            self.problems.push(problem);
+        }
+    }
+
+    /// The start of a chain.
+    pub(super) fn start(&mut self, kind: &str, attributes: Attributes, state: ChainState) {
+        let location = self.recipe.location.clone();
+        let source = Source { kind: KindId::new(kind), attributes, location };
+        let action = self.declare(Action {
+            kind: source.kind.clone(),
+            parent: None,
+            attributes: source.attributes.clone(),
+            outputs: Vec::new(),
+            joins: Vec::new(),
+            location: source.location.clone(),
+            source: Some(Arc::new(source)),
+        });
+        self.layer = Some(LayerRef { action, state: Arc::new(state) });
+    }
+
+    /// The start of a chain that has no machine.
+    pub(super) fn start_from_nothing(&mut self) {
+        if &*self.recipe.kind == "file" {
+            self.machine = Machine::Mock;
+        }
+        self.start("scratch", Attributes::default(), ChainState::default());
+    }
+
+    /// A step on the layer so far.
+    pub(super) fn step(&mut self, kind: &str, attributes: Vec<(&str, Value)>, location: &Location) {
+        let outputs = if kind == "download" { vec!["files".into()] } else { Vec::new() };
+        let attributes = attributes_of(attributes);
+        let Some(parent) = self.layer.clone() else { return };
+        let action = self.declare(Action {
+            kind: KindId::new(kind),
+            source: None,
+            parent: Some(parent.clone()),
+            attributes,
+            outputs,
+            joins: Vec::new(),
+            location: location.clone(),
+        });
+        self.layer = Some(LayerRef { action, state: parent.state });
+    }
+
+    /// An export of the layer so far; gives its place.
+    pub(super) fn export(&mut self, kind: &str, attributes: Vec<(&str, Value)>, output: &str) -> u32 {
+        let action = self.declare(Action {
+            kind: KindId::new(kind),
+            source: None,
+            parent: self.layer.clone(),
+            attributes: attributes_of(attributes),
+            outputs: vec![output.into()],
+            joins: Vec::new(),
+            location: self.recipe.location.clone(),
+        });
+        action.index
+    }
+
+    fn declare(&mut self, action: Action) -> Arc<ActionRef> {
+        let index = u32::try_from(self.actions.len()).unwrap_or(u32::MAX);
+        self.actions.push(Arc::new(action));
+        self.provisioners.push(self.current);
+        Arc::new(ActionRef {
+            label: self.around.label.clone(),
+            configuration: self.configuration.clone(),
+            index,
+        })
+    }
+
+    /// All provisioners.
+    pub(super) fn provision(&mut self) {
+        for (place, step) in self.recipe.provisioners.iter().enumerate() {
+            self.current = Some(place);
+            let config = Config::new(&step.settings, self.around.holes);
+            let unknown = config.unknown();
+            if let Some(location) = unknown.first() {
+                let message = "this is only known while the build runs, and no key can be made of it";
+                self.problem(Diagnostic::error(message).at(location.clone()));
+                continue;
+            }
+            steps::lower(step, &config, self);
+        }
+        self.current = None;
+        if let Some(step) = &self.recipe.error_cleanup {
+            let warning = Diagnostic::warning("`error-cleanup-provisioner` is not carried out: a build that fails leaves nothing behind");
+            self.problem(warning.at(step.location.clone()));
+        }
+    }
+
+    pub(super) fn makes(&mut self, makes: Makes) {
+        self.makes = makes;
+    }
+
+    /// What the `file` builder makes.
+    pub(super) fn make_file(&mut self, config: &Config<'_>) {
+        let shown = config.text("target").unwrap_or_default();
+        let from = match config.text("source") {
+            Some(source) => {
+                let path = self.absolute(&source);
+                if self.around.files.kind(&path) != Some(EntryKind::File) {
+                    let error = Diagnostic::error(format!("there is no file `{source}`"));
+                    self.problem(error.at(config.location("source")));
+                }
+                FileContent::Copy(path, source)
+            }
+            None => FileContent::Text(config.text("content").unwrap_or_default()),
+        };
+        self.makes = Makes::File { target: self.absolute(&shown), shown, from };
+    }
+
+    /// A path of the host, absolute and without `.` and `..`.
+    pub(super) fn absolute(&self, path: &str) -> String {
+        absolute(self.around.cwd, path)
+    }
+
+    /// A file or folder of the host as an input; `None` if there is none, which is told.
+    pub(super) fn input(&mut self, path: &str, location: &Location) -> Option<(Value, EntryKind)> {
+        let absolute = self.absolute(path);
+        let Some(kind) = self.around.files.kind(&absolute) else {
+            let error = Diagnostic::error(format!("there is no file or folder `{path}`")).at(location.clone());
+            self.problem(error.hint(format!("it is looked for as `{absolute}`")));
+            return None;
+        };
+        let inner = absolute.trim_start_matches('/');
+        match (WorkspacePath::new(inner), TargetName::new(inner)) {
+            (Ok(path), Ok(name)) => {
+                let label = Label::new(PackagePath::root(), name);
+                Some((Value::Artifact(Artifact::Source(SourceFile { label, path })), kind))
+            }
+            (Err(error), _) | (_, Err(error)) => {
+                self.problem(Diagnostic::error(error.to_string()).at(location.clone()));
+                None
+            }
+        }
+    }
+
+    pub(super) fn finish(self) -> Result<Lowered, Diagnostics> {
+        if self.problems.iter().any(|problem| problem.severity == Severity::Error) {
+            return Err(Diagnostics(self.problems));
+        }
+        Ok(Lowered {
+            name: self.recipe.name.clone(),
+            label: self.around.label.clone(),
+            configuration: self.configuration,
+            actions: self.actions,
+            provisioners: self.provisioners,
+            makes: self.makes,
+            warnings: Diagnostics(self.problems),
+        })
+    }
+}
+
+fn attributes_of(attributes: Vec<(&str, Value)>) -> Attributes {
+    attributes.into_iter().filter(|(_, value)| *value != Value::None).map(|(name, value)| (name.into(), value)).collect()
+}
+
+/// An absolute path without `.` and `..`, as far as names tell: links are not looked at.
+fn absolute(cwd: &str, path: &str) -> String {
+    let whole = Path::new(cwd).join(path);
+    let mut parts: Vec<&str> = Vec::new();
+    for part in whole.to_str().unwrap_or_default().split('/') {
+        match part {
+            "" | "." => {}
+            ".." => drop(parts.pop()),
+            part => parts.push(part),
+        }
+    }
+    format!("/{}", parts.join("/"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::absolute;
+
+    #[test]
+    fn paths_are_made_absolute_by_their_names() {
+        for (path, expected) in
+            [("a", "/w/d/a"), ("./a/../b", "/w/d/b"), ("../../../x", "/x"), ("/y//z/", "/y/z"), (".", "/w/d")]
+        {
+            assert_eq!(absolute("/w/d", path), expected, "{path}");
+        }
+    }
+}

@@ -1,0 +1,138 @@
+//! From recipes to the model: each build becomes a chain of the same actions that a `BUILD.star` declares.
+//!
+//! A provisioner becomes one or more steps, so that its result is kept like that of every other step; what Packer puts into
+//! each script's environment and is the same in each run is declared environment. Steps of a template have the network, as
+//! templates expect it. Nothing is read here but what stands at a path.
+
+mod chain;
+mod config;
+mod holes;
+mod rootfs;
+mod steps;
+
+use std::sync::Arc;
+
+use imgbuild_model::{Action, Configuration, Diagnostic, Diagnostics, Label, Platform};
+
+use crate::recipe::Recipe;
+use crate::template::Files;
+
+pub use holes::{Hole, Holes, Volatile};
+
+use chain::Chain;
+use config::Config;
+
+/// What a recipe is lowered with.
+pub struct Surroundings<'a> {
+    /// What the build is called in plans and in the history.
+    pub label: Label,
+    /// The platform of builds that say nothing.
+    pub platform: Platform,
+    /// The working folder, absolute: relative paths start there.
+    pub cwd: &'a str,
+    /// What stands at a path.
+    pub files: &'a dyn Files,
+    /// Where texts that no key and no plan may show are put.
+    pub holes: &'a Holes,
+}
+
+/// A build as actions.
+#[derive(Clone, Debug)]
+pub struct Lowered {
+    /// Its name.
+    pub name: String,
+    /// What it is called in plans.
+    pub label: Label,
+    /// What it is for.
+    pub configuration: Configuration,
+    /// Its actions, in order.
+    pub actions: Vec<Arc<Action>>,
+    /// For each action, which provisioner of the recipe it belongs to, by its place among them.
+    pub provisioners: Vec<Option<usize>>,
+    /// What it makes.
+    pub makes: Makes,
+    /// What the user should know.
+    pub warnings: Diagnostics,
+}
+
+/// What a build makes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Makes {
+    /// Nothing: `null`.
+    Nothing,
+    /// A file of the host: `file`.
+    File {
+        /// Where it is written, absolute.
+        target: String,
+        /// What the user wrote for that.
+        shown: String,
+        /// The file that is copied, or the text that is written.
+        from: FileContent,
+    },
+    /// Exports of an image: `rootfs`.
+    Exports(Vec<Export>),
+}
+
+/// What is in a file that is made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum FileContent {
+    /// That of another file, by its absolute path, and by what the user wrote.
+    Copy(String, String),
+    /// A text; a hole if it is sensitive.
+    Text(String),
+}
+
+/// An export of an image.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Export {
+    /// Its action, by its place.
+    pub action: u32,
+    /// The name of its output.
+    pub output: Arc<str>,
+    /// Where it is written, absolute.
+    pub destination: String,
+    /// What the user wrote for that.
+    pub shown: String,
+}
+
+/// How a build can be carried out.
+#[derive(Debug)]
+pub enum Lowering {
+    /// By this program.
+    Native(Box<Lowered>),
+    /// Not by this program: why.
+    Foreign(Diagnostic),
+}
+
+/// Lowers a build.
+///
+/// # Errors
+/// What is wrong with it: files that are not there, provisioners that need a machine that there is not.
+pub fn lower(recipe: &Recipe, around: &Surroundings<'_>) -> Result<Lowering, Diagnostics> {
+    let config = Config::new(&recipe.settings, around.holes);
+    let communicator = config.text("communicator").unwrap_or_else(|| "ssh".to_owned());
+    let mut chain = Chain::new(recipe, around);
+    match (&*recipe.kind, &*communicator) {
+        ("rootfs", _) => {
+            rootfs::lower(&config, &mut chain);
+        }
+        ("null", "none") => {
+            chain.start_from_nothing();
+            chain.provision();
+        }
+        ("file", _) => {
+            chain.start_from_nothing();
+            chain.provision();
+            chain.make_file(&config);
+        }
+        ("null", other) => {
+            let message = format!("`null` with `communicator = \"{other}\"` is not built in yet");
+            return Ok(Lowering::Foreign(Diagnostic::error(message).at(recipe.location.clone())));
+        }
+        (kind, _) => {
+            let message = format!("the builder `{kind}` is not built in yet");
+            return Ok(Lowering::Foreign(Diagnostic::error(message).at(recipe.location.clone())));
+        }
+    }
+    chain.finish().map(|lowered| Lowering::Native(Box::new(lowered)))
+}

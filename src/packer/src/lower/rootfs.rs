@@ -1,0 +1,108 @@
+//! The builder `rootfs`: an image made in namespaces, from a distribution's archive, another image or a tarball.
+
+use imgbuild_model::{Attributes, ChainState, Diagnostic, Platform, Value};
+
+use super::chain::{Chain, Machine};
+use super::config::Config;
+use super::{Export, Makes};
+
+/// The attributes that name an artifact's path, with the kind of export and its ending.
+const EXPORTS: [(&str, &str, &str); 3] =
+    [("oci_layout", "oci", "oci"), ("docker_archive", "docker_archive", "tar"), ("tarball", "tarball", "tar")];
+
+/// Declares the whole build.
+pub(super) fn lower(config: &Config<'_>, chain: &mut Chain<'_>) {
+    if let Some(text) = config.text("platform") {
+        match text.parse::<Platform>() {
+            Ok(platform) => chain.set_platform(platform),
+            Err(error) => {
+                chain.problem(Diagnostic::error(error.to_string()).at(config.location("platform")));
+            }
+        }
+    }
+    chain.machine = Machine::Rootfs { network: config.flag("network") != Some(false) };
+    let state = state(config);
+    match source(config, chain) {
+        Some((kind, attributes)) => chain.start(kind, attributes, state),
+        None => return,
+    }
+    chain.provision();
+    chain.step("seal", Vec::new(), &chain.recipe.location.clone());
+    let mut exports = Vec::new();
+    for (attribute, kind, ending) in EXPORTS {
+        let Some(shown) = config.text(attribute) else { continue };
+        let output = format!("image.{ending}");
+        let mut attributes = Vec::new();
+        if kind != "tarball" {
+            let reference = config.text("image_name").unwrap_or_else(|| format!("{}:latest", chain.recipe.source));
+            attributes.push(("ref", Value::string(&reference)));
+        } else {
+            attributes.push(("compression", Value::string(compression(&shown))));
+        }
+        let action = chain.export(kind, attributes, &output);
+        exports.push(Export { action, output: output.into(), destination: chain.absolute(&shown), shown });
+    }
+    chain.makes(Makes::Exports(exports));
+}
+
+/// How a tarball of this name is compressed.
+fn compression(path: &str) -> &'static str {
+    match path.rsplit('.').next() {
+        Some("gz" | "tgz") => "gzip",
+        Some("zst" | "zstd") => "zstd",
+        _ => "none",
+    }
+}
+
+fn state(config: &Config<'_>) -> ChainState {
+    let some = |texts: Vec<String>| (!texts.is_empty()).then_some(texts);
+    let port = |port: String| if port.contains('/') { port } else { format!("{port}/tcp") };
+    ChainState {
+        env: config.pairs("env").into_iter().collect(),
+        user: config.text("user"),
+        workdir: config.text("workdir"),
+        // A script that names no interpreter is one of the shell's, as it is where Packer runs it.
+        shell: Some(vec!["/bin/sh".to_owned()]),
+        entrypoint: some(config.texts("entrypoint")),
+        cmd: some(config.texts("cmd")),
+        labels: config.pairs("labels").into_iter().collect(),
+        exposed_ports: config.texts("expose").into_iter().map(port).collect(),
+        volumes: config.texts("volumes").into_iter().collect(),
+        stop_signal: None,
+    }
+}
+
+fn attributes(pairs: Vec<(&str, Value)>) -> Attributes {
+    pairs.into_iter().filter(|(_, value)| *value != Value::None).map(|(name, value)| (name.into(), value)).collect()
+}
+
+fn source(config: &Config<'_>, chain: &mut Chain<'_>) -> Option<(&'static str, Attributes)> {
+    for kind in ["debian", "ubuntu"] {
+        let Some(block) = config.block(kind) else { continue };
+        let list = |name: &str| match block.texts(name) {
+            texts if texts.is_empty() => Value::None,
+            texts => Value::list(texts.iter().map(|text| Value::string(text))),
+        };
+        let text = |name: &str| block.text(name).map_or(Value::None, |text| Value::string(&text));
+        let mut found = vec![
+            ("suite", text("suite")),
+            ("components", list("components")),
+            ("variant", text("variant")),
+            ("packages", list("packages")),
+        ];
+        if kind == "debian" {
+            found.push(("security", block.flag("security").map_or(Value::None, Value::Bool)));
+        }
+        return Some((kind, attributes(found)));
+    }
+    if let Some(image) = config.text("base_image") {
+        return Some(("oci_base", attributes(vec![("image", Value::string(&image))])));
+    }
+    for (name, kind, attribute) in [("base_layout", "oci_base", "layout"), ("base_tarball", "rootfs_tar", "src")] {
+        if let Some(path) = config.text(name) {
+            let (input, _) = chain.input(&path, &config.location(name))?;
+            return Some((kind, attributes(vec![(attribute, input)])));
+        }
+    }
+    Some(("scratch", Attributes::default()))
+}

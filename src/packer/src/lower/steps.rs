@@ -1,0 +1,243 @@
+//! Provisioners as steps.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use imgbuild_model::{Diagnostic, EntryKind, Value};
+
+use super::chain::{Chain, Machine};
+use super::config::Config;
+use crate::go_time;
+use crate::recipe::Step;
+
+/// How Packer runs scripts when nothing else is said.
+const EXECUTE: &str = "chmod +x {{.Path}}; {{.Vars}} {{.Path}}";
+const EXECUTE_WITH_FILE: &str = "chmod +x {{.Path}}; . {{.EnvVarFile}} && {{.Path}}";
+const SHEBANG: &str = "/bin/sh -e";
+/// Where relative paths in the machine start: the home of who is logged in.
+const HOME: &str = "/root";
+
+/// Adds the steps of a provisioner.
+pub(super) fn lower(step: &Step, config: &Config<'_>, chain: &mut Chain<'_>) {
+    match &*step.kind {
+        "shell-local" => shell_local(step, config, chain),
+        "sleep" => sleep(step, config, chain),
+        "breakpoint" => breakpoint(step, config, chain),
+        "shell" | "file" if chain.machine == Machine::Mock => {
+            let message = format!("`{}` does nothing here: the builder `file` has no machine", step.kind);
+            chain.problem(Diagnostic::warning(message).at(step.location.clone()));
+        }
+        "shell" | "file" if chain.machine == Machine::None => {
+            let message = format!("`{}` needs a machine, and this build has none", step.kind);
+            let hint = "`communicator = \"none\"` means that nothing is connected to; `shell-local` runs on the host";
+            chain.problem(Diagnostic::error(message).at(step.location.clone()).hint(hint));
+        }
+        "shell" => shell(step, config, chain),
+        "file" => file(step, config, chain),
+        other => {
+            let message = format!("the provisioner `{other}` is not built in yet for the builder `{}`", chain.recipe.kind);
+            chain.problem(Diagnostic::error(message).at(step.location.clone()));
+        }
+    }
+}
+
+fn seconds(duration: Duration) -> Value {
+    let whole = duration.as_secs() + u64::from(duration.subsec_nanos() > 0);
+    Value::Int(i64::try_from(whole).unwrap_or(i64::MAX))
+}
+
+fn duration(config: &Config<'_>, name: &str) -> Value {
+    config.text(name).and_then(|text| go_time::duration(&text)).map_or(Value::None, seconds)
+}
+
+fn texts(texts: &[String]) -> Value {
+    Value::list(texts.iter().map(|text| Value::string(text)))
+}
+
+fn dict(pairs: impl IntoIterator<Item = (String, String)>) -> Value {
+    Value::Dict(pairs.into_iter().map(|(name, value)| (name.into(), Value::string(&value))).collect())
+}
+
+/// What all steps that run something take.
+fn common(step: &Step, config: &Config<'_>) -> Vec<(&'static str, Value)> {
+    let codes = config.numbers("valid_exit_codes");
+    vec![
+        ("valid_exit_codes", if codes.is_empty() { Value::None } else { Value::list(codes.into_iter().map(Value::Int)) }),
+        ("continue_on_error", if step.continue_on_error { Value::Bool(true) } else { Value::None }),
+        ("max_retries", if step.max_retries > 0 { Value::Int(step.max_retries.into()) } else { Value::None }),
+        ("pause_before", if step.pause_before.is_zero() { Value::None } else { seconds(step.pause_before) }),
+        ("timeout", step.timeout.map_or(Value::None, seconds)),
+    ]
+}
+
+/// The variables of a step: the template's, then those that every script gets.
+fn variables(config: &Config<'_>, chain: &Chain<'_>) -> BTreeMap<String, String> {
+    let listed = config.texts("environment_vars").into_iter().filter_map(|text| {
+        text.split_once('=').map(|(name, value)| (name.to_owned(), value.to_owned()))
+    });
+    let mut all: BTreeMap<String, String> = listed.collect();
+    all.extend(config.pairs("env"));
+    all.insert("PACKER_BUILD_NAME".to_owned(), chain.recipe.source.to_string());
+    all.insert("PACKER_BUILDER_TYPE".to_owned(), chain.recipe.kind.to_string());
+    all
+}
+
+/// The lines of `inline` as one script, with the line that names its interpreter.
+fn inline(config: &Config<'_>, lines: &[String]) -> Value {
+    let mut lines = lines.to_vec();
+    let named = lines.first().is_some_and(|line| line.starts_with("#!"));
+    match config.text("inline_shebang") {
+        Some(shebang) => lines.insert(0, format!("#!{shebang}")),
+        None if !named => lines.insert(0, format!("#!{SHEBANG}")),
+        None => {}
+    }
+    texts(&lines)
+}
+
+/// What a step runs: `inline`, or each of its scripts.
+fn scripts(config: &Config<'_>, chain: &mut Chain<'_>) -> Vec<(&'static str, Value)> {
+    let lines = [config.texts("inline"), config.texts("command")].concat();
+    if !lines.is_empty() {
+        return vec![("inline", inline(config, &lines))];
+    }
+    let mut found = Vec::new();
+    for name in ["script", "scripts"] {
+        for path in config.texts(name) {
+            match chain.input(&path, &config.location(name)) {
+                Some((file, EntryKind::File)) => found.push(("script", file)),
+                Some(_) => {
+                    let error = Diagnostic::error(format!("the script `{path}` is not a file"));
+                    chain.problem(error.at(config.location(name)));
+                }
+                None => {}
+            }
+        }
+    }
+    found
+}
+
+fn shell(step: &Step, config: &Config<'_>, chain: &mut Chain<'_>) {
+    let Machine::Rootfs { network } = chain.machine else { return };
+    let env = variables(config, chain);
+    let execute = match (config.text("execute_command"), config.flag("use_env_var_file")) {
+        (Some(command), _) if command != EXECUTE => Value::string(&command),
+        (_, Some(true)) => Value::string(EXECUTE_WITH_FILE),
+        _ if config.text("env_var_format").is_some() => Value::string(EXECUTE),
+        _ => Value::None,
+    };
+    for (what, script) in scripts(config, chain) {
+        let mut attributes = vec![
+            (what, script),
+            ("env", dict(env.clone())),
+            ("execute_command", execute.clone()),
+            ("env_var_format", config.text("env_var_format").map_or(Value::None, |text| Value::string(&text))),
+            ("unix_line_ends", if config.flag("binary") == Some(true) { Value::None } else { Value::Bool(true) }),
+            ("network", if network { Value::Bool(true) } else { Value::None }),
+            // Scripts of templates call `sudo` whoever they run as.
+            ("new_privileges", Value::Bool(true)),
+            ("pause_after", duration(config, "pause_after")),
+        ];
+        attributes.extend(common(step, config));
+        chain.step("shell", attributes, &step.location);
+    }
+}
+
+fn shell_local(step: &Step, config: &Config<'_>, chain: &mut Chain<'_>) {
+    let systems = config.texts("only_on");
+    if !systems.is_empty() && !systems.iter().any(|system| system == "linux") {
+        let message = format!("`shell-local` is passed over: it is for {}", systems.join(", "));
+        chain.problem(Diagnostic::warning(message).at(step.location.clone()));
+        return;
+    }
+    let env = variables(config, chain);
+    let execute = config.texts("execute_command");
+    for (what, script) in scripts(config, chain) {
+        let mut attributes = vec![
+            (what, script),
+            ("env", dict(env.clone())),
+            ("execute_command", if execute.is_empty() { Value::None } else { texts(&execute) }),
+            ("env_var_format", config.text("env_var_format").map_or(Value::None, |text| Value::string(&text))),
+            ("workdir", Value::string(chain.around.cwd)),
+        ];
+        attributes.extend(common(step, config));
+        chain.step("shell_local", attributes, &step.location);
+    }
+}
+
+fn sleep(step: &Step, config: &Config<'_>, chain: &mut Chain<'_>) {
+    chain.step("sleep", vec![("duration", duration(config, "duration"))], &step.location);
+}
+
+fn breakpoint(step: &Step, config: &Config<'_>, chain: &mut Chain<'_>) {
+    let attributes = vec![
+        ("note", config.text("note").map_or(Value::None, |note| Value::string(&note))),
+        ("disable", config.flag("disable").map_or(Value::None, Value::Bool)),
+    ];
+    chain.step("breakpoint", attributes, &step.location);
+}
+
+/// A path in the machine, absolute.
+fn in_machine(path: &str) -> String {
+    if path.starts_with('/') { path.to_owned() } else { format!("{HOME}/{path}") }
+}
+
+fn base_name(path: &str) -> &str {
+    path.trim_end_matches('/').rsplit('/').next().unwrap_or_default()
+}
+
+fn file(step: &Step, config: &Config<'_>, chain: &mut Chain<'_>) {
+    let destination = config.text("destination").unwrap_or_default();
+    let sources: Vec<(String, &str)> = ["source", "sources"]
+        .into_iter()
+        .flat_map(|name| config.texts(name).into_iter().map(move |path| (path, name)))
+        .collect();
+    if config.text("direction").as_deref() == Some("download") {
+        for (source, _) in sources {
+            download(step, &source, &destination, chain);
+        }
+        return;
+    }
+    let target = in_machine(&destination);
+    if let Some(content) = config.text("content") {
+        let path = if target.ends_with('/') { format!("{target}content") } else { target };
+        let attributes = vec![("content", Value::string(&content)), ("dest", Value::string(&path))];
+        return chain.step("file", attributes, &step.location);
+    }
+    let generated = config.flag("generated") == Some(true);
+    let several = sources.len() > 1;
+    if several && !target.ends_with('/') {
+        let error = Diagnostic::error("several files go to a folder, which is written with a `/` at its end");
+        return chain.problem(error.at(config.location("destination")));
+    }
+    for (source, name) in sources {
+        if generated {
+            let attributes = vec![
+                ("generated", Value::string(&chain.absolute(&source))),
+                ("dest", Value::string(&target)),
+                ("cache", Value::Bool(false)),
+            ];
+            chain.step("file", attributes, &step.location);
+            continue;
+        }
+        let Some((input, kind)) = chain.input(&source, &config.location(name)) else { continue };
+        let dest = match kind {
+            EntryKind::Directory if !source.ends_with('/') => {
+                format!("{}/{}", target.trim_end_matches('/'), base_name(&source))
+            }
+            _ => target.clone(),
+        };
+        let attributes = vec![("src", Value::list([input])), ("dest", Value::string(&dest))];
+        chain.step("file", attributes, &step.location);
+    }
+}
+
+fn download(step: &Step, source: &str, destination: &str, chain: &mut Chain<'_>) {
+    let source = in_machine(source);
+    // A folder with a slash at its end means what is in it.
+    let pattern = if source.ends_with('/') { format!("{source}*") } else { source };
+    let mut target = chain.absolute(destination);
+    if destination.ends_with('/') {
+        target.push('/');
+    }
+    chain.step("download", vec![("src", Value::string(&pattern)), ("dest", Value::string(&target))], &step.location);
+}
