@@ -11,8 +11,7 @@ use imgbuild_model::{Diagnostic, Location, did_you_mean};
 
 use super::body::{Shape, labels};
 use super::catalog::{Catalog, Role};
-use super::evaluate::Evaluator;
-use super::graph::collect_body;
+use super::evaluate::{Evaluator, collect_body};
 use super::meta::{MetaReader, PostMeta, StepMeta};
 use super::registry::{Registry, read_registry};
 use super::schema::SourceDeclaration;
@@ -212,7 +211,8 @@ impl Builder<'_> {
                 pairs.push(self.pair(full, name.as_deref(), used, &parts));
             }
         }
-        let label = |kind: &Arc<str>, name: &Option<String>| Label { kind: Arc::clone(kind), name: name.clone() };
+        let label =
+            |kind: &Arc<str>, name: &Option<String>| Label { kind: Arc::clone(kind), name: name.clone() };
         Some(Build {
             description: text("description"),
             sources: parts.uses.iter().map(|used| format!("{}.{}", used.kind, used.local_name)).collect(),
@@ -298,7 +298,7 @@ impl Builder<'_> {
         Some((Arc::clone(&kind.text), body, block.body.source.location(block.header)))
     }
 
-    /// `sources = ["source.type.name"]`
+    /// `sources = ["type.name"]`
     fn listed<'b>(&'b self, attribute: &Attribute, parts: &mut Parts<'b>) {
         if let Some(bare) = bare_reference(&attribute.expr) {
             let reference = bare.source.slice(bare.node.span);
@@ -334,7 +334,7 @@ impl Builder<'_> {
     /// `source "type.name" { … }`
     fn nested<'b>(&'b self, block: &Block, parts: &mut Parts<'b>) {
         parts.excused = true;
-        let Some([label]) = labels(block, ["source.type.name"], self.evaluator.report) else { return };
+        let Some([label]) = labels(block, ["type.name"], self.evaluator.report) else { return };
         let location = block.body.source.location(label.span);
         let Some(declared) = self.source(&label.text, &location) else { return };
         let body = super::body::content(&block.body, &[("dynamic", 1)], self.evaluator.report);
@@ -360,13 +360,16 @@ impl Builder<'_> {
         };
         let found = self.sources.get(&(Arc::from(*kind), Arc::from(*name)));
         if found.is_none() {
-            let known: Vec<String> = self.sources.keys().map(|(kind, name)| format!("{kind}.{name}")).collect();
+            let known: Vec<String> =
+                self.sources.keys().map(|(kind, name)| format!("{kind}.{name}")).collect();
             let wanted = format!("{kind}.{name}");
             let hint = did_you_mean(&wanted, known.iter().map(String::as_str)).map_or_else(
                 || format!("declare it: `source \"{kind}\" \"{name}\" {{ … }}`"),
                 |near| format!("did you mean `source.{near}`?"),
             );
-            self.fail(Diagnostic::error(format!("there is no source `{wanted}`")).at(location.clone()).hint(hint));
+            self.fail(
+                Diagnostic::error(format!("there is no source `{wanted}`")).at(location.clone()).hint(hint),
+            );
         }
         found
     }
@@ -382,7 +385,12 @@ impl Builder<'_> {
                 if !whole.contains(name) && !parts.uses.is_empty() {
                     let hint = did_you_mean(name, whole.iter().map(String::as_str))
                         .map(|near| format!("did you mean `{near}`?"))
-                        .or_else(|| Some("it is `type.name`, without `source.` and without the name of the build".to_owned()));
+                        .or_else(|| {
+                            Some(
+                                "it is `type.name`, without `source.` and without the name of the build"
+                                    .to_owned(),
+                            )
+                        });
                     let message = format!("this build has no source `{name}`");
                     self.fail(Diagnostic::warning(message).at(location.clone()).maybe_hint(hint));
                 }
@@ -441,7 +449,9 @@ impl Builder<'_> {
             chain
                 .iter()
                 .filter(|post| post.meta.filter.wants(&here))
-                .take_while(|post| !self.selection.leaves_out(post.meta.name.as_deref().unwrap_or(&post.kind)))
+                .take_while(|post| {
+                    !self.selection.leaves_out(post.meta.name.as_deref().unwrap_or(&post.kind))
+                })
                 .map(post)
                 .collect()
         };
@@ -494,9 +504,9 @@ fn told(body: &Body) -> Vec<String> {
 /// The first element of a list that is a reference where its text is wanted.
 fn bare_reference(list: &Expression) -> Option<Expression> {
     let is_bare = |element: &Expression| {
-        element
-            .as_traversal()
-            .is_some_and(|path| matches!(path.root.name.as_ref(), "source" | "sources") && path.steps.len() >= 2)
+        element.as_traversal().is_some_and(|path| {
+            matches!(path.root.name.as_ref(), "source" | "sources") && path.steps.len() >= 2
+        })
     };
     list.elements()?.into_iter().find(is_bare)
 }

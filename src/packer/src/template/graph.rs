@@ -3,17 +3,17 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use imgbuild_hcl::eval::{Scope, references};
+use imgbuild_hcl::eval::Scope;
 use imgbuild_hcl::syntax::{Block, Body, Expression, Traversal};
 use imgbuild_hcl::value::{Mark, Type, Value};
 use imgbuild_model::{Diagnostic, Location};
 use petgraph::algo::tarjan_scc;
 use petgraph::graph::{DiGraph, NodeIndex};
 
-use super::catalog::{Catalog, Role};
-use super::evaluate::{Evaluator, leading_names};
-use super::settings::Settings;
 use super::Answers;
+use super::catalog::{Catalog, Role};
+use super::evaluate::{Evaluator, collect, collect_body, leading_names};
+use super::settings::Settings;
 
 /// A local and its value.
 #[derive(Clone, Debug)]
@@ -102,19 +102,6 @@ impl Node<'_> {
     }
 }
 
-fn collect(expression: &Expression, found: &mut Vec<(Traversal, Location)>) {
-    let place = |reference: &Traversal| expression.source.location(reference.span);
-    found.extend(references(expression).into_iter().map(|reference| {
-        let place = place(&reference);
-        (reference, place)
-    }));
-}
-
-pub(super) fn collect_body(body: &Body, found: &mut Vec<(Traversal, Location)>) {
-    body.attributes.iter().for_each(|attribute| collect(&attribute.expr, found));
-    body.blocks.iter().for_each(|block| collect_body(&block.body, found));
-}
-
 /// What the graph gives.
 #[derive(Debug, Default)]
 pub(super) struct Values {
@@ -191,7 +178,8 @@ impl Graph<'_> {
     fn node(&self, node: Node<'_>, scope: Option<&Scope<'_>>, known: &mut Known, values: &mut Values) {
         match node {
             Node::Local(local) => {
-                let value = scope.map_or_else(Value::dynamic, |scope| self.evaluator.value(&local.expression, scope));
+                let value =
+                    scope.map_or_else(Value::dynamic, |scope| self.evaluator.value(&local.expression, scope));
                 let value = if local.sensitive { value.mark(Mark::SENSITIVE) } else { value };
                 known.locals.insert(Arc::clone(&local.name), value.clone());
                 values.locals.push(Local {
@@ -210,7 +198,12 @@ impl Graph<'_> {
         }
     }
 
-    fn data(&self, declaration: &DataDeclaration, scope: Option<&Scope<'_>>, needs: &mut Vec<Request>) -> Data {
+    fn data(
+        &self,
+        declaration: &DataDeclaration,
+        scope: Option<&Scope<'_>>,
+        needs: &mut Vec<Request>,
+    ) -> Data {
         let DataDeclaration { kind, name, block } = declaration;
         let nothing = Scope::new();
         let body = &block.body;
@@ -226,7 +219,11 @@ impl Graph<'_> {
             Some(Ok(value)) => value.clone(),
             Some(Err(error)) => {
                 let error = error.clone();
-                self.evaluator.report.push(if error.location.is_none() { error.at(location.clone()) } else { error });
+                self.evaluator.report.push(if error.location.is_none() {
+                    error.at(location.clone())
+                } else {
+                    error
+                });
                 unknown()
             }
             None => {
@@ -269,7 +266,8 @@ fn cycle(graph: &DiGraph<Node<'_>, Location>, group: &[NodeIndex]) -> Diagnostic
     let path = shortest_way_back(graph, group, first);
     let names: Vec<String> = path.iter().chain([&first]).map(|node| graph[*node].address()).collect();
     let error = Diagnostic::error(format!("{} depends on itself: {}", names[0], names.join(" -> ")));
-    let error = error.at(graph[first].location()).hint("break the cycle: one of them must do without the next");
+    let error =
+        error.at(graph[first].location()).hint("break the cycle: one of them must do without the next");
     let steps = path.iter().zip(path.iter().skip(1).chain([&first]));
     steps.fold(error, |error, (from, to)| {
         let place = graph.find_edge(*from, *to).map(|edge| graph[edge].clone());
@@ -278,14 +276,20 @@ fn cycle(graph: &DiGraph<Node<'_>, Location>, group: &[NodeIndex]) -> Diagnostic
 }
 
 /// The nodes of the shortest cycle through `start`, which lies in the group.
-fn shortest_way_back(graph: &DiGraph<Node<'_>, Location>, group: &[NodeIndex], start: NodeIndex) -> Vec<NodeIndex> {
+fn shortest_way_back(
+    graph: &DiGraph<Node<'_>, Location>,
+    group: &[NodeIndex],
+    start: NodeIndex,
+) -> Vec<NodeIndex> {
     let mut before: BTreeMap<NodeIndex, NodeIndex> = BTreeMap::new();
     let mut queue = std::collections::VecDeque::from([start]);
     while let Some(node) = queue.pop_front() {
         for next in graph.neighbors(node).filter(|next| group.contains(next)) {
             if next == start {
                 let mut path = vec![node];
-                while let Some(previous) = path.last().filter(|last| **last != start).and_then(|last| before.get(last)) {
+                while let Some(previous) =
+                    path.last().filter(|last| **last != start).and_then(|last| before.get(last))
+                {
                     path.push(*previous);
                 }
                 path.reverse();

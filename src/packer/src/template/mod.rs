@@ -336,7 +336,10 @@ impl Loader<'_> {
         let variables = template.variables.iter();
         scope.set("var", Value::object_of(variables.map(|own| (own.name.as_ref(), own.value.clone()))));
         let cwd = self.inputs.cwd.replace('\\', "/");
-        scope.set("path", Value::object_of([("cwd", Value::string(cwd)), ("root", Value::string(&template.root))]));
+        scope.set(
+            "path",
+            Value::object_of([("cwd", Value::string(cwd)), ("root", Value::string(&template.root))]),
+        );
         let unknown = || Value::unknown(Type::String);
         let packer = [
             ("version", Value::string(VERSION)),
@@ -346,12 +349,24 @@ impl Loader<'_> {
         scope.set("packer", Value::object_of(packer));
     }
 
-    fn builds(&self, declared: &Declarations, evaluator: Evaluator<'_>, scope: &Scope<'_>, template: &mut Template) {
+    fn builds(
+        &self,
+        declared: &Declarations,
+        evaluator: Evaluator<'_>,
+        scope: &Scope<'_>,
+        template: &mut Template,
+    ) {
         let selection = Selection::new(&self.inputs.only, &self.inputs.except, self.report);
-        let builder =
-            Builder { evaluator, catalog: self.catalog, sources: &declared.sources, selection: &selection, scope };
+        let builder = Builder {
+            evaluator,
+            catalog: self.catalog,
+            sources: &declared.sources,
+            selection: &selection,
+            scope,
+        };
         let mut names = Vec::new();
-        template.builds = declared.builds.iter().filter_map(|block| builder.read(block, &mut names)).collect();
+        template.builds =
+            declared.builds.iter().filter_map(|block| builder.read(block, &mut names)).collect();
         selection.warn(&names, self.report);
         let mut registries = declared.registries.iter().map(|block| {
             let _ = body::labels(block, [], self.report);

@@ -71,7 +71,8 @@ impl Setting {
             let inner = match step {
                 PathStep::Index(index) => place.elements().and_then(|all| all.get(*index).cloned()),
                 PathStep::Attribute(name) | PathStep::Key(name) => place.items().and_then(|items| {
-                    let found = items.into_iter().find(|(key, _)| key.as_text().as_deref() == Some(name.as_ref()));
+                    let found =
+                        items.into_iter().find(|(key, _)| key.as_text().as_deref() == Some(name.as_ref()));
                     found.map(|(_, value)| value)
                 }),
             };
@@ -149,7 +150,9 @@ impl Settings {
                     Diagnostic::error(format!("`{}` is set twice for this source", setting.name))
                         .at(setting.name_location)
                         .note("it was first set here", Some(first.name_location.clone()))
-                        .hint("a `source` block in a build adds settings and replaces none; remove one of them"),
+                        .hint(
+                            "a `source` block in a build adds settings and replaces none; remove one of them",
+                        ),
                 ),
             }
         }
@@ -172,7 +175,12 @@ impl Settings {
             self.blocks.retain(|block| block.kind != *name);
             let location = place.location();
             let expression = place.clone();
-            self.attributes.push(Setting { name: Arc::clone(name), name_location: location, value, expression });
+            self.attributes.push(Setting {
+                name: Arc::clone(name),
+                name_location: location,
+                value,
+                expression,
+            });
         }
     }
 }

@@ -81,7 +81,13 @@ impl Catalog for Small {
         let mut all = special_functions();
         let text = || Parameter::new("str", Type::String);
         let upper = |text: &str| text.to_uppercase();
-        all.add("upper", Function::new("").parameter(text()).returns(Type::String).runs(move |a| Ok(Value::string(upper(a.str(0))))));
+        all.add(
+            "upper",
+            Function::new("")
+                .parameter(text())
+                .returns(Type::String)
+                .runs(move |a| Ok(Value::string(upper(a.str(0))))),
+        );
         let any = || Parameter::new("value", Type::Dynamic);
         all.add(
             "length",
@@ -92,9 +98,10 @@ impl Catalog for Small {
         );
         all.add(
             "jsonencode",
-            Function::new("").parameter(any().allow_null().wholly_known()).returns(Type::String).runs(|a| {
-                Ok(Value::string(to_json(&a.get(0)).unwrap_or_default()))
-            }),
+            Function::new("")
+                .parameter(any().allow_null().wholly_known())
+                .returns(Type::String)
+                .runs(|a| Ok(Value::string(to_json(&a.get(0)).unwrap_or_default()))),
         );
         let root = root.to_owned();
         all.add("root", Function::new("").returns(Type::String).runs(move |_| Ok(Value::string(&root))));
@@ -153,11 +160,17 @@ pub fn dump(template: &Template) -> String {
     for need in &template.needs {
         let _ = writeln!(out, "needs {} {}", need.kind, need.settings);
     }
-    for registry in template.registry.iter().chain(template.builds.iter().filter_map(|build| build.registry.as_ref())) {
+    for registry in
+        template.registry.iter().chain(template.builds.iter().filter_map(|build| build.registry.as_ref()))
+    {
         let _ = writeln!(
             out,
             "registry {:?} {:?} {:?} {:?} {:?}",
-            registry.bucket_name, registry.description, registry.bucket_labels, registry.build_labels, registry.channels
+            registry.bucket_name,
+            registry.description,
+            registry.bucket_labels,
+            registry.build_labels,
+            registry.channels
         );
     }
     template.pairs().for_each(|pair| write_pair(pair, &mut out));
