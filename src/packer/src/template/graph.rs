@@ -1,6 +1,6 @@
 //! Locals and data sources: one graph, since each may refer to the other.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque, btree_map::Entry};
 use std::sync::Arc;
 
 use imgbuild_hcl::eval::Scope;
@@ -282,7 +282,7 @@ fn shortest_way_back(
     start: NodeIndex,
 ) -> Vec<NodeIndex> {
     let mut before: BTreeMap<NodeIndex, NodeIndex> = BTreeMap::new();
-    let mut queue = std::collections::VecDeque::from([start]);
+    let mut queue = VecDeque::from([start]);
     while let Some(node) = queue.pop_front() {
         for next in graph.neighbors(node).filter(|next| group.contains(next)) {
             if next == start {
@@ -295,8 +295,8 @@ fn shortest_way_back(
                 path.reverse();
                 return path;
             }
-            if !before.contains_key(&next) {
-                before.insert(next, node);
+            if let Entry::Vacant(entry) = before.entry(next) {
+                entry.insert(node);
                 queue.push_back(next);
             }
         }
