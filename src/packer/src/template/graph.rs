@@ -7,7 +7,7 @@ use imgbuild_hcl::eval::Scope;
 use imgbuild_hcl::syntax::{Block, Body, Expression, Traversal};
 use imgbuild_hcl::value::{Mark, Type, Value};
 use imgbuild_model::{Diagnostic, Location};
-use petgraph::algo::tarjan_scc;
+use petgraph::algo::kosaraju_scc;
 use petgraph::graph::{DiGraph, NodeIndex};
 
 use super::Answers;
@@ -125,10 +125,28 @@ struct Known {
 }
 
 impl Known {
-    fn bring_to(&self, scope: &mut Scope<'_>) {
-        scope.set("local", Value::object(self.locals.clone()));
-        let types = self.data.iter().map(|(kind, all)| (Arc::clone(kind), Value::object(all.clone())));
+    fn bring_to(self, scope: &mut Scope<'_>) {
+        scope.set("local", Value::object(self.locals));
+        let types = self.data.into_iter().map(|(kind, all)| (kind, Value::object(all)));
         scope.set("data", Value::object(types.collect()));
+    }
+
+    /// The part that these nodes make.
+    fn part<'n>(&self, nodes: impl Iterator<Item = Node<'n>>) -> Self {
+        let mut part = Self::default();
+        for node in nodes {
+            match node {
+                Node::Local(LocalDeclaration { name, .. }) => {
+                    part.locals.extend(self.locals.get(name).map(|value| (Arc::clone(name), value.clone())));
+                }
+                Node::Data(DataDeclaration { kind, name, .. }) => {
+                    let value = self.data.get(kind).and_then(|all| all.get(name)).cloned();
+                    let all = part.data.entry(Arc::clone(kind)).or_default();
+                    all.extend(value.map(|value| (Arc::clone(name), value)));
+                }
+            }
+        }
+        part
     }
 }
 
@@ -152,25 +170,22 @@ impl Graph<'_> {
             }
         }
         let mut known = Known::default();
-        known.bring_to(scope);
         let mut values = Values::default();
-        for group in tarjan_scc(&graph) {
+        for group in kosaraju_scc(&graph) {
             let cyclic = group.len() > 1 || graph.contains_edge(group[0], group[0]);
             if cyclic {
                 self.evaluator.report.push(cycle(&graph, &group));
             }
-            // Those that refer to nothing do without the objects, which are made anew for each that needs them.
-            if group.iter().any(|node| graph.neighbors(*node).next().is_some()) {
-                known.bring_to(scope);
-            }
-            // What stands in the way of each other is unknown to all of them.
-            for node in &group {
-                let scope = if cyclic { None } else { Some(&*scope) };
-                self.node(graph[*node], scope, &mut known, &mut values);
+            for node in group {
+                let mut inner = scope.child();
+                known.part(graph.neighbors(node).map(|target| graph[target])).bring_to(&mut inner);
+                // What stands in the way of each other is unknown to all of them.
+                self.node(graph[node], (!cyclic).then_some(&inner), &mut known, &mut values);
             }
         }
         known.bring_to(scope);
         values.locals.sort_by(|a, b| a.name.cmp(&b.name));
+        values.needs.sort_by(|a, b| a.location.cmp(&b.location));
         values.data.sort_by(|a, b| (&a.kind, &a.name).cmp(&(&b.kind, &b.name)));
         values
     }

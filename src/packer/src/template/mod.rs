@@ -374,7 +374,7 @@ impl Loader<'_> {
         });
         template.registry = registries.next();
         let rest: Vec<Registry> = registries.collect();
-        let inner = template.builds.iter().filter_map(|build| build.registry.as_ref());
+        let inner = template.builds.iter().flat_map(|build| &build.registries);
         let all: Vec<&Registry> = template.registry.iter().chain(&rest).chain(inner).collect();
         if let [first, others @ ..] = all.as_slice() {
             for other in others {

@@ -3,4 +3,5 @@
 mod cases;
 mod console;
 mod peer;
+mod robust;
 mod support;

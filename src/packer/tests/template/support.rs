@@ -160,8 +160,7 @@ pub fn dump(template: &Template) -> String {
     for need in &template.needs {
         let _ = writeln!(out, "needs {} {}", need.kind, need.settings);
     }
-    for registry in
-        template.registry.iter().chain(template.builds.iter().filter_map(|build| build.registry.as_ref()))
+    for registry in template.registry.iter().chain(template.builds.iter().flat_map(|build| &build.registries))
     {
         let _ = writeln!(
             out,
