@@ -11,9 +11,38 @@ pub const RFC3339: &str = "2006-01-02T15:04:05Z07:00";
 
 /// What a piece of a layout stands for, the longer of two with the same beginning first.
 const PIECES: [&str; 32] = [
-    "January", "Jan", "Monday", "Mon", "MST", "2006", "-07:00:00", "-070000", "-07:00", "-0700", "-07",
-    "Z07:00:00", "Z070000", "Z07:00", "Z0700", "Z07", "002", "01", "02", "03", "04", "05", "06", "15", "__2",
-    "_2006", "_2", "PM", "pm", "1", "2", "3",
+    "January",
+    "Jan",
+    "Monday",
+    "Mon",
+    "MST",
+    "2006",
+    "-07:00:00",
+    "-070000",
+    "-07:00",
+    "-0700",
+    "-07",
+    "Z07:00:00",
+    "Z070000",
+    "Z07:00",
+    "Z0700",
+    "Z07",
+    "002",
+    "01",
+    "02",
+    "03",
+    "04",
+    "05",
+    "06",
+    "15",
+    "__2",
+    "_2006",
+    "_2",
+    "PM",
+    "pm",
+    "1",
+    "2",
+    "3",
 ];
 
 /// A time in UTC after a layout of Go's (`2006-01-02`).
@@ -27,7 +56,8 @@ pub fn format(time: Timestamp, layout: &str) -> String {
             rest = &rest[length..];
             continue;
         }
-        let piece = PIECES.into_iter().chain(["4", "5"]).find(|piece| rest.starts_with(piece) && whole(rest, piece));
+        let piece =
+            PIECES.into_iter().chain(["4", "5"]).find(|piece| rest.starts_with(piece) && whole(rest, piece));
         match piece {
             Some(piece) => {
                 write_piece(&mut out, time, piece);
@@ -75,8 +105,18 @@ fn write_fraction(out: &mut String, time: Timestamp, piece: &str) {
 
 fn write_piece(out: &mut String, time: Timestamp, piece: &str) {
     const MONTHS: [&str; 12] = [
-        "January", "February", "March", "April", "May", "June", "July", "August", "September", "October",
-        "November", "December",
+        "January",
+        "February",
+        "March",
+        "April",
+        "May",
+        "June",
+        "July",
+        "August",
+        "September",
+        "October",
+        "November",
+        "December",
     ];
     const DAYS: [&str; 7] = ["Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday"];
     let time = time.to_zoned(TimeZone::UTC);

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use imgbuild_gotemplate::Span;
-use imgbuild_model::{Diagnostic, Location};
+use imgbuild_model::{Diagnostic, Diagnostics, Location};
 
 /// How deep values may nest.
 const DEPTH: usize = 200;
@@ -68,6 +68,12 @@ impl Source {
         let (line, column) = self.position(span.start);
         let (end_line, end_column) = self.position(span.end.max(span.start));
         Location { file: self.file.clone(), line, column, end_line, end_column }
+    }
+
+    /// These bytes as they are written.
+    #[must_use]
+    pub fn text_of(&self, span: Span) -> &str {
+        self.text.get(span.start..span.end).unwrap_or_default()
     }
 
     fn position(&self, offset: usize) -> (u32, u32) {
@@ -137,10 +143,10 @@ impl Document {
     ///
     /// # Errors
     /// The place where it stops being JSON.
-    pub fn parse(file: &str, text: &str) -> Result<(Self, Vec<Diagnostic>), Diagnostic> {
+    pub fn parse(file: &str, text: &str) -> Result<(Self, Vec<Diagnostic>), Diagnostics> {
         let source = Source { file: file.into(), text: text.into() };
         let mut reader = Reader { source: &source, position: 0, diagnostics: Vec::new() };
-        let root = reader.document()?;
+        let root = reader.document().map_err(|error| Diagnostics::from(*error))?;
         let diagnostics = reader.diagnostics;
         Ok((Self { root, source }, diagnostics))
     }
@@ -197,7 +203,7 @@ struct Reader<'a> {
     diagnostics: Vec<Diagnostic>,
 }
 
-type Read<T> = Result<T, Diagnostic>;
+type Read<T> = Result<T, Box<Diagnostic>>;
 
 impl Reader<'_> {
     fn rest(&self) -> &str {
@@ -213,7 +219,7 @@ impl Reader<'_> {
         let length = self.rest().chars().next().map_or(0, char::len_utf8);
         let span = Span { start: self.position, end: self.position + length };
         let diagnostic = Diagnostic::error(message).at(self.source.location(span));
-        Err(diagnostic.maybe_hint(hint.map(str::to_owned)))
+        Err(Box::new(diagnostic.maybe_hint(hint.map(str::to_owned))))
     }
 
     fn unexpected<T>(&self, wanted: &str) -> Read<T> {
@@ -222,10 +228,13 @@ impl Reader<'_> {
                 Some("JSON has no comments; at the top of a template a name that begins with `_` is one")
             }
             Some('\'') => Some("strings stand in double quotes"),
-            Some('}' | ']') => Some("remove the comma before it"),
+            Some('}' | ']') if self.source.text[..self.position].trim_end().ends_with(',') => {
+                Some("remove the comma before it")
+            }
             _ => None,
         };
         match self.rest().chars().next() {
+            Some(c @ ('"' | '\'')) => self.fail(format!("expected {wanted}, found `{c}`"), hint),
             Some(c) => self.fail(format!("expected {wanted}, found `{}`", c.escape_debug()), hint),
             None => self.fail(format!("expected {wanted}, found the end of the file"), None),
         }
@@ -254,7 +263,9 @@ impl Reader<'_> {
     }
 
     fn word(&mut self) -> Read<Value> {
-        for (word, value) in [("null", Value::Null), ("true", Value::Bool(true)), ("false", Value::Bool(false))] {
+        for (word, value) in
+            [("null", Value::Null), ("true", Value::Bool(true)), ("false", Value::Bool(false))]
+        {
             if self.rest().starts_with(word) {
                 self.position += word.len();
                 return Ok(value);

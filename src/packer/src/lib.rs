@@ -1,9 +1,11 @@
 //! The front end for Packer's templates.
 //!
-//! [`legacy`] reads templates in JSON, [`interpolate`] has the functions of the Go templates inside of both kinds, and
-//! [`fix`] updates old templates. Nothing here reads files, the environment or the clock, and nothing prints: what is
-//! needed of them is given.
+//! [`legacy`] reads templates in JSON, [`interpolate`] has the functions of the Go templates inside of both kinds of
+//! templates, and [`fix`] brings old ones up to date. Nothing here reads files, the environment or the clock, and
+//! nothing prints: what is needed of them is given.
 
+pub mod fix;
+pub mod go_json;
 pub mod go_time;
 pub mod json;
 pub mod template;

@@ -1,0 +1,8 @@
+//! Templates in JSON, the functions inside of templates, and the verbs for old templates.
+
+mod fix;
+mod interpolate;
+mod json;
+mod support;
+mod templates;
+mod variables;
