@@ -560,7 +560,7 @@ impl Shared {
                 metadata.steps.push(outcome.layers.get(below..).unwrap_or_default().to_vec());
                 metadata
             }
-            KindClass::Export | KindClass::Command | KindClass::Test => context.parent_metadata(),
+            _ => context.parent_metadata(),
         };
         let output = if node.makes_layer() {
             layer_output(&outcome.layers, &metadata)

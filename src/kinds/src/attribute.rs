@@ -9,7 +9,7 @@ pub(crate) const fn content(
     default: Default,
     doc: &'static str,
 ) -> AttributeSchema {
-    AttributeSchema { name, type_, default, doc, role: Role::Content, late_template: false, secret: false }
+    AttributeSchema::new(name, type_, default, Role::Content, doc)
 }
 
 /// An attribute that never enters a key.
@@ -20,7 +20,7 @@ pub(crate) const fn unkeyed(
     role: Role,
     doc: &'static str,
 ) -> AttributeSchema {
-    AttributeSchema { name, type_, default, doc, role, late_template: false, secret: false }
+    AttributeSchema::new(name, type_, default, role, doc)
 }
 
 /// `timeout`, for kinds that run something.

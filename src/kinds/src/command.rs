@@ -37,4 +37,5 @@ pub(crate) static GENRULE: KindSchema = KindSchema {
     ],
     keeps_packages: true,
     state: StateUse::Commands,
+    ..KindSchema::BLANK
 };

@@ -19,6 +19,7 @@ const fn export(
         attributes,
         keeps_packages: true,
         state,
+        ..KindSchema::BLANK
     }
 }
 

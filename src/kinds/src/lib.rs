@@ -1,17 +1,42 @@
-//! The schema of every kind, as data: one file a group of kinds, one constant a kind.
+//! The schema of every kind, as data: one file a group of kinds, one constant a kind; and the check of a body against
+//! its schema ([`check()`]).
 //!
-//! Both front ends, the planner, the generated reference and completion read these tables. What is not here: code
-//! that does anything. A kind's `key_version` is raised by hand when the same attributes come to mean other bytes.
+//! Both front ends, the planner, the generated reference and completion read these tables. [`all`] has the kinds that
+//! `BUILD.star` names, [`components`] those that templates name. What is not here: code that does anything. A kind's
+//! `key_version` is raised by hand when the same attributes come to mean other bytes.
+//!
+//! ```
+//! use imgbuild_kinds::{Dialect, check, component};
+//! use imgbuild_model::{Field, Form, KindClass, Location, Node, NodeData};
+//!
+//! let place = Location::file("web.pkr.hcl");
+//! let size = Field {
+//!     name: "durations".into(),
+//!     location: place.clone(),
+//!     form: Form::Attribute,
+//!     value: Node::string("90s", place.clone()),
+//! };
+//! let body = Node::new(NodeData::Object(vec![size]), place);
+//! let sleep = component(KindClass::Provisioner, "sleep").unwrap();
+//! let problems = check(sleep, &body, Dialect::Hcl);
+//! assert_eq!(problems[0].message(), "provisioner `sleep` has no attribute or block `durations`");
+//! assert_eq!(problems[0].hint().as_deref(), Some("did you mean `duration`?"));
+//! ```
 
 mod attribute;
+mod check;
 mod command;
 mod export;
+mod packer;
 mod source;
 mod state;
 mod step;
 mod test;
 
 use imgbuild_model::KindSchema;
+
+pub use check::{Dialect, PathStep, Problem, ProblemKind, Subject, check};
+pub use packer::{POST_PROCESSOR_META, PROVISIONER_META, classes_of, component, components, suggest};
 
 /// Each kind.
 static ALL: &[&KindSchema] = &[
@@ -58,13 +83,13 @@ static ALL: &[&KindSchema] = &[
     &test::IMAGE_TEST,
 ];
 
-/// Each kind, in the order of the reference.
+/// Each kind that `BUILD.star` names, in the order of the reference.
 #[must_use]
 pub fn all() -> &'static [&'static KindSchema] {
     ALL
 }
 
-/// The kind of that name.
+/// The kind of `BUILD.star` of that name.
 #[must_use]
 pub fn find(name: &str) -> Option<&'static KindSchema> {
     ALL.iter().copied().find(|schema| schema.id == name)
@@ -104,6 +129,7 @@ mod tests {
                     (Default::String(_), type_) => {
                         matches!(type_, AttributeType::String | AttributeType::Mode)
                     }
+                    (Default::Strings(_), type_) => type_ == AttributeType::StringList,
                     (Default::EmptyList, type_) => matches!(
                         type_,
                         AttributeType::StringList | AttributeType::Files | AttributeType::Steps

@@ -14,6 +14,7 @@ const fn source(id: &'static str, doc: &'static str, attributes: &'static [Attri
         attributes,
         keeps_packages: true,
         state: StateUse::None,
+        ..KindSchema::BLANK
     }
 }
 

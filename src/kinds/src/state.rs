@@ -14,6 +14,7 @@ const fn state(id: &'static str, doc: &'static str, attributes: &'static [Attrib
         attributes,
         keeps_packages: true,
         state: StateUse::None,
+        ..KindSchema::BLANK
     }
 }
 

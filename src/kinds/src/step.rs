@@ -19,6 +19,7 @@ const fn step(
         attributes,
         keeps_packages,
         state: StateUse::None,
+        ..KindSchema::BLANK
     }
 }
 
@@ -87,6 +88,7 @@ pub(crate) static SHELL: KindSchema = KindSchema {
     ],
     keeps_packages: false,
     state: StateUse::Commands,
+    ..KindSchema::BLANK
 };
 
 /// Files into the image.
@@ -128,6 +130,7 @@ pub(crate) static APT_RESOLVE: KindSchema = KindSchema {
     attributes: &[content("packages", AttributeType::StringList, Default::Required, "What is asked for.")],
     keeps_packages: true,
     state: StateUse::None,
+    ..KindSchema::BLANK
 };
 
 /// Debian packages.

@@ -14,6 +14,7 @@ const fn test(id: &'static str, doc: &'static str, attributes: &'static [Attribu
         attributes,
         keeps_packages: true,
         state: StateUse::Commands,
+        ..KindSchema::BLANK
     }
 }
 

@@ -8,6 +8,7 @@ mod diagnostic;
 mod event;
 mod front_end;
 mod label;
+mod node;
 mod platform;
 mod schema;
 mod secret;
@@ -24,9 +25,11 @@ pub use front_end::{
     Analysis, AnalysisRequest, Dependency, EntryKind, Files, FrontEnd, LoadedPackage, Package, Read,
 };
 pub use label::{Label, LabelError, PackagePath, Pattern, PatternSet, TargetName, WorkspacePath};
+pub use node::{Field, Form, Node, NodeData};
 pub use platform::{Architecture, Configuration, Platform, PlatformError};
 pub use schema::{
-    AttributeSchema, AttributeType, Default, Effect, KindClass, KindId, KindSchema, Role, StateUse,
+    AttributeSchema, AttributeType, Availability, BlockSchema, Bounds, Default, Deprecation, Effect,
+    KindClass, KindId, KindSchema, OutputSchema, Role, Rule, StateUse, Table,
 };
 pub use secret::{Secret, SecretReference, SecretReferenceError, is_secret_name};
 pub use state::ChainState;

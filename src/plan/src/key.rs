@@ -466,6 +466,10 @@ fn is_default(default: Default, value: &Value) -> bool {
         (Default::Bool(one), Value::Bool(other)) => one == *other,
         (Default::Int(one), Value::Int(other)) => one == *other,
         (Default::String(one), Value::String(other)) => *one == **other,
+        (Default::Strings(words), Value::List(items)) => {
+            items.len() == words.len()
+                && items.iter().zip(words).all(|(item, word)| item.as_str() == Some(*word))
+        }
         (Default::EmptyList, Value::List(items)) => items.is_empty(),
         (Default::EmptyDict, Value::Dict(entries)) => entries.is_empty(),
         _ => false,
@@ -479,6 +483,9 @@ fn hash_default(default: Default, hasher: &mut ContentHasher) {
         Default::Bool(value) => hash_plain(&Value::Bool(value), hasher),
         Default::Int(number) => hash_plain(&Value::Int(number), hasher),
         Default::String(text) => hash_text(text, hasher),
+        Default::Strings(words) => {
+            hash_plain(&Value::list(words.iter().map(|word| Value::string(word))), hasher)
+        }
         Default::EmptyList => hash_length(4, 0, hasher),
         Default::EmptyDict => hash_length(5, 0, hasher),
     }
@@ -490,6 +497,7 @@ fn shown_default(default: Default) -> Option<String> {
         Default::Bool(value) => shown(&Value::Bool(value)),
         Default::Int(number) => shown(&Value::Int(number)),
         Default::String(text) => shown(&Value::string(text)),
+        Default::Strings(words) => shown(&Value::list(words.iter().map(|word| Value::string(word)))),
         Default::EmptyList => Some("[]".to_owned()),
         Default::EmptyDict => Some("{}".to_owned()),
     }

@@ -21,7 +21,7 @@ use crate::analysis::AnalysisContext;
 use crate::attribute::with_article;
 use crate::context::Context;
 use crate::error::Problem;
-use crate::schema::{Kind, class_name, expect_kind, kind};
+use crate::schema::{Kind, expect_kind, kind};
 use crate::values::plain::{ArtifactValue, LayerValue, SourceValue, StepValue};
 
 /// `ctx.actions`.
@@ -80,8 +80,8 @@ fn of_class(step: &Step, wanted: KindClass) -> Result<&'static Kind, Problem> {
     Err(Problem::new(format!(
         "`{}` is {}, not {}",
         step.kind,
-        with_article(class_name(found.schema.class)),
-        with_article(class_name(wanted))
+        with_article(found.schema.class.word()),
+        with_article(wanted.word())
     )))
 }
 

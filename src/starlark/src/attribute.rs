@@ -14,7 +14,6 @@ use starlark::values::{
 
 use crate::context::Context;
 use crate::error::Problem;
-use crate::schema::class_name;
 use crate::values::convert::to_data;
 use crate::values::select::{DEFAULT, Part, SelectValue};
 
@@ -65,7 +64,7 @@ impl fmt::Display for AttributeSpec {
 
 impl fmt::Display for AttributeKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let of = |class: &Option<KindClass>| class.map_or("step", class_name);
+        let of = |class: &Option<KindClass>| class.map_or("step", KindClass::word);
         match self {
             Self::String => f.write_str("string"),
             Self::Int => f.write_str("int"),
@@ -161,8 +160,8 @@ impl AttributeKind {
                     (Some(class), Some(found)) if *class != found => Err(Problem::new(format!(
                         "`{}` is no {} but {}",
                         step.kind,
-                        class_name(*class),
-                        with_article(class_name(found))
+                        class.word(),
+                        with_article(found.word())
                     ))),
                     _ => Ok(data),
                 }

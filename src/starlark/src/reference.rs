@@ -273,6 +273,7 @@ fn default_of(attribute: &AttributeSchema) -> String {
         Default::Bool(false) => "`False`".to_owned(),
         Default::Int(number) => format!("`{number}`"),
         Default::String(text) => format!("`\"{text}\"`"),
+        Default::Strings(words) => format!("`{words:?}`"),
         Default::EmptyList => "`[]`".to_owned(),
         Default::EmptyDict => "`{}`".to_owned(),
     }

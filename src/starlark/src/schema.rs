@@ -43,26 +43,14 @@ pub(crate) fn kind(name: &str) -> Option<&'static Kind> {
 pub(crate) fn expect_kind(name: &str, wanted: &[KindClass]) -> Result<&'static Kind, Problem> {
     let of_class = |kind: &Kind| wanted.contains(&kind.schema.class);
     let known = || KINDS.values().filter(|kind| of_class(kind)).map(|kind| kind.schema.id);
-    let noun = class_name(wanted[0]);
+    let noun = wanted[0].word();
     match kind(name) {
         Some(kind) if of_class(kind) => Ok(kind),
-        Some(kind) => Err(Problem::new(format!(
-            "`{name}` is a kind of {}, not of {noun}",
-            class_name(kind.schema.class)
-        ))),
+        Some(kind) => {
+            Err(Problem::new(format!("`{name}` is a kind of {}, not of {noun}", kind.schema.class.word())))
+        }
         None => Err(Problem::new(format!("there is no kind of {noun} called `{name}`"))
             .maybe_hint(did_you_mean(name, known()))),
-    }
-}
-
-/// The word for a class in messages.
-pub(crate) fn class_name(class: KindClass) -> &'static str {
-    match class {
-        KindClass::Source => "source",
-        KindClass::Step => "step",
-        KindClass::Export => "export",
-        KindClass::Command => "command",
-        KindClass::Test => "check",
     }
 }
 
@@ -213,6 +201,14 @@ fn coerce(type_: AttributeType, value: Value<'_>, context: &Context<'_>) -> Resu
             .collect::<Result<_, _>>()
             .map(Data::List),
         AttributeType::Any => to_data(value),
+        // Of kinds that only templates name, which are not looked up here.
+        AttributeType::Number
+        | AttributeType::Trilean
+        | AttributeType::List(_)
+        | AttributeType::Dict(_)
+        | AttributeType::Bytes
+        | AttributeType::GoDuration
+        | AttributeType::EnumAnyCase(_) => Err(wrong()),
     }
 }
 

@@ -78,6 +78,13 @@ pub fn values(attribute: &AttributeSchema) -> Vec<Value> {
             Value::list([step("file_exists", &[("path", Value::string("/b"))])]),
         ],
         AttributeType::Image => Vec::new(),
+        AttributeType::Number
+        | AttributeType::Trilean
+        | AttributeType::List(_)
+        | AttributeType::Dict(_)
+        | AttributeType::Bytes
+        | AttributeType::GoDuration
+        | AttributeType::EnumAnyCase(_) => unreachable!("kinds of `BUILD.star` have no such attributes"),
     };
     candidates.into_iter().filter(|value| !is_default(attribute.default, value)).take(3).collect()
 }
@@ -89,6 +96,7 @@ pub fn written_out(default: Default) -> Option<Value> {
         Default::Bool(value) => Value::Bool(value),
         Default::Int(number) => Value::Int(number),
         Default::String(text) => Value::string(text),
+        Default::Strings(words) => texts(words),
         Default::EmptyList => Value::list([]),
         Default::EmptyDict => dict(&[]),
     })
@@ -175,6 +183,7 @@ pub fn sample(schema: &'static KindSchema, change: &Change) -> Sample {
             let parent = layer(&mut declared);
             declared.output(Some(&parent), schema.id, &given, &outputs)
         }
+        _ => unreachable!("`BUILD.star` names no {}", schema.class.word()),
     };
     let (graph, places) = declared.graph(&[&wanted]);
     let place = match schema.id {

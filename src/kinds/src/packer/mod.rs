@@ -1,0 +1,53 @@
+//! The components that Packer's templates name: one file a plugin, one constant a component, shared tables beside them.
+//!
+//! Types, defaults and what is required are those of the plugins' releases of July 2026; words are our own. Roles follow
+//! DESIGN section 5: what runs in the guest, what is written into it, where its chain starts and what files come out is
+//! content; virtual hardware that a guest can tell is the machine; accounts, regions, networks, sizes of instances and
+//! keys of storage are placement; names, tags, labels and descriptions are naming; who may use the image, waiting,
+//! retries and what is cleaned up are policy; all of a communicator is transport. A doubtful attribute is content: that
+//! costs a rebuild, the opposite a wrong image.
+
+#[rustfmt::skip]
+mod amazon;
+mod attribute;
+// The tables have an attribute a line, which is longer than code may be.
+#[rustfmt::skip]
+mod builtin;
+#[rustfmt::skip]
+mod common;
+#[rustfmt::skip]
+mod communicator;
+#[rustfmt::skip]
+mod docker;
+mod meta;
+#[rustfmt::skip]
+mod qemu;
+
+use imgbuild_model::{KindClass, KindSchema, did_you_mean};
+
+pub use meta::{POST_PROCESSOR_META, PROVISIONER_META};
+
+/// Each component, a slice a plugin.
+static ALL: &[&[&KindSchema]] = &[builtin::ALL, communicator::ALL, docker::ALL, qemu::ALL, amazon::ALL];
+
+/// Each component that templates name, in the order of the reference.
+pub fn components() -> impl Iterator<Item = &'static KindSchema> {
+    ALL.iter().flat_map(|plugin| plugin.iter().copied())
+}
+
+/// The component of that class and name.
+#[must_use]
+pub fn component(class: KindClass, id: &str) -> Option<&'static KindSchema> {
+    components().find(|schema| schema.class == class && schema.id == id)
+}
+
+/// A component's name that may have been meant by a name that there is not.
+#[must_use]
+pub fn suggest(class: KindClass, id: &str) -> Option<&'static str> {
+    did_you_mean(id, components().filter(|schema| schema.class == class).map(|schema| schema.id))
+}
+
+/// The classes that have a component of that name, for one that stands in the wrong place.
+pub fn classes_of(id: &str) -> impl Iterator<Item = KindClass> {
+    components().filter(move |schema| schema.id == id).map(|schema| schema.class)
+}

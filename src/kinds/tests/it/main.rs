@@ -1,0 +1,7 @@
+//! Tests of the tables and of the check, from outside.
+
+mod builtin;
+mod check;
+mod plugins;
+mod registry;
+mod support;
