@@ -1,11 +1,13 @@
 //! The front end for Packer's templates.
 //!
-//! [`legacy`] reads templates in JSON, [`interpolate`] has the functions of the Go templates inside of both kinds of
-//! templates, and [`fix`] brings old ones up to date. Nothing here reads files, the environment or the clock, and
+//! [`template`] reads templates in HCL, [`legacy`] those in the older JSON form, [`interpolate`] has the functions of the
+//! Go templates inside of both, and [`fix`] brings old ones up to date. Nothing here reads files, the environment or the clock, and
 //! nothing prints: what is needed of them is given.
 
 pub mod fix;
 pub mod go_json;
 pub mod go_time;
+pub mod interpolate;
 pub mod json;
+pub mod legacy;
 pub mod template;

@@ -220,6 +220,15 @@ impl Number {
         }
     }
 
+    /// Its magnitude as `mantissa * 2^exponent`, with an odd mantissa or zero; `None` for an infinity.
+    #[must_use]
+    pub fn parts(&self) -> Option<(&BigUint, i64)> {
+        match &self.magnitude {
+            Magnitude::Finite { mantissa, exponent } => Some((mantissa, *exponent)),
+            Magnitude::Infinite => None,
+        }
+    }
+
     /// Whether it is finite and has no fraction.
     #[must_use]
     pub fn is_integer(&self) -> bool {

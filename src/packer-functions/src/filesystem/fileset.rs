@@ -1,0 +1,93 @@
+//! `fileset`: the files in a folder whose paths match a pattern with `*`, `**`, `?`, `[…]` and `{…,…}`.
+
+use std::path::Path;
+
+use globset::{GlobBuilder, GlobMatcher};
+use imgbuild_hcl::eval::CallError;
+use imgbuild_hcl::value::{Type, Value};
+
+use super::{paths, reason, resolved};
+use crate::host::{FileKind, Host};
+use crate::{Returned, wrong};
+
+pub(super) fn files(host: &dyn Host, folder: &str, pattern: &str) -> Returned {
+    let folder = resolved(host, folder, 0)?.to_string_lossy().into_owned();
+    let (fixed, open) = split(pattern);
+    let base = paths::clean(&format!("{folder}/{fixed}"));
+    let mut found = Vec::new();
+    if open.is_empty() {
+        if host.kind(Path::new(&base)).ok().flatten() == Some(FileKind::File) {
+            found.push(base);
+        }
+    } else {
+        let search = Search { host, matcher: matcher(&open)?, deepest: depth(&open) };
+        search.folder(&base, "", 1, &mut found)?;
+    }
+    let found = found.iter().map(|path| Value::string(paths::relative(&folder, path))).collect();
+    Ok(Value::set(Type::String, found))
+}
+
+/// The parts of a pattern up to the first that is more than a name, and the rest.
+fn split(pattern: &str) -> (String, String) {
+    let special = |part: &&str| part.contains(['*', '?', '[', ']', '{', '}', '\\']);
+    let parts: Vec<&str> = pattern.split('/').filter(|part| !part.is_empty() && *part != ".").collect();
+    let first = parts.iter().position(|part| special(part)).unwrap_or(parts.len());
+    (parts[..first].join("/"), parts[first..].join("/"))
+}
+
+fn matcher(pattern: &str) -> Result<GlobMatcher, CallError> {
+    GlobBuilder::new(pattern)
+        .literal_separator(true)
+        .build()
+        .map(|glob| glob.compile_matcher())
+        .map_err(|error| wrong(1, format!("the pattern is not valid: {}", error.kind())))
+}
+
+/// How many folders deep a path that matches can be; none if there is no end.
+fn depth(pattern: &str) -> Option<usize> {
+    (!pattern.contains("**")).then(|| pattern.matches('/').count() + 1)
+}
+
+struct Search<'a> {
+    host: &'a dyn Host,
+    matcher: GlobMatcher,
+    deepest: Option<usize>,
+}
+
+impl Search<'_> {
+    /// Links to folders are followed only where the pattern says how deep it goes, so that none is followed in a circle.
+    fn folder(
+        &self,
+        base: &str,
+        inside: &str,
+        depth: usize,
+        found: &mut Vec<String>,
+    ) -> Result<(), CallError> {
+        let folder = paths::clean(&format!("{base}/{inside}"));
+        let entries = match self.host.list(Path::new(&folder)) {
+            Ok(entries) => entries,
+            Err(error) if absent(&error) => return Ok(()),
+            Err(error) => return Err(wrong(0, format!("`{folder}` cannot be listed: {}", reason(&error)))),
+        };
+        for (name, kind) in entries {
+            let path = if inside.is_empty() { name } else { format!("{inside}/{name}") };
+            match kind {
+                FileKind::File if self.matcher.is_match(&path) => {
+                    found.push(paths::clean(&format!("{base}/{path}")));
+                }
+                FileKind::Folder if self.deepest.is_none_or(|deepest| depth < deepest) => {
+                    self.folder(base, &path, depth + 1, found)?;
+                }
+                FileKind::LinkedFolder if self.deepest.is_some_and(|deepest| depth < deepest) => {
+                    self.folder(base, &path, depth + 1, found)?;
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+}
+
+fn absent(error: &std::io::Error) -> bool {
+    matches!(error.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory)
+}
