@@ -131,7 +131,7 @@ fn number_text(number: &Number) -> String {
     if let Some(whole) = number.to_i64() {
         return whole.to_string();
     }
-    let float: f64 = number.to_string().parse().unwrap_or(f64::NAN);
+    let float: f64 = number.to_f64();
     if float.is_infinite() {
         return if float < 0.0 { "-Inf" } else { "+Inf" }.to_owned();
     }

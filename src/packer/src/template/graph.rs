@@ -6,12 +6,12 @@ use std::sync::Arc;
 use imgbuild_hcl::eval::Scope;
 use imgbuild_hcl::syntax::{Block, Body, Expression, Traversal};
 use imgbuild_hcl::value::{Mark, Type, Value};
-use imgbuild_model::{Diagnostic, Location};
+use imgbuild_model::{Diagnostic, KindClass, Location};
 use petgraph::algo::kosaraju_scc;
 use petgraph::graph::{DiGraph, NodeIndex};
 
 use super::Answers;
-use super::catalog::{Catalog, Role};
+use super::catalog::Catalog;
 use super::evaluate::{Evaluator, collect, collect_body, leading_names};
 use super::settings::Settings;
 
@@ -251,7 +251,7 @@ impl Graph<'_> {
         };
         // An answer to a secret question may tell the secret.
         let value = value.with_marks(&settings.to_value().marks_deep());
-        let errors = self.catalog.check(Role::DataSource, kind, &location, &settings);
+        let errors = self.catalog.check(KindClass::DataSource, kind, &location, &settings);
         self.evaluator.report.extend(errors);
         Data { kind: Arc::clone(kind), name: Arc::clone(name), settings, value, location }
     }

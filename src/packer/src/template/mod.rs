@@ -11,6 +11,7 @@
 mod body;
 mod build;
 mod catalog;
+mod components;
 mod console;
 mod environment;
 mod evaluate;
@@ -19,6 +20,7 @@ mod graph;
 mod inspect;
 mod mask;
 mod meta;
+mod node;
 mod packer_block;
 mod registry;
 mod report;
@@ -37,7 +39,8 @@ use imgbuild_hcl::value::{Type, Value};
 use imgbuild_model::{Diagnostic, Diagnostics, Severity};
 
 pub use build::{Build, Label, Pair, PostProcessor, Provisioner};
-pub use catalog::{Catalog, Role};
+pub use catalog::Catalog;
+pub use components::Components;
 pub use console::{Answer, Console, render};
 pub use files::{Files, Read, Syntax};
 pub use graph::{Data, Local, Request};

@@ -7,9 +7,9 @@ use std::sync::Arc;
 
 use imgbuild_hcl::eval::{Function, Functions, Parameter, special_functions};
 use imgbuild_hcl::value::{Type, Value, to_json};
-use imgbuild_model::{Diagnostic, EntryKind, Location, Severity};
+use imgbuild_model::{Diagnostic, EntryKind, KindClass, Location, Severity};
 use imgbuild_packer::template::{
-    Catalog, Files, Loaded, Origin, Pair, PostProcessor, Provisioner, Role, Settings, Template,
+    Catalog, Files, Loaded, Origin, Pair, PostProcessor, Provisioner, Settings, Template,
 };
 
 /// Files by path; the folder `.` holds those without a `/`.
@@ -116,11 +116,17 @@ impl Catalog for Small {
         (builder == "known-builder").then(|| vec!["SourceImageName".to_owned()])
     }
 
-    fn check(&self, role: Role, kind: &str, location: &Location, settings: &Settings) -> Vec<Diagnostic> {
+    fn check(
+        &self,
+        class: KindClass,
+        kind: &str,
+        location: &Location,
+        settings: &Settings,
+    ) -> Vec<Diagnostic> {
         if kind == "wrong" {
-            return vec![Diagnostic::error(format!("no {role:?} is called `wrong`")).at(location.clone())];
+            return vec![Diagnostic::error(format!("no {class:?} is called `wrong`")).at(location.clone())];
         }
-        let wrong = settings.get("wrong").map(|setting| setting.locate(&[]));
+        let wrong = settings.get("wrong").map(|setting| setting.location());
         wrong.into_iter().map(|place| Diagnostic::error("`wrong` is no setting").at(place)).collect()
     }
 }

@@ -5,9 +5,8 @@ use std::sync::Arc;
 use imgbuild_hcl::eval::Scope;
 use imgbuild_hcl::syntax::{Body, Traversal};
 use imgbuild_hcl::value::{Type, Value};
-use imgbuild_model::Location;
+use imgbuild_model::{KindClass, Location};
 
-use super::super::catalog::Role;
 use super::super::evaluate::collect_body;
 use super::super::meta::{PostMeta, StepMeta};
 use super::super::settings::Settings;
@@ -48,14 +47,14 @@ impl Builder<'_> {
         if let Some(body) = &used.body {
             settings.add(evaluate(body, &["name"]), self.evaluator);
         }
-        self.check(Role::Builder, &used.kind, &location, &settings);
+        self.check(KindClass::Builder, &used.kind, &location, &settings);
         let here = format!("{}.{}", used.kind, used.local_name);
         let provisioner = |step: &Declared<StepMeta>| {
             let mut settings = evaluate(&step.body, StepMeta::NAMES);
             if let Some((value, place)) = step.meta.override_of(&used.local_name, &declared.name) {
                 settings.replace(value, place);
             }
-            self.check(Role::Provisioner, &step.kind, &step.location, &settings);
+            self.check(KindClass::Provisioner, &step.kind, &step.location, &settings);
             step.meta.provisioner(Arc::clone(&step.kind), settings, step.location.clone())
         };
         let provisioners =
@@ -64,7 +63,7 @@ impl Builder<'_> {
             parts.error_cleanup.as_ref().filter(|step| step.meta.filter.wants(&here)).map(provisioner);
         let post = |post: &Declared<PostMeta>| {
             let settings = evaluate(&post.body, PostMeta::NAMES);
-            self.check(Role::PostProcessor, &post.kind, &post.location, &settings);
+            self.check(KindClass::PostProcessor, &post.kind, &post.location, &settings);
             PostProcessor {
                 kind: Arc::clone(&post.kind),
                 name: post.meta.name.clone(),
@@ -97,8 +96,8 @@ impl Builder<'_> {
         }
     }
 
-    fn check(&self, role: Role, kind: &str, location: &Location, settings: &Settings) {
-        self.evaluator.report.extend(self.catalog.check(role, kind, location, settings));
+    fn check(&self, class: KindClass, kind: &str, location: &Location, settings: &Settings) {
+        self.evaluator.report.extend(self.catalog.check(class, kind, location, settings));
     }
 
     /// What a body of this pair can refer to: also `source` and `build`.
