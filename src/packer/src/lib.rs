@@ -1,8 +1,9 @@
 //! The front end for Packer's templates.
 //!
-//! [`template`] reads templates in HCL, [`legacy`] those in JSON, [`interpolate`] has the functions of the Go templates
-//! inside of both kinds of templates, and [`fix`] brings old ones up to date. Nothing here reads files, the environment or
-//! the clock, and nothing prints: what is needed of them is given.
+//! [`template`] reads templates in HCL, [`legacy`] those in the older JSON form, [`interpolate`] has the functions of the
+//! Go templates inside of both. Both end in [`recipe`]s, which [`lower`] makes actions of. [`fix`] brings templates in JSON
+//! up to date and [`upgrade`] makes HCL of them. Nothing here reads files, the environment or the clock, and nothing
+//! prints: what is needed of them is given.
 
 pub mod fix;
 pub mod go_json;
@@ -13,3 +14,4 @@ pub mod legacy;
 pub mod lower;
 pub mod recipe;
 pub mod template;
+pub mod upgrade;

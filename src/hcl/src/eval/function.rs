@@ -139,6 +139,13 @@ impl CallError {
         self.hint = Some(hint.into());
         self
     }
+
+    /// The same with a hint if there is one.
+    #[must_use]
+    pub fn maybe_hint(mut self, hint: Option<String>) -> Self {
+        self.hint = hint.or(self.hint);
+        self
+    }
 }
 
 impl fmt::Display for CallError {

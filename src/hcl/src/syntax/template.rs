@@ -18,11 +18,11 @@ enum Part {
 }
 
 /// What ended a run of parts.
-enum End {
-    Template,
+enum Stop {
+    Text,
     Else,
-    EndIf,
-    EndFor,
+    If,
+    For,
 }
 
 impl Parser<'_> {
@@ -164,7 +164,7 @@ impl Parser<'_> {
         &mut self,
         parts: &mut std::vec::IntoIter<Part>,
         opened: &mut Vec<(Span, &'static str)>,
-    ) -> Parsed<(Vec<Node>, End)> {
+    ) -> Parsed<(Vec<Node>, Stop)> {
         let mut nodes = Vec::new();
         while let Some(part) = parts.next() {
             match part {
@@ -194,13 +194,13 @@ impl Parser<'_> {
                 }
                 Part::Else { span } if opened.last().is_some_and(|open| open.1 == "if") => {
                     let _ = span;
-                    return Ok((nodes, End::Else));
+                    return Ok((nodes, Stop::Else));
                 }
                 Part::EndIf { .. } if opened.last().is_some_and(|open| open.1 != "for") => {
-                    return Ok((nodes, End::EndIf));
+                    return Ok((nodes, Stop::If));
                 }
                 Part::EndFor { .. } if opened.last().is_some_and(|open| open.1 == "for") => {
-                    return Ok((nodes, End::EndFor));
+                    return Ok((nodes, Stop::For));
                 }
                 Part::Else { span } => return self.unbalanced(span, "else"),
                 Part::EndIf { span } => return self.unbalanced(span, "endif"),
@@ -208,7 +208,7 @@ impl Parser<'_> {
             }
         }
         match opened.last() {
-            None => Ok((nodes, End::Template)),
+            None => Ok((nodes, Stop::Text)),
             Some((span, name)) => {
                 let (what, end) = if *name == "for" { ("for", "endfor") } else { ("if", "endif") };
                 let error = self.source.error(*span, format!("`%{{{what}}}` has no `%{{{end}}}`"));
@@ -234,7 +234,7 @@ impl Parser<'_> {
         let (then, end) = self.deeper(|parser| parser.run(parts, opened))?;
         opened.pop();
         let mut otherwise = Vec::new();
-        if matches!(end, End::Else) {
+        if matches!(end, Stop::Else) {
             opened.push((span, "else"));
             otherwise = self.deeper(|parser| parser.run(parts, opened))?.0;
             opened.pop();

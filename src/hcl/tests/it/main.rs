@@ -1,5 +1,7 @@
 //! Tests of the language.
 
+mod packer;
+mod peers;
 mod properties;
 mod support;
 mod tables;

@@ -152,7 +152,7 @@ proptest! {
         cuts in prop::collection::vec((any::<Index>(), 0usize..4, select(&PIECES[..])), 1..5),
     ) {
         let programs = tables::programs();
-        let mut text = program.get(programs).clone();
+        let mut text = program.get(programs).1.clone();
         for (at, length, piece) in cuts {
             let start = text.floor_char_boundary(at.index(text.len() + 1));
             let end = text.floor_char_boundary((start + length).min(text.len())).max(start);

@@ -31,16 +31,21 @@ fn path(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/data").join(name)
 }
 
-/// The programs of all tables.
-pub fn programs() -> &'static [String] {
-    static ALL: LazyLock<Vec<String>> = LazyLock::new(|| {
+/// The programs of all tables, each after its kind.
+pub fn programs() -> &'static [(String, String)] {
+    static ALL: LazyLock<Vec<(String, String)>> = LazyLock::new(|| {
         let texts: Vec<String> =
             TABLES.iter().map(|name| fs_err::read_to_string(path(name)).unwrap()).collect();
         let blocks = texts.iter().flat_map(|text| text.split("\n\n"));
         let lines = blocks.filter_map(|block| block.lines().next().filter(|line| !line.starts_with('#')));
-        lines.map(|line| program(line).1).collect()
+        lines.map(program).map(|(kind, text)| (kind.to_owned(), text)).collect()
     });
     &ALL
+}
+
+/// The programs of one kind.
+pub fn of_kind(kind: &str) -> impl Iterator<Item = &'static str> {
+    programs().iter().filter(move |(own, _)| own == kind).map(|(_, text)| text.as_str())
 }
 
 fn outcome(kind: &str, text: &str) -> String {

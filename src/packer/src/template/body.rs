@@ -59,10 +59,8 @@ impl Shape {
 
     fn unknown_attribute(&self, body: &Body, attribute: &Attribute) -> Diagnostic {
         let name = attribute.name.as_ref();
-        let error = body.source.error(
-            attribute.name_span,
-            format!("{} has no attribute `{name}`", self.what),
-        );
+        let error =
+            body.source.error(attribute.name_span, format!("{} has no attribute `{name}`", self.what));
         if self.has_block(name) {
             let near = did_you_mean(name, self.attributes.iter().copied());
             let hint = near.map_or_else(
@@ -126,7 +124,8 @@ pub(super) fn labels<'b, const N: usize>(
     report: &Report,
 ) -> Option<[&'b Label; N]> {
     let kind = block.kind.as_ref();
-    let example = names.iter().fold(format!("`{kind}"), |text, name| format!("{text} \"{name}\"")) + " { … }`";
+    let example =
+        names.iter().fold(format!("`{kind}"), |text, name| format!("{text} \"{name}\"")) + " { … }`";
     if block.labels.len() == N {
         let mut all = block.labels.iter();
         return Some(std::array::from_fn(|_| all.next().unwrap_or(&block.labels[0])));

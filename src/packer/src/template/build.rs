@@ -1,18 +1,20 @@
 //! `build` blocks: which sources each builds, and what it does with each of them.
 
+mod pairs;
+mod sources;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use imgbuild_hcl::eval::Scope;
-use imgbuild_hcl::syntax::{Attribute, Block, Body, Expression};
-use imgbuild_hcl::value::{Type, Value};
-use imgbuild_model::{Diagnostic, Location, did_you_mean};
+use imgbuild_hcl::syntax::{Block, Body};
+use imgbuild_hcl::value::Value;
+use imgbuild_model::{Diagnostic, Location};
 
 use super::body::{Shape, labels};
-use super::catalog::{Catalog, Role};
+use super::catalog::Catalog;
 use super::evaluate::Evaluator;
-use super::graph::collect_body;
 use super::meta::{MetaReader, PostMeta, StepMeta};
 use super::registry::{Registry, read_registry};
 use super::schema::SourceDeclaration;
@@ -34,8 +36,8 @@ pub struct Build {
     pub post_processors: Vec<Vec<Label>>,
     /// What it does with each of its sources, those that were not selected aside.
     pub pairs: Vec<Pair>,
-    /// Where its artifacts are registered.
-    pub registry: Option<Registry>,
+    /// Where its artifacts are registered, if that is said here and not for the whole template: at most one.
+    pub registries: Vec<Registry>,
     /// Where it is.
     pub location: Location,
 }
@@ -125,23 +127,6 @@ const BUILD: Shape = Shape {
 const CHAIN: Shape =
     Shape { what: "a `post-processors` block", attributes: &[], blocks: &[("post-processor", 1)] };
 
-/// What every builder tells of its machine.
-const GENERATED: [&str; 13] = [
-    "ID",
-    "Host",
-    "Port",
-    "User",
-    "Password",
-    "ConnType",
-    "PackerRunUUID",
-    "PackerHTTPPort",
-    "PackerHTTPIP",
-    "PackerHTTPAddr",
-    "SSHPublicKey",
-    "SSHPrivateKey",
-    "WinRMPassword",
-];
-
 /// A source as a build names it.
 struct SourceUse<'b> {
     kind: Arc<str>,
@@ -166,7 +151,7 @@ struct Parts<'b> {
     provisioners: Vec<Declared<StepMeta>>,
     error_cleanup: Option<Declared<StepMeta>>,
     chains: Vec<Chain>,
-    registry: Option<Registry>,
+    registries: Vec<Registry>,
     /// Sources are missing for a reason that was told already.
     excused: bool,
 }
@@ -212,7 +197,8 @@ impl Builder<'_> {
                 pairs.push(self.pair(full, name.as_deref(), used, &parts));
             }
         }
-        let label = |kind: &Arc<str>, name: &Option<String>| Label { kind: Arc::clone(kind), name: name.clone() };
+        let label =
+            |kind: &Arc<str>, name: &Option<String>| Label { kind: Arc::clone(kind), name: name.clone() };
         Some(Build {
             description: text("description"),
             sources: parts.uses.iter().map(|used| format!("{}.{}", used.kind, used.local_name)).collect(),
@@ -224,7 +210,7 @@ impl Builder<'_> {
                 .collect(),
             name,
             pairs,
-            registry: parts.registry,
+            registries: parts.registries,
             location,
         })
     }
@@ -263,8 +249,7 @@ impl Builder<'_> {
                 let hint = "move it to the top level of the template";
                 let warning = Diagnostic::warning("`hcp_packer_registry` in a build is deprecated");
                 self.fail(warning.at(header()).hint(hint));
-                let registry = read_registry(&block.body, header(), self.scope, self.evaluator);
-                parts.registry = parts.registry.take().or(Some(registry));
+                parts.registries.push(read_registry(&block.body, header(), self.scope, self.evaluator));
             }
             "from" => {
                 let warning = Diagnostic::warning("`from` blocks have no effect").at(header());
@@ -297,206 +282,4 @@ impl Builder<'_> {
         let body = super::body::content(&block.body, &[("dynamic", 1)], self.evaluator.report);
         Some((Arc::clone(&kind.text), body, block.body.source.location(block.header)))
     }
-
-    /// `sources = ["source.type.name"]`
-    fn listed<'b>(&'b self, attribute: &Attribute, parts: &mut Parts<'b>) {
-        if let Some(bare) = bare_reference(&attribute.expr) {
-            let reference = bare.source.slice(bare.node.span);
-            let error = bare.error("a source is named in quotes").hint(format!("write `\"{reference}\"`"));
-            self.fail(error);
-            parts.excused = true;
-            return;
-        }
-        let before = self.evaluator.value(&attribute.expr, self.scope);
-        if !before.is_wholly_known() {
-            // What it depends on was either told as wrong or is not answered yet.
-            parts.excused = true;
-            return;
-        }
-        let Some(texts) = self.evaluator.texts(attribute, self.scope) else {
-            parts.excused = true;
-            return;
-        };
-        parts.excused |= texts.is_empty() && !before.is_empty();
-        for (text, location) in texts {
-            match self.source(&text, &location) {
-                Some(declared) => parts.uses.push(SourceUse {
-                    kind: Arc::clone(&declared.kind),
-                    declared,
-                    local_name: Arc::clone(&declared.name),
-                    body: None,
-                }),
-                None => parts.excused = true,
-            }
-        }
-    }
-
-    /// `source "type.name" { … }`
-    fn nested<'b>(&'b self, block: &Block, parts: &mut Parts<'b>) {
-        parts.excused = true;
-        let Some([label]) = labels(block, ["source.type.name"], self.evaluator.report) else { return };
-        let location = block.body.source.location(label.span);
-        let Some(declared) = self.source(&label.text, &location) else { return };
-        let body = super::body::content(&block.body, &[("dynamic", 1)], self.evaluator.report);
-        let name = body.attribute("name").and_then(|name| self.evaluator.text(name, self.scope));
-        parts.uses.push(SourceUse {
-            kind: Arc::clone(&declared.kind),
-            declared,
-            local_name: name.map_or_else(|| Arc::clone(&declared.name), Into::into),
-            body: Some(body),
-        });
-    }
-
-    fn source(&self, reference: &str, location: &Location) -> Option<&SourceDeclaration> {
-        let mut parts: Vec<&str> = reference.split('.').collect();
-        if parts.len() > 2 {
-            parts.remove(0);
-        }
-        let [kind, name, ..] = parts.as_slice() else {
-            let message = format!("`{reference}` does not name a source");
-            let hint = "write `source.type.name` or `type.name`";
-            self.fail(Diagnostic::error(message).at(location.clone()).hint(hint));
-            return None;
-        };
-        let found = self.sources.get(&(Arc::from(*kind), Arc::from(*name)));
-        if found.is_none() {
-            let known: Vec<String> = self.sources.keys().map(|(kind, name)| format!("{kind}.{name}")).collect();
-            let wanted = format!("{kind}.{name}");
-            let hint = did_you_mean(&wanted, known.iter().map(String::as_str)).map_or_else(
-                || format!("declare it: `source \"{kind}\" \"{name}\" {{ … }}`"),
-                |near| format!("did you mean `source.{near}`?"),
-            );
-            self.fail(Diagnostic::error(format!("there is no source `{wanted}`")).at(location.clone()).hint(hint));
-        }
-        found
-    }
-
-    /// Warns of `only`, `except` and `override` that name no source of the build.
-    fn check_names(&self, parts: &Parts<'_>) {
-        let whole: Vec<String> =
-            parts.uses.iter().map(|used| format!("{}.{}", used.kind, used.local_name)).collect();
-        let steps = parts.provisioners.iter().chain(&parts.error_cleanup);
-        let filters = steps.map(|step| &step.meta.filter);
-        for filter in filters.chain(parts.chains.iter().flatten().map(|post| &post.meta.filter)) {
-            for (name, location) in &filter.names {
-                if !whole.contains(name) && !parts.uses.is_empty() {
-                    let hint = did_you_mean(name, whole.iter().map(String::as_str))
-                        .map(|near| format!("did you mean `{near}`?"))
-                        .or_else(|| Some("it is `type.name`, without `source.` and without the name of the build".to_owned()));
-                    let message = format!("this build has no source `{name}`");
-                    self.fail(Diagnostic::warning(message).at(location.clone()).maybe_hint(hint));
-                }
-            }
-        }
-        for step in parts.provisioners.iter().chain(&parts.error_cleanup) {
-            let Some((value, place)) = &step.meta.overrides else { continue };
-            for name in value.entries().into_iter().flat_map(BTreeMap::keys) {
-                let known = |used: &SourceUse<'_>| used.local_name == *name || used.declared.name == *name;
-                if !parts.uses.is_empty() && !parts.uses.iter().any(known) {
-                    let message = format!("this build has no source named `{name}`");
-                    let hint = "the keys of `override` are names of sources, without their types";
-                    self.fail(Diagnostic::warning(message).at(place.location()).hint(hint));
-                }
-            }
-        }
-    }
-
-    fn pair(&self, full: String, build: Option<&str>, used: &SourceUse<'_>, parts: &Parts<'_>) -> Pair {
-        let declared = used.declared;
-        let location = declared.block.body.source.location(declared.block.header);
-        let evaluate = |body: &Body, skip: &[&str]| {
-            let scope = self.pair_scope(build, used, body);
-            Settings::evaluate(body, skip, &scope, self.evaluator)
-        };
-        let mut settings = evaluate(&declared.block.body, &[]);
-        if let Some(body) = &used.body {
-            settings.add(evaluate(body, &["name"]), self.evaluator);
-        }
-        self.check(Role::Builder, &used.kind, &location, &settings);
-        let here = format!("{}.{}", used.kind, used.local_name);
-        let provisioner = |step: &Declared<StepMeta>| {
-            let mut settings = evaluate(&step.body, StepMeta::NAMES);
-            if let Some((value, place)) = step.meta.override_of(&used.local_name, &declared.name) {
-                settings.replace(value, place);
-            }
-            self.check(Role::Provisioner, &step.kind, &step.location, &settings);
-            step.meta.provisioner(Arc::clone(&step.kind), settings, step.location.clone())
-        };
-        let provisioners =
-            parts.provisioners.iter().filter(|step| step.meta.filter.wants(&here)).map(provisioner).collect();
-        let error_cleanup =
-            parts.error_cleanup.as_ref().filter(|step| step.meta.filter.wants(&here)).map(provisioner);
-        let post = |post: &Declared<PostMeta>| {
-            let settings = evaluate(&post.body, PostMeta::NAMES);
-            self.check(Role::PostProcessor, &post.kind, &post.location, &settings);
-            PostProcessor {
-                kind: Arc::clone(&post.kind),
-                name: post.meta.name.clone(),
-                keep_input_artifact: post.meta.keep_input_artifact,
-                settings,
-                location: post.location.clone(),
-            }
-        };
-        let chain = |chain: &Chain| -> Vec<PostProcessor> {
-            chain
-                .iter()
-                .filter(|post| post.meta.filter.wants(&here))
-                .take_while(|post| !self.selection.leaves_out(post.meta.name.as_deref().unwrap_or(&post.kind)))
-                .map(post)
-                .collect()
-        };
-        let post_processors = parts.chains.iter().map(chain).filter(|chain| !chain.is_empty()).collect();
-        Pair {
-            name: full,
-            kind: Arc::clone(&used.kind),
-            source: Arc::clone(&declared.name),
-            local_name: Arc::clone(&used.local_name),
-            settings,
-            provisioners,
-            error_cleanup,
-            post_processors,
-            location,
-        }
-    }
-
-    fn check(&self, role: Role, kind: &str, location: &Location, settings: &Settings) {
-        self.evaluator.report.extend(self.catalog.check(role, kind, location, settings));
-    }
-
-    /// What a body of this pair can refer to: also `source` and `build`.
-    fn pair_scope(&self, build: Option<&str>, used: &SourceUse<'_>, body: &Body) -> Scope<'_> {
-        let mut scope = self.scope.child();
-        let source = [("type", Value::string(&used.kind)), ("name", Value::string(&used.local_name))];
-        scope.set("source", Value::object_of(source));
-        let mut names: Vec<String> = GENERATED.map(str::to_owned).to_vec();
-        match self.catalog.generated(&used.kind) {
-            Some(more) => names.extend(more),
-            // Whatever is asked for may be what this builder tells.
-            None => names.extend(told(body)),
-        }
-        let unknown = names.into_iter().map(|name| (name, Value::unknown(Type::String)));
-        let name = ("name".to_owned(), Value::string(build.unwrap_or_default()));
-        scope.set("build", Value::object_of(unknown.chain([name])));
-        scope
-    }
-}
-
-fn told(body: &Body) -> Vec<String> {
-    let mut found = Vec::new();
-    collect_body(body, &mut found);
-    let name = |reference: &imgbuild_hcl::syntax::Traversal| match reference.names().as_slice() {
-        ["build", name, ..] => Some((*name).to_owned()),
-        _ => None,
-    };
-    found.iter().filter_map(|(reference, _)| name(reference)).collect()
-}
-
-/// The first element of a list that is a reference where its text is wanted.
-fn bare_reference(list: &Expression) -> Option<Expression> {
-    let is_bare = |element: &Expression| {
-        element
-            .as_traversal()
-            .is_some_and(|path| matches!(path.root.name.as_ref(), "source" | "sources") && path.steps.len() >= 2)
-    };
-    list.elements()?.into_iter().find(is_bare)
 }

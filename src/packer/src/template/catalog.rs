@@ -2,22 +2,9 @@
 
 use imgbuild_hcl::eval::Functions;
 use imgbuild_hcl::value::Type;
-use imgbuild_model::{Diagnostic, Location};
+use imgbuild_model::{Diagnostic, KindClass, Location};
 
 use super::settings::Settings;
-
-/// What a component does in a template.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Role {
-    /// `source`
-    Builder,
-    /// `data`
-    DataSource,
-    /// `provisioner`, `error-cleanup-provisioner`
-    Provisioner,
-    /// `post-processor`
-    PostProcessor,
-}
 
 /// Functions and components. The default answers are those of one who knows no component.
 pub trait Catalog {
@@ -38,8 +25,14 @@ pub trait Catalog {
     }
 
     /// What is wrong with the settings of a component, the kind itself among it. `location` is that of its block.
-    fn check(&self, role: Role, kind: &str, location: &Location, settings: &Settings) -> Vec<Diagnostic> {
-        let _ = (role, kind, location, settings);
+    fn check(
+        &self,
+        class: KindClass,
+        kind: &str,
+        location: &Location,
+        settings: &Settings,
+    ) -> Vec<Diagnostic> {
+        let _ = (class, kind, location, settings);
         Vec::new()
     }
 }

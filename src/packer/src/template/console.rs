@@ -131,15 +131,14 @@ fn number_text(number: &Number) -> String {
     if let Some(whole) = number.to_i64() {
         return whole.to_string();
     }
-    let float: f64 = number.to_string().parse().unwrap_or(f64::NAN);
+    let float: f64 = number.to_f64();
     if float.is_infinite() {
         return if float < 0.0 { "-Inf" } else { "+Inf" }.to_owned();
     }
     let scientific = format!("{float:e}");
     let Some((digits, exponent)) = scientific.split_once('e') else { return scientific };
     let exponent: i32 = exponent.parse().unwrap_or_default();
-    let count = digits.trim_start_matches('-').bytes().filter(u8::is_ascii_digit).count() as i32;
-    if exponent < -4 || exponent >= count.max(21) {
+    if !(-4..6).contains(&exponent) {
         let sign = if exponent < 0 { '-' } else { '+' };
         return format!("{digits}e{sign}{:02}", exponent.abs());
     }
@@ -165,7 +164,8 @@ pub(super) fn quoted(text: &str) -> String {
             }
             c if !is_printable(c) => {
                 let code = u32::from(c);
-                let _ = if code < 0x10000 { write!(out, "\\u{code:04x}") } else { write!(out, "\\U{code:08x}") };
+                let _ =
+                    if code < 0x10000 { write!(out, "\\u{code:04x}") } else { write!(out, "\\U{code:08x}") };
             }
             c => out.push(c),
         }

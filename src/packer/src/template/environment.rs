@@ -44,12 +44,16 @@ impl Environment {
                 if warn {
                     let warning = call.error("`env` outside the default of a variable is not portable");
                     let hint = "declare a variable whose default is this call";
-                    own.lock().warnings.push(Diagnostic { severity: Severity::Warning, ..warning }.hint(hint));
+                    own.lock()
+                        .warnings
+                        .push(Diagnostic { severity: Severity::Warning, ..warning }.hint(hint));
                 }
                 if name.is_null() {
                     return Err(wrong("the name of an environment variable is null").into());
                 }
-                let Some(name) = name.as_str() else { return Ok(Value::unknown(Type::String).with_marks(&marks)) };
+                let Some(name) = name.as_str() else {
+                    return Ok(Value::unknown(Type::String).with_marks(&marks));
+                };
                 own.lock().reads.insert(name.to_owned());
                 let value = own.variables.get(name).map_or("", String::as_str);
                 Ok(Value::string(value).with_marks(&marks))

@@ -37,26 +37,34 @@ impl Evaluator<'_> {
 
     /// The value, or what is wrong.
     pub(super) fn try_value(self, expression: &Expression, scope: &Scope<'_>) -> Result<Value, Diagnostics> {
-        expression.evaluate(scope).map_err(|errors| self.explained(expression, scope, errors))
+        expression.evaluate(scope).map_err(|Diagnostics(errors)| {
+            let mut references = Vec::new();
+            collect(expression, &mut references);
+            Diagnostics(self.explained(&references, scope, errors))
+        })
     }
 
     /// Says what a name that does not exist should have been, in place of the evaluator's general words.
-    fn explained(self, expression: &Expression, scope: &Scope<'_>, errors: Diagnostics) -> Diagnostics {
+    fn explained(
+        self,
+        references: &[(Traversal, Location)],
+        scope: &Scope<'_>,
+        mut errors: Vec<Diagnostic>,
+    ) -> Vec<Diagnostic> {
         let mut missing: Vec<Diagnostic> = Vec::new();
-        let mut others = errors.0;
-        for reference in references(expression) {
-            let place = expression.source.location(reference.span);
-            let inside = |error: &Diagnostic| error.location.as_ref().is_some_and(|inner| covers(&place, inner));
-            if !others.iter().any(inside) {
+        for (reference, place) in references {
+            let inside =
+                |error: &Diagnostic| error.location.as_ref().is_some_and(|inner| covers(place, inner));
+            if !errors.iter().any(inside) {
                 continue;
             }
-            if let Some(error) = self.missing(&reference, scope) {
-                others.retain(|error| !inside(error));
-                missing.push(error.at(place));
+            if let Some(error) = self.missing(reference, scope) {
+                errors.retain(|error| !inside(error));
+                missing.push(error.at(place.clone()));
             }
         }
-        missing.extend(others);
-        Diagnostics(missing)
+        missing.extend(errors);
+        missing
     }
 
     fn missing(self, reference: &Traversal, scope: &Scope<'_>) -> Option<Diagnostic> {
@@ -117,9 +125,13 @@ impl Evaluator<'_> {
         let mut all = vec![("dynamic", 1)];
         all.extend(blocks);
         let body = super::body::content(body, &all, self.report);
-        let File { body, errors } = body.expand_here(scope);
-        self.report.extend(errors);
-        body
+        let File { body: expanded, errors } = body.expand_here(scope);
+        if !errors.is_empty() {
+            let mut references = Vec::new();
+            collect_body(&body, &mut references);
+            self.report.extend(self.explained(&references, scope, errors));
+        }
+        expanded
     }
 
     /// The value as a type; `None`, after a report, if it is something else.
@@ -160,6 +172,21 @@ impl Evaluator<'_> {
         }
         Some(texts)
     }
+}
+
+/// The references of an expression, and where they are.
+pub(super) fn collect(expression: &Expression, found: &mut Vec<(Traversal, Location)>) {
+    let place = |reference: &Traversal| expression.source.location(reference.span);
+    found.extend(references(expression).into_iter().map(|reference| {
+        let place = place(&reference);
+        (reference, place)
+    }));
+}
+
+/// The references of a body with all that is in it.
+pub(super) fn collect_body(body: &Body, found: &mut Vec<(Traversal, Location)>) {
+    body.attributes.iter().for_each(|attribute| collect(&attribute.expr, found));
+    body.blocks.iter().for_each(|block| collect_body(&block.body, found));
 }
 
 fn out_of_place(root: &str) -> Option<Diagnostic> {

@@ -1,19 +1,19 @@
 //! Locals and data sources: one graph, since each may refer to the other.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque, btree_map::Entry};
 use std::sync::Arc;
 
-use imgbuild_hcl::eval::{Scope, references};
+use imgbuild_hcl::eval::Scope;
 use imgbuild_hcl::syntax::{Block, Body, Expression, Traversal};
 use imgbuild_hcl::value::{Mark, Type, Value};
-use imgbuild_model::{Diagnostic, Location};
-use petgraph::algo::tarjan_scc;
+use imgbuild_model::{Diagnostic, KindClass, Location};
+use petgraph::algo::kosaraju_scc;
 use petgraph::graph::{DiGraph, NodeIndex};
 
-use super::catalog::{Catalog, Role};
-use super::evaluate::{Evaluator, leading_names};
-use super::settings::Settings;
 use super::Answers;
+use super::catalog::Catalog;
+use super::evaluate::{Evaluator, collect, collect_body, leading_names};
+use super::settings::Settings;
 
 /// A local and its value.
 #[derive(Clone, Debug)]
@@ -102,19 +102,6 @@ impl Node<'_> {
     }
 }
 
-fn collect(expression: &Expression, found: &mut Vec<(Traversal, Location)>) {
-    let place = |reference: &Traversal| expression.source.location(reference.span);
-    found.extend(references(expression).into_iter().map(|reference| {
-        let place = place(&reference);
-        (reference, place)
-    }));
-}
-
-pub(super) fn collect_body(body: &Body, found: &mut Vec<(Traversal, Location)>) {
-    body.attributes.iter().for_each(|attribute| collect(&attribute.expr, found));
-    body.blocks.iter().for_each(|block| collect_body(&block.body, found));
-}
-
 /// What the graph gives.
 #[derive(Debug, Default)]
 pub(super) struct Values {
@@ -138,10 +125,28 @@ struct Known {
 }
 
 impl Known {
-    fn bring_to(&self, scope: &mut Scope<'_>) {
-        scope.set("local", Value::object(self.locals.clone()));
-        let types = self.data.iter().map(|(kind, all)| (Arc::clone(kind), Value::object(all.clone())));
+    fn bring_to(self, scope: &mut Scope<'_>) {
+        scope.set("local", Value::object(self.locals));
+        let types = self.data.into_iter().map(|(kind, all)| (kind, Value::object(all)));
         scope.set("data", Value::object(types.collect()));
+    }
+
+    /// The part that these nodes make.
+    fn part<'n>(&self, nodes: impl Iterator<Item = Node<'n>>) -> Self {
+        let mut part = Self::default();
+        for node in nodes {
+            match node {
+                Node::Local(LocalDeclaration { name, .. }) => {
+                    part.locals.extend(self.locals.get(name).map(|value| (Arc::clone(name), value.clone())));
+                }
+                Node::Data(DataDeclaration { kind, name, .. }) => {
+                    let value = self.data.get(kind).and_then(|all| all.get(name)).cloned();
+                    let all = part.data.entry(Arc::clone(kind)).or_default();
+                    all.extend(value.map(|value| (Arc::clone(name), value)));
+                }
+            }
+        }
+        part
     }
 }
 
@@ -165,25 +170,22 @@ impl Graph<'_> {
             }
         }
         let mut known = Known::default();
-        known.bring_to(scope);
         let mut values = Values::default();
-        for group in tarjan_scc(&graph) {
+        for group in kosaraju_scc(&graph) {
             let cyclic = group.len() > 1 || graph.contains_edge(group[0], group[0]);
             if cyclic {
                 self.evaluator.report.push(cycle(&graph, &group));
             }
-            // Those that refer to nothing do without the objects, which are made anew for each that needs them.
-            if group.iter().any(|node| graph.neighbors(*node).next().is_some()) {
-                known.bring_to(scope);
-            }
-            // What stands in the way of each other is unknown to all of them.
-            for node in &group {
-                let scope = if cyclic { None } else { Some(&*scope) };
-                self.node(graph[*node], scope, &mut known, &mut values);
+            for node in group {
+                let mut inner = scope.child();
+                known.part(graph.neighbors(node).map(|target| graph[target])).bring_to(&mut inner);
+                // What stands in the way of each other is unknown to all of them.
+                self.node(graph[node], (!cyclic).then_some(&inner), &mut known, &mut values);
             }
         }
         known.bring_to(scope);
         values.locals.sort_by(|a, b| a.name.cmp(&b.name));
+        values.needs.sort_by(|a, b| a.location.cmp(&b.location));
         values.data.sort_by(|a, b| (&a.kind, &a.name).cmp(&(&b.kind, &b.name)));
         values
     }
@@ -191,7 +193,8 @@ impl Graph<'_> {
     fn node(&self, node: Node<'_>, scope: Option<&Scope<'_>>, known: &mut Known, values: &mut Values) {
         match node {
             Node::Local(local) => {
-                let value = scope.map_or_else(Value::dynamic, |scope| self.evaluator.value(&local.expression, scope));
+                let value =
+                    scope.map_or_else(Value::dynamic, |scope| self.evaluator.value(&local.expression, scope));
                 let value = if local.sensitive { value.mark(Mark::SENSITIVE) } else { value };
                 known.locals.insert(Arc::clone(&local.name), value.clone());
                 values.locals.push(Local {
@@ -210,7 +213,12 @@ impl Graph<'_> {
         }
     }
 
-    fn data(&self, declaration: &DataDeclaration, scope: Option<&Scope<'_>>, needs: &mut Vec<Request>) -> Data {
+    fn data(
+        &self,
+        declaration: &DataDeclaration,
+        scope: Option<&Scope<'_>>,
+        needs: &mut Vec<Request>,
+    ) -> Data {
         let DataDeclaration { kind, name, block } = declaration;
         let nothing = Scope::new();
         let body = &block.body;
@@ -226,7 +234,11 @@ impl Graph<'_> {
             Some(Ok(value)) => value.clone(),
             Some(Err(error)) => {
                 let error = error.clone();
-                self.evaluator.report.push(if error.location.is_none() { error.at(location.clone()) } else { error });
+                self.evaluator.report.push(if error.location.is_none() {
+                    error.at(location.clone())
+                } else {
+                    error
+                });
                 unknown()
             }
             None => {
@@ -239,7 +251,7 @@ impl Graph<'_> {
         };
         // An answer to a secret question may tell the secret.
         let value = value.with_marks(&settings.to_value().marks_deep());
-        let errors = self.catalog.check(Role::DataSource, kind, &location, &settings);
+        let errors = self.catalog.check(KindClass::DataSource, kind, &location, &settings);
         self.evaluator.report.extend(errors);
         Data { kind: Arc::clone(kind), name: Arc::clone(name), settings, value, location }
     }
@@ -269,7 +281,8 @@ fn cycle(graph: &DiGraph<Node<'_>, Location>, group: &[NodeIndex]) -> Diagnostic
     let path = shortest_way_back(graph, group, first);
     let names: Vec<String> = path.iter().chain([&first]).map(|node| graph[*node].address()).collect();
     let error = Diagnostic::error(format!("{} depends on itself: {}", names[0], names.join(" -> ")));
-    let error = error.at(graph[first].location()).hint("break the cycle: one of them must do without the next");
+    let error =
+        error.at(graph[first].location()).hint("break the cycle: one of them must do without the next");
     let steps = path.iter().zip(path.iter().skip(1).chain([&first]));
     steps.fold(error, |error, (from, to)| {
         let place = graph.find_edge(*from, *to).map(|edge| graph[edge].clone());
@@ -278,21 +291,27 @@ fn cycle(graph: &DiGraph<Node<'_>, Location>, group: &[NodeIndex]) -> Diagnostic
 }
 
 /// The nodes of the shortest cycle through `start`, which lies in the group.
-fn shortest_way_back(graph: &DiGraph<Node<'_>, Location>, group: &[NodeIndex], start: NodeIndex) -> Vec<NodeIndex> {
+fn shortest_way_back(
+    graph: &DiGraph<Node<'_>, Location>,
+    group: &[NodeIndex],
+    start: NodeIndex,
+) -> Vec<NodeIndex> {
     let mut before: BTreeMap<NodeIndex, NodeIndex> = BTreeMap::new();
-    let mut queue = std::collections::VecDeque::from([start]);
+    let mut queue = VecDeque::from([start]);
     while let Some(node) = queue.pop_front() {
         for next in graph.neighbors(node).filter(|next| group.contains(next)) {
             if next == start {
                 let mut path = vec![node];
-                while let Some(previous) = path.last().filter(|last| **last != start).and_then(|last| before.get(last)) {
+                while let Some(previous) =
+                    path.last().filter(|last| **last != start).and_then(|last| before.get(last))
+                {
                     path.push(*previous);
                 }
                 path.reverse();
                 return path;
             }
-            if !before.contains_key(&next) {
-                before.insert(next, node);
+            if let Entry::Vacant(entry) = before.entry(next) {
+                entry.insert(node);
                 queue.push_back(next);
             }
         }

@@ -11,9 +11,10 @@ use super::console::{quoted, render};
 pub fn inspect(template: &Template) -> String {
     let mut out = String::from("Packer Inspect: HCL2 mode\n\n");
     out.push_str(&values(template));
-    out.push_str("\n> builds:\n");
+    out.push_str("\n> builds:\n\n");
     for (index, build) in template.builds.iter().enumerate() {
         write_build(build, index, &mut out);
+        out.push('\n');
     }
     template.mask().apply(&out)
 }
@@ -34,10 +35,10 @@ pub(super) fn values(template: &Template) -> String {
 fn write_build(build: &Build, index: usize, out: &mut String) {
     match build.name.as_deref() {
         None | Some("") => {
-            let _ = write!(out, "\n  > <unnamed build {index}>:\n");
+            let _ = writeln!(out, "  > <unnamed build {index}>:");
         }
         Some(name) => {
-            let _ = write!(out, "\n  > {name}:\n");
+            let _ = writeln!(out, "  > {name}:");
         }
     }
     if let Some(description) = build.description.as_deref().filter(|text| !text.is_empty()) {

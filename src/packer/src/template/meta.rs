@@ -102,7 +102,10 @@ impl MetaReader<'_> {
             overrides: body.attribute("override").and_then(|attribute| self.overrides(attribute)),
             pause_before: self.duration(body, "pause_before"),
             timeout: self.duration(body, "timeout"),
-            max_retries: body.attribute("max_retries").and_then(|attribute| self.count(attribute)).unwrap_or(0),
+            max_retries: body
+                .attribute("max_retries")
+                .and_then(|attribute| self.count(attribute))
+                .unwrap_or(0),
             continue_on_error: self.truth(body, "continue_on_error") == Some(true),
         }
     }
@@ -149,8 +152,7 @@ impl MetaReader<'_> {
     fn overrides(&self, attribute: &Attribute) -> Option<(Value, Expression)> {
         let value = self.evaluator.value(&attribute.expr, &self.scope);
         let mapping = |value: &Value| !value.is_known() || value.entries().is_some();
-        let good = mapping(&value)
-            && value.entries().into_iter().flatten().all(|(_, inner)| mapping(inner));
+        let good = mapping(&value) && value.entries().into_iter().flatten().all(|(_, inner)| mapping(inner));
         if !good {
             let error = attribute.expr.error("`override` holds an object of settings for each source");
             self.evaluator.report.push(error.hint("write `override = { name = { setting = value } }`"));

@@ -11,6 +11,7 @@
 mod body;
 mod build;
 mod catalog;
+mod components;
 mod console;
 mod environment;
 mod evaluate;
@@ -19,6 +20,7 @@ mod graph;
 mod inspect;
 mod mask;
 mod meta;
+mod node;
 mod packer_block;
 mod registry;
 mod report;
@@ -37,7 +39,8 @@ use imgbuild_hcl::value::{Type, Value};
 use imgbuild_model::{Diagnostic, Diagnostics, Severity};
 
 pub use build::{Build, Label, Pair, PostProcessor, Provisioner};
-pub use catalog::{Catalog, Role};
+pub use catalog::Catalog;
+pub use components::Components;
 pub use console::{Answer, Console, render};
 pub use files::{Files, Read, Syntax};
 pub use graph::{Data, Local, Request};
@@ -336,7 +339,10 @@ impl Loader<'_> {
         let variables = template.variables.iter();
         scope.set("var", Value::object_of(variables.map(|own| (own.name.as_ref(), own.value.clone()))));
         let cwd = self.inputs.cwd.replace('\\', "/");
-        scope.set("path", Value::object_of([("cwd", Value::string(cwd)), ("root", Value::string(&template.root))]));
+        scope.set(
+            "path",
+            Value::object_of([("cwd", Value::string(cwd)), ("root", Value::string(&template.root))]),
+        );
         let unknown = || Value::unknown(Type::String);
         let packer = [
             ("version", Value::string(VERSION)),
@@ -346,12 +352,24 @@ impl Loader<'_> {
         scope.set("packer", Value::object_of(packer));
     }
 
-    fn builds(&self, declared: &Declarations, evaluator: Evaluator<'_>, scope: &Scope<'_>, template: &mut Template) {
+    fn builds(
+        &self,
+        declared: &Declarations,
+        evaluator: Evaluator<'_>,
+        scope: &Scope<'_>,
+        template: &mut Template,
+    ) {
         let selection = Selection::new(&self.inputs.only, &self.inputs.except, self.report);
-        let builder =
-            Builder { evaluator, catalog: self.catalog, sources: &declared.sources, selection: &selection, scope };
+        let builder = Builder {
+            evaluator,
+            catalog: self.catalog,
+            sources: &declared.sources,
+            selection: &selection,
+            scope,
+        };
         let mut names = Vec::new();
-        template.builds = declared.builds.iter().filter_map(|block| builder.read(block, &mut names)).collect();
+        template.builds =
+            declared.builds.iter().filter_map(|block| builder.read(block, &mut names)).collect();
         selection.warn(&names, self.report);
         let mut registries = declared.registries.iter().map(|block| {
             let _ = body::labels(block, [], self.report);
@@ -359,7 +377,7 @@ impl Loader<'_> {
         });
         template.registry = registries.next();
         let rest: Vec<Registry> = registries.collect();
-        let inner = template.builds.iter().filter_map(|build| build.registry.as_ref());
+        let inner = template.builds.iter().flat_map(|build| &build.registries);
         let all: Vec<&Registry> = template.registry.iter().chain(&rest).chain(inner).collect();
         if let [first, others @ ..] = all.as_slice() {
             for other in others {

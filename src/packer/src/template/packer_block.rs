@@ -72,7 +72,11 @@ impl Requirements {
         let location = attribute.expr.source.location(attribute.name_span);
         if let Some(first) = self.plugins.get(name) {
             let error = Diagnostic::error(format!("plugin `{name}` is required twice")).at(location);
-            report.push(error.note("it was first required here", Some(first.location.clone())).hint("keep one of them"));
+            report.push(
+                error
+                    .note("it was first required here", Some(first.location.clone()))
+                    .hint("keep one of them"),
+            );
             return;
         }
         let Some(items) = attribute.expr.items() else {
@@ -84,15 +88,18 @@ impl Requirements {
         for (key, value) in &items {
             match key.as_text().as_deref() {
                 Some("source") => source = plugin_source(value, report),
-                Some("version") => version = constraints(value, "version", report).filter(|constraints| {
-                    let good = !constraints.has_prerelease();
-                    if !good {
-                        let error = value.error("a plugin cannot be required in a pre-release");
-                        report.push(error.hint("name the release it precedes"));
-                    }
-                    good
-                }),
-                _ => report.push(key.error("a required plugin has a `source` and a `version` only").hint(EXAMPLE)),
+                Some("version") => {
+                    version = constraints(value, "version", report).filter(|constraints| {
+                        let good = !constraints.has_prerelease();
+                        if !good {
+                            let error = value.error("a plugin cannot be required in a pre-release");
+                            report.push(error.hint("name the release it precedes"));
+                        }
+                        good
+                    })
+                }
+                _ => report
+                    .push(key.error("a required plugin has a `source` and a `version` only").hint(EXAMPLE)),
             }
         }
         for needed in ["source", "version"] {
@@ -102,25 +109,33 @@ impl Requirements {
             }
         }
         if let (Some(source), Some(version)) = (source, version) {
-            self.plugins.insert(Arc::clone(name), Plugin { name: Arc::clone(name), source, version, location });
+            self.plugins
+                .insert(Arc::clone(name), Plugin { name: Arc::clone(name), source, version, location });
         }
     }
 }
 
 fn constraints(expression: &Expression, name: &str, report: &Report) -> Option<Constraints> {
     let Some(text) = expression.as_text() else {
-        report.push(expression.error(format!("`{name}` must be plain text")).hint("for example `\">= 1.7.0\"`"));
+        report.push(
+            expression.error(format!("`{name}` must be plain text")).hint("for example `\">= 1.7.0\"`"),
+        );
         return None;
     };
-    text.parse().map_err(|error: String| {
-        report.push(expression.error(error).hint("for example `>= 1.7.0, < 2.0.0` or `~> 1.7`"));
-    })
-    .ok()
+    text.parse()
+        .map_err(|error: String| {
+            report.push(expression.error(error).hint("for example `>= 1.7.0, < 2.0.0` or `~> 1.7`"));
+        })
+        .ok()
 }
 
 fn plugin_source(expression: &Expression, report: &Report) -> Option<String> {
     let Some(text) = expression.as_text() else {
-        report.push(expression.error("`source` must be plain text").hint("for example `\"github.com/hashicorp/amazon\"`"));
+        report.push(
+            expression
+                .error("`source` must be plain text")
+                .hint("for example `\"github.com/hashicorp/amazon\"`"),
+        );
         return None;
     };
     let fail = |message: String, hint: &str| {
@@ -133,13 +148,19 @@ fn plugin_source(expression: &Expression, report: &Report) -> Option<String> {
     }
     let parts: Vec<&str> = text.split('/').collect();
     if !(3..=16).contains(&parts.len()) || parts.iter().any(|part| part.is_empty()) {
-        return fail(format!("`{text}` is not the source of a plugin: it needs a host, an owner and a name"), example);
+        return fail(
+            format!("`{text}` is not the source of a plugin: it needs a host, an owner and a name"),
+            example,
+        );
     }
     let last = parts[parts.len() - 1];
     if let Some(rest) = last.strip_prefix("packer-") {
         let rest = rest.strip_prefix("plugin-").unwrap_or(rest);
         let hint = format!("write `{}/{rest}`", parts[..parts.len() - 1].join("/"));
-        return fail(format!("the name of a plugin's source does not start with `packer-`, as `{last}` does"), &hint);
+        return fail(
+            format!("the name of a plugin's source does not start with `packer-`, as `{last}` does"),
+            &hint,
+        );
     }
     if last.contains('.') || parts.iter().any(|part| part.contains("--")) {
         return fail(format!("`{text}` is not the source of a plugin: no dot in its name, no `--`"), example);

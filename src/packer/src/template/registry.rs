@@ -80,7 +80,8 @@ struct Reader<'a> {
 impl Reader<'_> {
     fn bucket_name(&self, attribute: &Attribute) -> Option<String> {
         let name = self.evaluator.text(attribute, self.scope)?;
-        let good = (3..=36).contains(&name.len()) && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
+        let good = (3..=36).contains(&name.len())
+            && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
         if !good {
             let error = attribute.expr.error(format!("`{name}` is not the name of a bucket"));
             self.evaluator.report.push(error.hint("3 to 36 letters, digits and `-`"));
@@ -92,7 +93,9 @@ impl Reader<'_> {
         let text = self.evaluator.text(attribute, self.scope)?;
         if text.len() > DESCRIPTION_LIMIT {
             let error = attribute.expr.error("the description of a bucket is too long");
-            self.evaluator.report.push(error.hint(format!("{DESCRIPTION_LIMIT} bytes at most; these are {}", text.len())));
+            self.evaluator
+                .report
+                .push(error.hint(format!("{DESCRIPTION_LIMIT} bytes at most; these are {}", text.len())));
         }
         Some(text)
     }

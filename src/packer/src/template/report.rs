@@ -25,7 +25,11 @@ impl Report {
         self.0.borrow().iter().any(|diagnostic| diagnostic.severity == Severity::Error)
     }
 
+    /// By place; those without one come last, in the order in which they were found.
     pub(super) fn into_diagnostics(self) -> Diagnostics {
-        Diagnostics(self.0.into_inner())
+        let mut all = self.0.into_inner();
+        let place = |one: &Diagnostic| (one.location.is_none(), one.location.clone());
+        all.sort_by_cached_key(place);
+        Diagnostics(all)
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use imgbuild_hcl::eval::{Functions, Scope};
 use imgbuild_hcl::syntax::{Attribute, Block, Body};
-use imgbuild_model::{Diagnostic, Location};
+use imgbuild_model::{Diagnostic, Location, did_you_mean};
 
 use super::body::{Shape, is_name, labels, required};
 use super::evaluate::{Evaluator, Names};
@@ -125,12 +125,15 @@ impl Schema<'_> {
             self.report.push(shape.unknown_block(inner).hint(hint));
         }
         for attribute in &body.attributes {
-            self.declare_local(all, LocalDeclaration {
-                name: Arc::clone(&attribute.name),
-                expression: attribute.expr.clone(),
-                sensitive: false,
-                location: block.body.source.location(attribute.name_span),
-            });
+            self.declare_local(
+                all,
+                LocalDeclaration {
+                    name: Arc::clone(&attribute.name),
+                    expression: attribute.expr.clone(),
+                    sensitive: false,
+                    location: block.body.source.location(attribute.name_span),
+                },
+            );
         }
     }
 
@@ -154,17 +157,22 @@ impl Schema<'_> {
             all.incomplete = true;
             return;
         }
-        self.declare_local(all, LocalDeclaration {
-            name: Arc::clone(&label.text),
-            expression: expression.expr.clone(),
-            sensitive,
-            location: block.body.source.location(block.header),
-        });
+        self.declare_local(
+            all,
+            LocalDeclaration {
+                name: Arc::clone(&label.text),
+                expression: expression.expr.clone(),
+                sensitive,
+                location: block.body.source.location(block.header),
+            },
+        );
     }
 
     fn declare_local(&self, all: &mut Declarations, local: LocalDeclaration) {
         match all.locals.get(&local.name) {
-            Some(first) => self.twice(&format!("local `{}`", local.name), local.location, first.location.clone()),
+            Some(first) => {
+                self.twice(&format!("local `{}`", local.name), local.location, first.location.clone())
+            }
             None => {
                 all.locals.insert(Arc::clone(&local.name), local);
             }
@@ -188,8 +196,11 @@ impl Schema<'_> {
                 first.block.body.source.location(first.block.header),
             ),
             None => {
-                let declaration =
-                    DataDeclaration { kind: Arc::clone(&key.0), name: Arc::clone(&key.1), block: block.clone() };
+                let declaration = DataDeclaration {
+                    kind: Arc::clone(&key.0),
+                    name: Arc::clone(&key.1),
+                    block: block.clone(),
+                };
                 all.data.insert(key, declaration);
             }
         }
@@ -208,8 +219,11 @@ impl Schema<'_> {
                 first.block.body.source.location(first.block.header),
             ),
             None => {
-                let declaration =
-                    SourceDeclaration { kind: Arc::clone(&key.0), name: Arc::clone(&key.1), block: block.clone() };
+                let declaration = SourceDeclaration {
+                    kind: Arc::clone(&key.0),
+                    name: Arc::clone(&key.1),
+                    block: block.clone(),
+                };
                 all.sources.insert(key, declaration);
             }
         }
@@ -221,6 +235,9 @@ fn top_attribute(body: &Body, attribute: &Attribute) -> Diagnostic {
     let error = body.source.error(attribute.name_span, format!("a template has no attribute `{name}`"));
     if TOP.blocks.iter().any(|(kind, _)| *kind == name.as_ref()) {
         return error.hint(format!("`{name}` is a block: write it without `=`"));
+    }
+    if let Some(near) = did_you_mean(name, TOP.blocks.iter().map(|(kind, _)| *kind)) {
+        return error.hint(format!("did you mean `{near}`?"));
     }
     error.hint("values are declared in `locals { … }`; a file of only values is named `*.pkrvars.hcl`")
 }

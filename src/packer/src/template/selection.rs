@@ -25,7 +25,11 @@ const EXCEPT: &str = "-except";
 
 impl Selection {
     pub(super) fn new(only: &[String], except: &[String], report: &Report) -> Self {
-        Self { only: patterns(ONLY, only, report), except: patterns(EXCEPT, except, report), used: RefCell::default() }
+        Self {
+            only: patterns(ONLY, only, report),
+            except: patterns(EXCEPT, except, report),
+            used: RefCell::default(),
+        }
     }
 
     fn matches(&self, flag: &'static str, name: &str) -> bool {
@@ -74,7 +78,11 @@ impl Selection {
 
 fn patterns(flag: &str, texts: &[String], report: &Report) -> Vec<Pattern> {
     let pattern = |text: &String| {
-        let glob = GlobBuilder::new(text).literal_separator(false).backslash_escape(true).empty_alternates(true).build();
+        let glob = GlobBuilder::new(text)
+            .literal_separator(false)
+            .backslash_escape(true)
+            .empty_alternates(true)
+            .build();
         match glob {
             Ok(glob) => Some(Pattern { text: text.clone(), matcher: glob.compile_matcher() }),
             Err(error) => {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use imgbuild_hcl::eval::Scope;
 use imgbuild_hcl::syntax::{Attribute, Block, Body, Expression, Label};
-use imgbuild_hcl::value::{PathStep, Value};
+use imgbuild_hcl::value::Value;
 use imgbuild_model::{Diagnostic, Location};
 
 use super::evaluate::Evaluator;
@@ -63,24 +63,9 @@ impl Setting {
         self.expression.location()
     }
 
-    /// Where a part of the value is, or the nearest around it that can be told.
-    #[must_use]
-    pub fn locate(&self, path: &[PathStep]) -> Location {
-        let mut place = self.expression.clone();
-        for step in path {
-            let inner = match step {
-                PathStep::Index(index) => place.elements().and_then(|all| all.get(*index).cloned()),
-                PathStep::Attribute(name) | PathStep::Key(name) => place.items().and_then(|items| {
-                    let found = items.into_iter().find(|(key, _)| key.as_text().as_deref() == Some(name.as_ref()));
-                    found.map(|(_, value)| value)
-                }),
-            };
-            match inner {
-                Some(inner) => place = inner,
-                None => break,
-            }
-        }
-        place.location()
+    /// The expression as it is written.
+    pub(super) fn expression(&self) -> &Expression {
+        &self.expression
     }
 }
 
@@ -149,7 +134,9 @@ impl Settings {
                     Diagnostic::error(format!("`{}` is set twice for this source", setting.name))
                         .at(setting.name_location)
                         .note("it was first set here", Some(first.name_location.clone()))
-                        .hint("a `source` block in a build adds settings and replaces none; remove one of them"),
+                        .hint(
+                            "a `source` block in a build adds settings and replaces none; remove one of them",
+                        ),
                 ),
             }
         }
@@ -172,7 +159,12 @@ impl Settings {
             self.blocks.retain(|block| block.kind != *name);
             let location = place.location();
             let expression = place.clone();
-            self.attributes.push(Setting { name: Arc::clone(name), name_location: location, value, expression });
+            self.attributes.push(Setting {
+                name: Arc::clone(name),
+                name_location: location,
+                value,
+                expression,
+            });
         }
     }
 }

@@ -139,7 +139,11 @@ impl Declarer<'_> {
                 description: None,
                 sensitive: false,
                 location: location.clone(),
-                assigned: Some(Assigned { value, origin: Origin::Default, location: attribute.expr.location() }),
+                assigned: Some(Assigned {
+                    value,
+                    origin: Origin::Default,
+                    location: attribute.expr.location(),
+                }),
                 validations: Vec::new(),
             };
             self.insert(all, variable);
@@ -164,7 +168,8 @@ impl Declarer<'_> {
             name: Arc::clone(&label.text),
             constraint,
             description: body.attribute("description").and_then(|text| constant.text(text, &nothing)),
-            sensitive: body.attribute("sensitive").and_then(|flag| constant.truth(flag, &nothing)) == Some(true),
+            sensitive: body.attribute("sensitive").and_then(|flag| constant.truth(flag, &nothing))
+                == Some(true),
             location: body.source.location(block.header),
             assigned,
             validations: body
@@ -221,7 +226,8 @@ impl Declarer<'_> {
         }
         let example = format!("condition = var.{name} != \"\"");
         let condition = required(block, &body, "condition", &example, self.report);
-        let message = required(block, &body, "error_message", "error_message = \"What must hold.\"", self.report);
+        let message =
+            required(block, &body, "error_message", "error_message = \"What must hold.\"", self.report);
         let message = message.and_then(|message| self.message(message));
         let condition = condition.filter(|condition| self.condition(&condition.expr, name))?;
         Some(Validation { condition: condition.expr.clone(), message: message? })
@@ -229,7 +235,8 @@ impl Declarer<'_> {
 
     fn message(&self, attribute: &Attribute) -> Option<String> {
         let Some(text) = attribute.expr.as_text() else {
-            self.report.push(attribute.expr.error("`error_message` must be plain text").hint("without `${…}`"));
+            self.report
+                .push(attribute.expr.error("`error_message` must be plain text").hint("without `${…}`"));
             return None;
         };
         let first = text.chars().next();
@@ -350,7 +357,9 @@ impl Assigner<'_> {
                         |near| format!("did you mean `{near}`?"),
                     );
                     let message = format!("variable `{name}` was given a value but is not declared");
-                    self.report.push(Diagnostic::error(message).at(Location::file(&format!("-var {name}"))).hint(hint));
+                    self.report.push(
+                        Diagnostic::error(message).at(Location::file(&format!("-var {name}"))).hint(hint),
+                    );
                 }
             }
         }
@@ -367,7 +376,8 @@ impl Assigner<'_> {
         } else {
             parse_expression(&source)
         };
-        let evaluated = expression.and_then(|expression| Ok((expression.evaluate(&Scope::new())?, expression)));
+        let evaluated =
+            expression.and_then(|expression| Ok((expression.evaluate(&Scope::new())?, expression)));
         match evaluated {
             Ok((value, expression)) => self.assign(variable, value, origin, &expression),
             Err(Diagnostics(errors)) => {
@@ -386,14 +396,10 @@ impl Assigner<'_> {
             Ok(value) => variable.assigned = Some(Assigned { value, origin, location: place.location() }),
             Err(error) => {
                 let message = format!("this value does not fit variable `{}`: {error}", variable.name);
-                self.report.push(
-                    place
-                        .error(message)
-                        .note(
-                            format!("it has the type `{}`", variable.constraint.ty),
-                            Some(variable.location.clone()),
-                        ),
-                );
+                self.report.push(place.error(message).note(
+                    format!("it has the type `{}`", variable.constraint.ty),
+                    Some(variable.location.clone()),
+                ));
                 self.fail(variable, origin, place.location());
             }
         }
@@ -407,7 +413,12 @@ impl Assigner<'_> {
 }
 
 /// The variables with their values: those without one are reported, and conditions checked, if `full`.
-pub(super) fn finish(all: Declarations, functions: &Arc<Functions>, full: bool, report: &Report) -> Vec<Variable> {
+pub(super) fn finish(
+    all: Declarations,
+    functions: &Arc<Functions>,
+    full: bool,
+    report: &Report,
+) -> Vec<Variable> {
     let finish = |variable: Declared| {
         if full {
             match &variable.assigned {
@@ -458,10 +469,13 @@ fn validate(variable: &Declared, assigned: &Assigned, functions: &Arc<Functions>
             }
         };
         if result.as_bool() == Some(false) {
-            let message = format!("the value of variable `{}` is not valid: {}", variable.name, validation.message);
+            let message =
+                format!("the value of variable `{}` is not valid: {}", variable.name, validation.message);
             let error = Diagnostic::error(message);
             report.push(
-                error.at(assigned.location.clone()).note("this condition does not hold", Some(condition.location())),
+                error
+                    .at(assigned.location.clone())
+                    .note("this condition does not hold", Some(condition.location())),
             );
         }
     }

@@ -65,7 +65,10 @@ impl FromStr for Version {
 impl Version {
     fn compare(&self, other: &Self) -> Ordering {
         let releases = self.prerelease.is_empty().cmp(&other.prerelease.is_empty());
-        self.numbers.cmp(&other.numbers).then(releases).then_with(|| compare_prereleases(&self.prerelease, &other.prerelease))
+        self.numbers
+            .cmp(&other.numbers)
+            .then(releases)
+            .then_with(|| compare_prereleases(&self.prerelease, &other.prerelease))
     }
 
     /// The same without its pre-release.
@@ -102,7 +105,8 @@ impl FromStr for Constraints {
                 .iter()
                 .find_map(|(sign, operator)| Some((*operator, part.strip_prefix(sign)?)))
                 .unwrap_or((Operator::Equal, part));
-            let version: Version = version.trim().parse().map_err(|_| format!("`{part}` is not a constraint"))?;
+            let version: Version =
+                version.trim().parse().map_err(|_| format!("`{part}` is not a constraint"))?;
             Ok((operator, version))
         };
         let all = text.split(',').map(one).collect::<Result<_, String>>()?;
@@ -162,7 +166,10 @@ mod tests {
     use super::{Constraints, Version};
 
     fn allows(constraints: &str, version: &str) -> bool {
-        constraints.parse::<Constraints>().expect("constraints").allow(&version.parse::<Version>().expect("a version"))
+        constraints
+            .parse::<Constraints>()
+            .expect("constraints")
+            .allow(&version.parse::<Version>().expect("a version"))
     }
 
     #[test]

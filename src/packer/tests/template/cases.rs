@@ -131,8 +131,22 @@ fn check(name: &str) {
     assert!(failed.is_empty(), "{name}:{failed}");
 }
 
+/// All files of all cases.
+pub fn corpus() -> Vec<(String, String)> {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/template/cases");
+    NAMES
+        .iter()
+        .map(|name| fs_err::read_to_string(folder.join(format!("{name}.txt"))).expect("the cases"))
+        .flat_map(|text| parse(&text))
+        .flat_map(|case| case.files)
+        .filter(|(name, _)| name.ends_with(".pkr.hcl") || name.ends_with(".pkr.json"))
+        .collect()
+}
+
 macro_rules! files_of_cases {
     ($($name:ident)*) => {
+        const NAMES: &[&str] = &[$(stringify!($name)),*];
+
         $(#[test]
         fn $name() {
             check(concat!(stringify!($name), ".txt"));

@@ -94,5 +94,8 @@ fn inspection_shows_all_of_a_template_even_with_errors() {
     let loaded = read(&["t.pkr.hcl".to_owned()], &Inputs::default(), &files, &Small);
     assert!(loaded.has_errors());
     let text = inspect(&loaded.template);
-    assert!(text.contains("var.unset: \"<unknown>\"\n") && text.contains("var.token: \"<sensitive>\"\n"), "{text}");
+    assert!(
+        text.contains("var.unset: \"<unknown>\"\n") && text.contains("var.token: \"<sensitive>\"\n"),
+        "{text}"
+    );
 }

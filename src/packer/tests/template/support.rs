@@ -7,9 +7,9 @@ use std::sync::Arc;
 
 use imgbuild_hcl::eval::{Function, Functions, Parameter, special_functions};
 use imgbuild_hcl::value::{Type, Value, to_json};
-use imgbuild_model::{Diagnostic, EntryKind, Location, Severity};
+use imgbuild_model::{Diagnostic, EntryKind, KindClass, Location, Severity};
 use imgbuild_packer::template::{
-    Catalog, Files, Loaded, Origin, Pair, PostProcessor, Provisioner, Role, Settings, Template,
+    Catalog, Files, Loaded, Origin, Pair, PostProcessor, Provisioner, Settings, Template,
 };
 
 /// Files by path; the folder `.` holds those without a `/`.
@@ -81,7 +81,13 @@ impl Catalog for Small {
         let mut all = special_functions();
         let text = || Parameter::new("str", Type::String);
         let upper = |text: &str| text.to_uppercase();
-        all.add("upper", Function::new("").parameter(text()).returns(Type::String).runs(move |a| Ok(Value::string(upper(a.str(0))))));
+        all.add(
+            "upper",
+            Function::new("")
+                .parameter(text())
+                .returns(Type::String)
+                .runs(move |a| Ok(Value::string(upper(a.str(0))))),
+        );
         let any = || Parameter::new("value", Type::Dynamic);
         all.add(
             "length",
@@ -92,9 +98,10 @@ impl Catalog for Small {
         );
         all.add(
             "jsonencode",
-            Function::new("").parameter(any().allow_null().wholly_known()).returns(Type::String).runs(|a| {
-                Ok(Value::string(to_json(&a.get(0)).unwrap_or_default()))
-            }),
+            Function::new("")
+                .parameter(any().allow_null().wholly_known())
+                .returns(Type::String)
+                .runs(|a| Ok(Value::string(to_json(&a.get(0)).unwrap_or_default()))),
         );
         let root = root.to_owned();
         all.add("root", Function::new("").returns(Type::String).runs(move |_| Ok(Value::string(&root))));
@@ -109,11 +116,17 @@ impl Catalog for Small {
         (builder == "known-builder").then(|| vec!["SourceImageName".to_owned()])
     }
 
-    fn check(&self, role: Role, kind: &str, location: &Location, settings: &Settings) -> Vec<Diagnostic> {
+    fn check(
+        &self,
+        class: KindClass,
+        kind: &str,
+        location: &Location,
+        settings: &Settings,
+    ) -> Vec<Diagnostic> {
         if kind == "wrong" {
-            return vec![Diagnostic::error(format!("no {role:?} is called `wrong`")).at(location.clone())];
+            return vec![Diagnostic::error(format!("no {class:?} is called `wrong`")).at(location.clone())];
         }
-        let wrong = settings.get("wrong").map(|setting| setting.locate(&[]));
+        let wrong = settings.get("wrong").map(|setting| setting.location());
         wrong.into_iter().map(|place| Diagnostic::error("`wrong` is no setting").at(place)).collect()
     }
 }
@@ -153,11 +166,16 @@ pub fn dump(template: &Template) -> String {
     for need in &template.needs {
         let _ = writeln!(out, "needs {} {}", need.kind, need.settings);
     }
-    for registry in template.registry.iter().chain(template.builds.iter().filter_map(|build| build.registry.as_ref())) {
+    for registry in template.registry.iter().chain(template.builds.iter().flat_map(|build| &build.registries))
+    {
         let _ = writeln!(
             out,
             "registry {:?} {:?} {:?} {:?} {:?}",
-            registry.bucket_name, registry.description, registry.bucket_labels, registry.build_labels, registry.channels
+            registry.bucket_name,
+            registry.description,
+            registry.bucket_labels,
+            registry.build_labels,
+            registry.channels
         );
     }
     template.pairs().for_each(|pair| write_pair(pair, &mut out));

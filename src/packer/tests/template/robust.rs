@@ -1,0 +1,115 @@
+//! No input makes the reader panic or take long: templates with pieces changed at random, and large ones.
+
+use std::fmt::Write as _;
+
+use imgbuild_packer::template::{Console, Inputs, inspect, read};
+use proptest::prelude::*;
+
+use crate::cases::corpus;
+use crate::support::{Memory, Small, told};
+
+/// What is put in at random: signs and words that mean something.
+const PIECES: &[&str] = &[
+    "{",
+    "}",
+    "[",
+    "]",
+    "(",
+    ")",
+    "\"",
+    "${",
+    "%{",
+    "<<E\n",
+    "\n",
+    "=",
+    ",",
+    ".",
+    "...",
+    "?",
+    ":",
+    "null",
+    "local.a",
+    "var.a",
+    "data.a.b",
+    "dynamic \"x\" {",
+    "for_each = [1]",
+    "content {",
+    "for x in ",
+    "\\",
+    "é",
+    "\u{0}",
+    "1e999",
+    "*",
+    "build {",
+    "source \"null\" \"a\" {",
+    "sources = [",
+    "locals {",
+    "variable \"a\" {",
+    "optional(",
+    "try(",
+    "env(",
+];
+
+fn read_all(name: &str, text: String) {
+    let loaded =
+        read(&[name.to_owned()], &Inputs::default(), &Memory([(name.to_owned(), text)].into()), &Small);
+    let _ = (told(&loaded), inspect(&loaded.template));
+    let _ = Console::new(&loaded.template).answer("variables");
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn changed_templates_do_not_panic(
+        which in any::<prop::sample::Index>(),
+        changes in prop::collection::vec((any::<prop::sample::Index>(), any::<prop::sample::Index>(), 0usize..12), 1..6),
+    ) {
+        let corpus = corpus();
+        let (name, text) = which.get(&corpus);
+        let mut text = text.clone();
+        for (place, piece, removed) in changes {
+            let at = text.floor_char_boundary(place.index(text.len() + 1));
+            let end = text.ceil_char_boundary((at + removed).min(text.len()));
+            text.replace_range(at..end, PIECES[piece.index(PIECES.len())]);
+        }
+        read_all(name, text);
+    }
+
+    #[test]
+    fn text_of_any_kind_does_not_panic(text in "\\PC{0,200}") {
+        read_all("a.pkr.hcl", text.clone());
+        read_all("a.pkr.json", text);
+    }
+}
+
+#[test]
+fn a_long_chain_of_locals_is_followed() {
+    let count = 5000;
+    let mut text = String::from("locals {\n");
+    for index in 0..count {
+        let _ = writeln!(text, "l{index} = local.l{} + 1", index + 1);
+    }
+    let _ = writeln!(text, "l{count} = 0\n}}");
+    let files = Memory([("a.pkr.hcl".to_owned(), text)].into());
+    let loaded = read(&["a.pkr.hcl".to_owned()], &Inputs::default(), &files, &Small);
+    assert_eq!(told(&loaded), "");
+    let first = loaded.template.locals.iter().find(|local| local.name.as_ref() == "l0").expect("it is there");
+    assert_eq!(first.value.to_string(), "5000");
+}
+
+#[test]
+fn a_long_cycle_is_told() {
+    let count = 2000;
+    let lines: String =
+        (0..count).map(|index| format!("l{index} = local.l{}\n", (index + 1) % count)).collect();
+    let files = Memory([("a.pkr.hcl".to_owned(), format!("locals {{\n{lines}}}\n"))].into());
+    let loaded = read(&["a.pkr.hcl".to_owned()], &Inputs::default(), &files, &Small);
+    let told = told(&loaded);
+    assert!(
+        told.starts_with("error: a.pkr.hcl:2:1: local.l0 depends on itself: local.l0 -> local.l1 -> "),
+        "{}",
+        &told[..200]
+    );
+    assert_eq!(loaded.diagnostics.0.len(), 1);
+}
