@@ -109,6 +109,12 @@ fn converted(value: &Value, to: &Type) -> Result<Value, ConvertError> {
             Number::parse(text).map(Value::number).map_err(|error| ConvertError::new(error.to_string()))
         }
         Data::String(text) if *to == Type::Bool => truth(text),
+        Data::Sequence(elements) if elements.is_empty() && to.element().is_some() => {
+            Ok(Value::new(resolved(&value.ty, to), value.data.clone()))
+        }
+        Data::Mapping(entries) if entries.is_empty() && to.element().is_some() => {
+            Ok(Value::new(resolved(&value.ty, to), value.data.clone()))
+        }
         Data::Sequence(elements) => sequence(elements, to),
         Data::Mapping(entries) => mapping(entries, to),
         _ => Err(mismatch(&value.ty, to)),

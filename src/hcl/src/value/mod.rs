@@ -340,10 +340,10 @@ fn equality(left: &Value, right: &Value) -> Option<bool> {
     }
     if !left.is_known() || !right.is_known() {
         let open = |value: &Value| value.ty.has_dynamic();
-        return (left.ty != right.ty && !open(left) && !open(right)
-            // A null of any type equals a null, and what is unknown may be one.
-            && !left.is_null() && !right.is_null())
-        .then_some(false);
+        // A null of any type equals a null, and what is unknown may be one.
+        let never_null = |value: &Value| value.is_known() && !value.is_null();
+        let apart = left.ty != right.ty && !open(left) && !open(right);
+        return (apart && (never_null(left) || never_null(right))).then_some(false);
     }
     if left.is_null() || right.is_null() {
         return Some(false);
