@@ -349,7 +349,7 @@ fn equality(left: &Value, right: &Value) -> Option<bool> {
         return Some(false);
     }
     if !left.has_known_type() || !right.has_known_type() {
-        return None;
+        return (!may_be_same(&left.ty, &right.ty)).then_some(false);
     }
     if left.ty != right.ty {
         return Some(false);
@@ -377,6 +377,24 @@ fn equality(left: &Value, right: &Value) -> Option<bool> {
             all_equal(a.values().zip(b.values()))
         }
         _ => Some(false),
+    }
+}
+
+/// Whether two types can turn out to be the same once all of both is known.
+fn may_be_same(left: &Type, right: &Type) -> bool {
+    match (left, right) {
+        (Type::Dynamic, _) | (_, Type::Dynamic) => true,
+        (Type::List(a), Type::List(b)) | (Type::Set(a), Type::Set(b)) | (Type::Map(a), Type::Map(b)) => {
+            may_be_same(a, b)
+        }
+        (Type::Tuple(a), Type::Tuple(b)) => {
+            a.len() == b.len() && a.iter().zip(b.iter()).all(|(a, b)| may_be_same(a, b))
+        }
+        (Type::Object(a), Type::Object(b)) => {
+            let pairs = || a.attributes.values().zip(b.attributes.values());
+            a.attributes.keys().eq(b.attributes.keys()) && pairs().all(|(a, b)| may_be_same(a, b))
+        }
+        (a, b) => a == b,
     }
 }
 
