@@ -118,7 +118,7 @@ impl Parser<'_> {
                 _ => {}
             }
             let before = (self.at, self.newlines.len(), self.depth);
-            match self.item(end) {
+            match self.item(false) {
                 Ok(Item::Attribute(attribute)) => {
                     if let Some(first) = seen.get(&attribute.name) {
                         self.errors.push(set_twice(self.source, &attribute, *first));
@@ -186,7 +186,8 @@ impl Parser<'_> {
         line_start && name.kind == T::Ident && heads
     }
 
-    fn item(&mut self, end: T) -> Parsed<Item> {
+    /// An attribute or a block; `inline` in a body of one line, where a brace may follow an attribute.
+    fn item(&mut self, inline: bool) -> Parsed<Item> {
         let token = self.peek();
         match token.kind {
             T::Ident => {}
@@ -199,9 +200,9 @@ impl Parser<'_> {
         self.next();
         let next = self.peek();
         match next.kind {
-            T::Equal => self.attribute(token, end).map(Item::Attribute),
+            T::Equal => self.attribute(token, inline).map(Item::Attribute),
             T::OpenBrace | T::OpenQuote | T::Ident => {
-                self.deeper(|parser| parser.block(token, end)).map(Item::Block)
+                self.deeper(|parser| parser.block(token)).map(Item::Block)
             }
             T::Colon => self.fail(next.span, "an attribute is set with `=`, not `:`", "write `=`"),
             T::Dot => self.fail(next.span, "the name of an attribute has no dots", ""),
@@ -218,13 +219,12 @@ impl Parser<'_> {
         }
     }
 
-    fn attribute(&mut self, name: Token, end: T) -> Parsed<Attribute> {
+    fn attribute(&mut self, name: Token, inline: bool) -> Parsed<Attribute> {
         self.next();
         let node = self.expression()?;
         let span = name.span.to(node.span);
         let next = self.peek();
-        let inline = end == T::CloseBrace && next.kind == T::CloseBrace;
-        if !matches!(next.kind, T::Newline | T::Eof) && !inline {
+        if !matches!(next.kind, T::Newline | T::Eof) && !(inline && next.kind == T::CloseBrace) {
             let found = self.describe(next);
             let name = self.slice(name.span);
             return self.fail(
@@ -237,8 +237,7 @@ impl Parser<'_> {
         Ok(Attribute { name: normalize(self.slice(name.span)), name_span: name.span, expr, span })
     }
 
-    fn block(&mut self, kind: Token, outer: T) -> Parsed<Block> {
-        let _ = outer;
+    fn block(&mut self, kind: Token) -> Parsed<Block> {
         let mut labels = Vec::new();
         let mut header = kind.span;
         let open = loop {
@@ -310,7 +309,7 @@ impl Parser<'_> {
 
     fn inline_body(&mut self, first: Token) -> Parsed<Body> {
         let mut body = Body::empty(self.source, first.span);
-        match self.item(T::CloseBrace)? {
+        match self.item(true)? {
             Item::Attribute(attribute) => {
                 body.span = attribute.span;
                 body.attributes.push(attribute);
