@@ -1,8 +1,8 @@
 //! The front end for Packer's templates.
 //!
 //! [`legacy`] reads templates in JSON, [`interpolate`] has the functions of the Go templates inside of both kinds of
-//! templates, and [`fix`] brings old ones up to date. Nothing here reads files, the environment or the clock, and
-//! nothing prints: what is needed of them is given.
+//! templates, [`fix`] brings old ones up to date, and [`upgrade`] writes them in HCL. Nothing here reads files, the
+//! environment or the clock, and nothing prints: what is needed of them is given.
 
 pub mod fix;
 pub mod go_json;
@@ -10,3 +10,4 @@ pub mod go_time;
 pub mod interpolate;
 pub mod json;
 pub mod legacy;
+pub mod upgrade;
