@@ -188,3 +188,20 @@ fn packer_builds_the_same_from_both() {
     assert_eq!(results[0], results[1]);
     assert_eq!(results[0]["log"].len(), 10, "{results:?}");
 }
+
+/// The formatter of the real program would change nothing.
+#[test]
+fn the_layout_is_that_of_fmt() {
+    let Some(mut command) = packer() else { return };
+    let folder = tempfile::tempdir().expect("a folder");
+    let maps = r#"{"builders": [{"type": "null", "m": [1, {"a": 1, "bb": [{"c": {"d": 1}}]}, []], "n": {"a b": {"c": 1, "dd": 2}},
+        "o": {"x": {"yy": 1, "z": {"q": 1}}, "long": 2}}], "provisioners": [{"type": "shell", "x": {"a": null}}]}"#;
+    for (name, text, annotations) in
+        [("a", WHOLE, false), ("b", WHOLE, true), ("c", BUILT, false), ("d", maps, false), ("e", "{}", true)]
+    {
+        let path = folder.path().join(format!("{name}.pkr.hcl"));
+        fs_err::write(path, upgraded(text, annotations).text).expect("a template");
+    }
+    let output = command.args(["fmt", "-check", "-diff"]).arg(folder.path()).output().expect("it runs");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+}
