@@ -5,4 +5,5 @@ mod interpolate;
 mod json;
 mod support;
 mod templates;
+mod upgrade;
 mod variables;

@@ -3,9 +3,11 @@
 use std::time::Duration;
 
 use imgbuild_gotemplate::Rendered;
+use imgbuild_packer::fix::fix;
 use imgbuild_packer::interpolate::{Context, Generated, Place, Renderer};
 use imgbuild_packer::json::Value;
 use imgbuild_packer::legacy::{Template, render};
+use imgbuild_packer::upgrade::{Options, upgrade};
 use proptest::prelude::*;
 
 use crate::support::{check, packer_says, run};
@@ -191,6 +193,15 @@ fn each_error_says_where_and_what_to_do() {
         let text = text.replace("NULL", null);
         assert_eq!(check(&text, &[]), Err(expected.to_owned()), "{text}");
     }
+    for (default, expected) in [
+        ("{{env `BRACES`}}x", "t.json:1:105: this changes each of 100 times that it is rendered"),
+        ("{{env `BROKEN`}}", "t.json:1:104: the action is not closed: `}}` is missing"),
+    ] {
+        let text = format!(
+            r#"{{"variables": {{"a": "{default}"}}, "builders": [{{"type": "null", "communicator": "none", "name": "{{{{user `a`}}}}"}}]}}"#
+        );
+        assert_eq!(check(&text, &[]), Err(expected.to_owned()), "{text}");
+    }
     let two = "{\"builders\": 1,\n\"builders\": [{}]}";
     let expected = "t.json:1:14: `builders` must be a list, not a number
 t.json:2:1: `builders` is given twice; the first is here (t.json:1:2); hint: remove one of the two
@@ -348,5 +359,13 @@ proptest! {
         let end = (cut + length).min(WHOLE.len());
         let text = format!("{}{with}{}", &WHOLE[..cut], &WHOLE[end..]);
         let _ = check(&text, &["token=x"]);
+        if let Ok(template) = Template::parse("t.json", &text) {
+            let upgraded = upgrade(&template, Options::default(), &|_| true);
+            let is_mark = |c: char| ('\u{e000}'..='\u{e003}').contains(&c);
+            prop_assert!(!upgraded.text.contains(is_mark), "marks are left");
+        }
+        if let Ok(fixed) = fix("t.json", &text) {
+            prop_assert_eq!(fix("t.json", &fixed.text).map(|fixed| fixed.text), Ok(fixed.text));
+        }
     }
 }
