@@ -7,10 +7,14 @@
 //! retries and what is cleaned up are policy; all of a communicator is transport. A doubtful attribute is content: that
 //! costs a rebuild, the opposite a wrong image.
 
+// The tables have an attribute a line, which is longer than code may be: `rustfmt` leaves them alone.
 #[rustfmt::skip]
 mod amazon;
+#[rustfmt::skip]
+mod ansible;
 mod attribute;
-// The tables have an attribute a line, which is longer than code may be.
+#[rustfmt::skip]
+mod azure;
 #[rustfmt::skip]
 mod builtin;
 #[rustfmt::skip]
@@ -19,6 +23,8 @@ mod common;
 mod communicator;
 #[rustfmt::skip]
 mod docker;
+#[rustfmt::skip]
+mod googlecompute;
 mod meta;
 #[rustfmt::skip]
 mod qemu;
@@ -28,7 +34,16 @@ use imgbuild_model::{KindClass, KindSchema, did_you_mean};
 pub use meta::{POST_PROCESSOR_META, PROVISIONER_META};
 
 /// Each component, a slice a plugin.
-static ALL: &[&[&KindSchema]] = &[builtin::ALL, communicator::ALL, docker::ALL, qemu::ALL, amazon::ALL];
+static ALL: &[&[&KindSchema]] = &[
+    builtin::ALL,
+    communicator::ALL,
+    docker::ALL,
+    qemu::ALL,
+    amazon::ALL,
+    ansible::ALL,
+    googlecompute::ALL,
+    azure::ALL,
+];
 
 /// Each component that templates name, in the order of the reference.
 pub fn components() -> impl Iterator<Item = &'static KindSchema> {
