@@ -230,7 +230,10 @@ impl Parser<'_> {
                     self.escape(at)?
                 }
                 c if u32::from(c) < 0x20 => {
-                    return Err(self.error("a string of JSON cannot hold a line break or control character; use an escape", at..self.at));
+                    return Err(self.error(
+                        "a string of JSON cannot hold a line break or control character; use an escape",
+                        at..self.at,
+                    ));
                 }
                 c => c,
             };
@@ -275,7 +278,8 @@ impl Parser<'_> {
     }
 
     fn hex(&mut self, start: usize) -> Result<u32, Error> {
-        let digits = self.text.get(self.at..self.at + 4).filter(|hex| hex.bytes().all(|b| b.is_ascii_hexdigit()));
+        let digits =
+            self.text.get(self.at..self.at + 4).filter(|hex| hex.bytes().all(|b| b.is_ascii_hexdigit()));
         let Some(digits) = digits else {
             return Err(self.error("four hexadecimal digits are needed after `\\u`", start..self.at));
         };

@@ -14,6 +14,7 @@
 //! ```
 
 pub mod eval;
+pub mod format;
 
 pub mod json;
 pub mod syntax;

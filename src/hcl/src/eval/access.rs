@@ -1,11 +1,11 @@
 //! Steps into a value: attributes, indexes, splats.
 
-use imgbuild_model::{Diagnostic, did_you_mean};
+use imgbuild_model::did_you_mean;
 
-use super::{Evaluation, Scope};
+use super::{CallError, Evaluation, Scope};
 use crate::syntax::ExprRef;
 use crate::syntax::ast::{Node, Step, StepKind};
-use crate::value::{Number, Type, Value, convert};
+use crate::value::{Mark, Number, Type, Value, convert};
 
 impl Evaluation {
     pub(super) fn steps(
@@ -31,7 +31,10 @@ impl Evaluation {
             };
             match result {
                 Ok(next) => value = next,
-                Err(error) => return self.fail(error.at(expr.source.location(step.span))),
+                Err(error) => {
+                    let message = expr.source.error(step.span, error.message);
+                    return self.fail(message.maybe_hint(error.hint));
+                }
             }
         }
         value
@@ -55,14 +58,11 @@ impl Evaluation {
             return Value::tuple(Vec::new()).with_marks(&marks);
         }
         if !value.is_known() {
-            return match value.ty().element() {
-                Some(element) if sequence => {
-                    let each = self.steps(expr, Value::unknown(element.clone()), inner, scope);
-                    Value::unknown(Type::list(each.ty().clone()))
-                }
-                _ => Value::dynamic(),
-            }
-            .with_marks(&marks);
+            let one = value.ty().element().filter(|_| sequence);
+            // Errors of the steps do not wait for the value.
+            let each = self.steps(expr, Value::unknown(one.unwrap_or(value.ty()).clone()), inner, scope);
+            let ty = one.map_or(Type::Dynamic, |_| Type::list(each.ty().clone()));
+            return Value::unknown(ty).with_marks(&marks);
         }
         if !sequence {
             let only = self.steps(expr, source.clone(), inner, scope);
@@ -73,8 +73,7 @@ impl Evaluation {
             elements.iter().map(|element| self.steps(expr, element.clone(), inner, scope)).collect();
         let result = match (value.ty().element(), results.first()) {
             (Some(element), None) => {
-                let (each, _) =
-                    self.apart(|this| this.steps(expr, Value::unknown(element.clone()), inner, scope));
+                let each = self.steps(expr, Value::unknown(element.clone()), inner, scope);
                 Value::list(each.ty().clone(), results)
             }
             (Some(_), Some(first)) if results.iter().all(|result| result.ty() == first.ty()) => {
@@ -87,7 +86,7 @@ impl Evaluation {
 }
 
 /// `value.name`
-pub fn attribute(value: &Value, name: &str) -> Result<Value, Diagnostic> {
+pub fn attribute(value: &Value, name: &str) -> Result<Value, CallError> {
     let (inner, marks) = value.clone().unmark();
     let found = match inner.ty() {
         Type::Dynamic if inner.is_null() => return Err(null_attribute(name)),
@@ -97,7 +96,7 @@ pub fn attribute(value: &Value, name: &str) -> Result<Value, Diagnostic> {
             Some(ty) => Ok(inner.get(name).cloned().unwrap_or_else(|| Value::unknown(ty.clone()))),
             None => {
                 let near = did_you_mean(name, object.attributes.keys().map(AsRef::as_ref));
-                let error = Diagnostic::error(format!("this object has no attribute `{name}`"));
+                let error = CallError::new(format!("this object has no attribute `{name}`"));
                 Err(match near {
                     Some(near) => error.hint(format!("did you mean `{near}`?")),
                     None => error.maybe_hint(list_of_names(object.attributes.keys().map(AsRef::as_ref))),
@@ -107,23 +106,28 @@ pub fn attribute(value: &Value, name: &str) -> Result<Value, Diagnostic> {
         Type::Map(element) => match inner.entries() {
             None => Ok(Value::unknown(element.as_ref().clone())),
             Some(entries) => entries.get(name).cloned().ok_or_else(|| {
-                Diagnostic::error(format!("this map has no element with the key `{name}`")).maybe_hint(
+                CallError::new(format!("this map has no element with the key `{name}`")).maybe_hint(
                     did_you_mean(name, entries.keys().map(AsRef::as_ref))
                         .map(|near| format!("did you mean `{near}`?")),
                 )
             }),
         },
         ty if ty.is_primitive() => {
-            Err(Diagnostic::error(format!("a {} has no attributes, and so no `{name}`", ty.name())))
+            Err(CallError::new(format!("{} has no attributes, and so no `{name}`", ty.article_name())))
         }
-        ty => Err(Diagnostic::error(format!("a {} has no attributes, and so no `{name}`", ty.name()))
+        ty => Err(CallError::new(format!("{} has no attributes, and so no `{name}`", ty.article_name()))
             .hint(format!("take an element first, `[0].{name}`, or all of them, `[*].{name}`"))),
     };
-    found.map(|found| found.with_marks(&marks))
+    match found {
+        Ok(found) => Ok(found.with_marks(&marks)),
+        // A hint would name keys.
+        Err(error) if marks.contains(&Mark::SENSITIVE) => Err(CallError { hint: None, ..error }),
+        Err(error) => Err(error),
+    }
 }
 
-fn null_attribute(name: &str) -> Diagnostic {
-    Diagnostic::error(format!("this value is null and has no attribute `{name}`"))
+fn null_attribute(name: &str) -> CallError {
+    CallError::new(format!("this value is null and has no attribute `{name}`"))
 }
 
 fn list_of_names<'a>(names: impl Iterator<Item = &'a str>) -> Option<String> {
@@ -132,29 +136,37 @@ fn list_of_names<'a>(names: impl Iterator<Item = &'a str>) -> Option<String> {
 }
 
 /// `value[key]`
-pub fn index(value: &Value, key: &Value) -> Result<Value, Diagnostic> {
+pub fn index(value: &Value, key: &Value) -> Result<Value, CallError> {
     let (inner, marks) = value.clone().unmark();
     let (key, key_marks) = key.clone().unmark();
     if inner.is_null() {
-        return Err(Diagnostic::error("this value is null and has no elements"));
+        return Err(CallError::new("this value is null and has no elements"));
     }
     if key.is_null() {
-        return Err(Diagnostic::error("null cannot be an index"));
+        return Err(CallError::new("null cannot be an index"));
     }
     let found = match inner.ty() {
         Type::Dynamic => Ok(Value::dynamic()),
         Type::List(_) | Type::Tuple(_) => sequence_index(&inner, &key),
         Type::Map(_) | Type::Object(_) => key_index(&inner, &key),
-        Type::Set(_) => Err(Diagnostic::error("elements of a set have no index")
+        Type::Set(_) => Err(CallError::new("elements of a set have no index")
             .hint("a set has no order; convert it to a list, or use a `for` expression")),
-        ty => Err(Diagnostic::error(format!("a {} has no elements", ty.name()))),
+        ty => Err(CallError::new(format!("{} has no elements", ty.article_name()))),
     };
-    found.map(|found| found.with_marks(&marks).with_marks(&key_marks))
+    match found {
+        Ok(found) => Ok(found.with_marks(&marks).with_marks(&key_marks)),
+        Err(_) if key_marks.contains(&Mark::SENSITIVE) => {
+            Err(CallError::new("there is no element of this index, which is sensitive"))
+        }
+        Err(error) if marks.contains(&Mark::SENSITIVE) => Err(CallError { hint: None, ..error }),
+        Err(error) => Err(error),
+    }
 }
 
-fn sequence_index(value: &Value, key: &Value) -> Result<Value, Diagnostic> {
-    let key = convert(key, &Type::Number)
-        .map_err(|error| Diagnostic::error(format!("an element of a {} has a number: {error}", value.ty().name())))?;
+fn sequence_index(value: &Value, key: &Value) -> Result<Value, CallError> {
+    let key = convert(key, &Type::Number).map_err(|error| {
+        CallError::new(format!("an element of {} has a number: {error}", value.ty().article_name()))
+    })?;
     let types = match value.ty() {
         Type::Tuple(types) => Some(types),
         _ => None,
@@ -163,11 +175,11 @@ fn sequence_index(value: &Value, key: &Value) -> Result<Value, Diagnostic> {
         return Ok(Value::unknown(value.ty().element().cloned().unwrap_or(Type::Dynamic)));
     };
     if number.is_negative() && !number.is_zero() {
-        return Err(Diagnostic::error(format!("`{number}` is no index: the first element is 0"))
+        return Err(CallError::new(format!("`{number}` is no index: the first element is 0"))
             .hint("take the last element with `[length(list) - 1]`"));
     }
     if !number.is_integer() {
-        return Err(Diagnostic::error(format!("`{number}` is no index: it has a fraction")));
+        return Err(CallError::new(format!("`{number}` is no index: it has a fraction")));
     }
     let at = number.to_i64().and_then(|at| usize::try_from(at).ok());
     let count = value.len().or_else(|| types.map(|types| types.len()));
@@ -184,15 +196,19 @@ fn sequence_index(value: &Value, key: &Value) -> Result<Value, Diagnostic> {
     }
     match count {
         None => Ok(Value::unknown(value.ty().element().cloned().unwrap_or(Type::Dynamic))),
-        Some(0) => Err(Diagnostic::error(format!("there is no element `{number}`: there are none"))),
-        Some(count) => Err(Diagnostic::error(format!("there is no element `{number}`"))
-            .hint(format!("the elements are 0 to {}", count - 1))),
+        Some(0) => Err(CallError::new(format!("there is no element `{number}`: there are none"))),
+        Some(count) => Err(CallError::new(format!("there is no element `{number}`")).hint(if count == 1 {
+            "the only one is 0".to_owned()
+        } else {
+            format!("the elements are 0 to {}", count - 1)
+        })),
     }
 }
 
-fn key_index(value: &Value, key: &Value) -> Result<Value, Diagnostic> {
-    let key = convert(key, &Type::String)
-        .map_err(|error| Diagnostic::error(format!("an element of a {} has a name: {error}", value.ty().name())))?;
+fn key_index(value: &Value, key: &Value) -> Result<Value, CallError> {
+    let key = convert(key, &Type::String).map_err(|error| {
+        CallError::new(format!("an element of {} has a name: {error}", value.ty().article_name()))
+    })?;
     let Some(name) = key.as_str() else {
         return Ok(Value::unknown(value.ty().element().cloned().unwrap_or(Type::Dynamic)));
     };

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::{Evaluation, Scope};
 use crate::syntax::ExprRef;
 use crate::syntax::ast::{For, ObjectItem};
-use crate::value::{Entries, Marks, Type, Value, convert};
+use crate::value::{Entries, Mark, Marks, Type, Value, convert};
 
 /// What became of a key.
 enum Key {
@@ -46,7 +46,7 @@ impl Evaluation {
         match convert(&key, &Type::String) {
             Ok(key) => key.as_shared_str().map_or(Key::Unknown, Key::Known),
             Err(_) => {
-                self.fail(expr.error(format!("a key is a string, but this is a {}", key.ty().name())));
+                self.fail(expr.error(format!("a key is a string, but this is {}", key.ty().article_name())));
                 Key::Wrong
             }
         }
@@ -60,6 +60,15 @@ impl Evaluation {
         }
         if *collection.ty() == Type::Dynamic {
             return Value::dynamic().with_marks(&marks);
+        }
+        // What is wrong with the condition whatever the element does not wait for one.
+        if parts.condition.is_some() {
+            self.included(
+                expr,
+                parts,
+                &bound(scope, parts, Value::dynamic(), Value::dynamic()),
+                &mut Marks::default(),
+            );
         }
         let Some(pairs) = pairs(&collection) else {
             if collection.ty().is_primitive() {
@@ -75,11 +84,7 @@ impl Evaluation {
         let mut keyed: Vec<(Arc<str>, Value)> = Vec::new();
         let mut known = true;
         for (key, value) in pairs {
-            let mut inner = scope.child();
-            if let Some(name) = &parts.key_name {
-                inner.set_shared(name, key);
-            }
-            inner.set_shared(&parts.value_name, value);
+            let inner = bound(scope, parts, key, value);
             match self.included(expr, parts, &inner, &mut marks) {
                 Some(true) => {}
                 Some(false) => continue,
@@ -102,7 +107,9 @@ impl Evaluation {
         let result = match (known, &parts.key) {
             (false, _) => Value::dynamic(),
             (true, None) => Value::tuple(elements),
-            (true, Some(key)) => self.keyed(expr.at(key), parts.group, keyed),
+            (true, Some(key)) => {
+                self.keyed(expr.at(key), parts.group, marks.contains(&Mark::SENSITIVE), keyed)
+            }
         };
         result.with_marks(&marks)
     }
@@ -121,7 +128,13 @@ impl Evaluation {
         stays
     }
 
-    fn keyed(&mut self, key: ExprRef<'_>, group: bool, pairs: Vec<(Arc<str>, Value)>) -> Value {
+    fn keyed(
+        &mut self,
+        key: ExprRef<'_>,
+        group: bool,
+        sensitive: bool,
+        pairs: Vec<(Arc<str>, Value)>,
+    ) -> Value {
         if group {
             let mut groups: std::collections::BTreeMap<Arc<str>, Vec<Value>> = Default::default();
             for (name, value) in pairs {
@@ -133,8 +146,12 @@ impl Evaluation {
         for (name, value) in pairs {
             if entries.contains_key(&name) {
                 return self.fail(
-                    key.error(format!("two elements have the key `{name}`"))
-                        .hint("write `...` after the value to group the elements of one key"),
+                    key.error(if sensitive {
+                        "two elements have the same key, which is sensitive".to_owned()
+                    } else {
+                        format!("two elements have the key `{name}`")
+                    })
+                    .hint("write `...` after the value to group the elements of one key"),
                 );
             }
             entries.insert(name, value);
@@ -143,8 +160,18 @@ impl Evaluation {
     }
 }
 
+/// The scope of one element.
+fn bound<'a>(scope: &'a Scope<'_>, parts: &For, key: Value, value: Value) -> Scope<'a> {
+    let mut inner = scope.child();
+    if let Some(name) = &parts.key_name {
+        inner.set_shared(name, key);
+    }
+    inner.set_shared(&parts.value_name, value);
+    inner
+}
+
 /// Keys and elements in the order in which the language walks; `None` if they are not known or there cannot be any.
-fn pairs(collection: &Value) -> Option<Vec<(Value, Value)>> {
+pub(super) fn pairs(collection: &Value) -> Option<Vec<(Value, Value)>> {
     if let Some(entries) = collection.entries() {
         return Some(entries.iter().map(|(name, value)| (Value::string(name), value.clone())).collect());
     }

@@ -139,6 +139,13 @@ impl CallError {
         self.hint = Some(hint.into());
         self
     }
+
+    /// The same with a hint if there is one.
+    #[must_use]
+    pub fn maybe_hint(mut self, hint: Option<String>) -> Self {
+        self.hint = hint.or(self.hint);
+        self
+    }
 }
 
 impl fmt::Display for CallError {
@@ -457,7 +464,9 @@ impl Evaluation {
             let names = scope.function_names();
             let mut error = expr.source.error(call.name_span, format!("there is no function named `{name}`"));
             if names.is_empty() {
-                error = expr.source.error(call.name_span, format!("`{name}` is a function, and none can be called here"));
+                error = expr
+                    .source
+                    .error(call.name_span, format!("`{name}` is a function, and none can be called here"));
             } else if let Some(near) = did_you_mean(name, names) {
                 error = error.hint(format!("did you mean `{near}`?"));
             }
@@ -481,6 +490,11 @@ impl Evaluation {
         }
         match function.call(&values) {
             Ok(value) => value,
+            // What a function says of its arguments may show them.
+            Err(error) if values.iter().any(Value::is_sensitive) => {
+                let message = "what is wrong is not shown, as an argument is sensitive".to_owned();
+                self.call_error(expr, call, function, CallError { message, hint: None, ..error })
+            }
             Err(error) => self.call_error(expr, call, function, error),
         }
     }
@@ -514,7 +528,8 @@ impl Evaluation {
         let plural = if wanted == 1 { "argument" } else { "arguments" };
         if count < wanted {
             let missing = function.parameters[count].name;
-            let message = format!("`{}` needs {more}{wanted} {plural}; there is none for `{missing}`", call.name);
+            let message =
+                format!("`{}` needs {more}{wanted} {plural}; there is none for `{missing}`", call.name);
             self.fail(expr.source.error(call.close, message));
             return false;
         }
@@ -529,9 +544,11 @@ impl Evaluation {
     fn call_error(&mut self, expr: ExprRef<'_>, call: &Call, function: &Function, error: CallError) -> Value {
         let diagnostic = match error.argument {
             Some(index) => {
-                let span = call.arguments.get(index).or(call.arguments.last()).map_or(call.close, |node| node.span);
+                let span =
+                    call.arguments.get(index).or(call.arguments.last()).map_or(call.close, |node| node.span);
                 let name = function.parameter_of(index).map_or("", |parameter| parameter.name);
-                let message = format!("the value for `{name}` of `{}` is wrong: {}", call.name, error.message);
+                let message =
+                    format!("the value for `{name}` of `{}` is wrong: {}", call.name, error.message);
                 expr.source.error(span, message)
             }
             None => expr.source.error(call.name_span, format!("`{}` failed: {}", call.name, error.message)),

@@ -4,9 +4,9 @@
 //! follow whatever is made of a marked value; what depends on something unknown is unknown, of the best type that can be
 //! told.
 
-mod collections;
 mod access;
-
+mod collections;
+mod dynamic;
 mod function;
 mod ops;
 mod references;
@@ -81,6 +81,10 @@ impl Evaluation {
     pub(crate) fn value(&mut self, expr: ExprRef<'_>, scope: &Scope<'_>) -> Value {
         match &expr.node.kind {
             NodeKind::Literal(value) => value.clone(),
+            NodeKind::Unreadable(errors) => {
+                self.extend(errors.0.clone());
+                Value::dynamic()
+            }
             NodeKind::Template(parts) => self.template(expr, parts, scope),
             NodeKind::Wrap(inner) | NodeKind::Paren(inner) => self.value(expr.at(inner), scope),
             NodeKind::Join(inner) => self.join(expr.at(inner), scope),
@@ -129,7 +133,7 @@ impl Evaluation {
         match convert(&value, &Type::Bool) {
             Ok(value) => (value.as_bool(), marks),
             Err(error) => {
-                let message = format!("the condition is a {}: {error}", value.ty().name());
+                let message = format!("the condition is {}: {error}", value.ty().article_name());
                 self.fail(expr.error(message));
                 (None, marks)
             }
@@ -153,12 +157,13 @@ impl Evaluation {
             return self.fail(error.hint("convert one of them, for example with `convert(value, type)`"));
         };
         let (condition, marks) = self.condition(expr.at(&parts.condition), scope);
+        // The marks of both follow, as what is not chosen took part in the type.
+        let marks = [then.marks(), otherwise.marks()].into_iter().fold(marks, |mut all, more| {
+            all.extend(more);
+            all
+        });
         let (chosen, errors) = match condition {
-            None => {
-                let marks_of_both = [then.marks(), otherwise.marks()];
-                let unknown = Value::unknown(ty).with_marks(&marks);
-                return marks_of_both.into_iter().fold(unknown, Value::with_marks);
-            }
+            None => return Value::unknown(ty).with_marks(&marks),
             Some(true) => (then, then_errors),
             Some(false) => (otherwise, otherwise_errors),
         };
@@ -168,10 +173,12 @@ impl Evaluation {
         }
         match convert(&chosen, &ty) {
             Ok(value) => value.with_marks(&marks),
-            Err(error) => self.fail(expr.error(format!(
-                "the result of the condition cannot be converted to {}: {error}",
-                ty.name()
-            ))),
+            Err(error) => {
+                self.fail(expr.error(format!(
+                    "the result of the condition cannot be converted to {}: {error}",
+                    ty.name()
+                )))
+            }
         }
     }
 
@@ -190,9 +197,10 @@ impl Evaluation {
             let (value, more) = value.unmark_deep();
             marks.extend(&more);
             if value.is_null() {
-                self.fail(part.error("a null value cannot be a part of a text").hint(
-                    "give it a value for this case, for example with `coalesce` or a condition",
-                ));
+                self.fail(
+                    part.error("a null value cannot be a part of a text")
+                        .hint("give it a value for this case, for example with `coalesce` or a condition"),
+                );
                 known = false;
                 continue;
             }
@@ -229,6 +237,7 @@ fn common_type(then: &Value, otherwise: &Value) -> Option<Type> {
     match (any_null(then), any_null(otherwise)) {
         (true, _) => Some(otherwise.ty().clone()),
         (_, true) => Some(then.ty().clone()),
+        _ if [then, otherwise].iter().any(|value| *value.ty() == Type::Dynamic) => Some(Type::Dynamic),
         _ => unify(&[then.ty().clone(), otherwise.ty().clone()]),
     }
 }
@@ -236,10 +245,14 @@ fn common_type(then: &Value, otherwise: &Value) -> Option<Type> {
 fn described(value: &Value) -> String {
     match value.ty() {
         Type::Tuple(elements) => format!("a tuple of {} elements", elements.len()),
+        Type::Object(object) if object.attributes.is_empty() => "an object without attributes".to_owned(),
         Type::Object(object) => {
             let names: Vec<&str> = object.attributes.keys().map(Arc::as_ref).take(5).collect();
-            format!("an object with {}", names.iter().map(|n| format!("`{n}`")).collect::<Vec<_>>().join(", "))
+            format!(
+                "an object with {}",
+                names.iter().map(|n| format!("`{n}`")).collect::<Vec<_>>().join(", ")
+            )
         }
-        ty => format!("a {}", ty.name()),
+        ty => ty.article_name(),
     }
 }

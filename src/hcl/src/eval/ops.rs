@@ -1,5 +1,7 @@
 //! Operators.
 
+use imgbuild_model::Diagnostic;
+
 use super::{Evaluation, Scope};
 use crate::syntax::ast::{Node, Operand, Operator};
 use crate::syntax::{ExprRef, Span};
@@ -13,24 +15,34 @@ impl Evaluation {
         rest: &[Operand],
         scope: &Scope<'_>,
     ) -> Value {
-        let mut left = self.value(expr.at(first), scope);
+        let (mut left, mut errors) = self.apart(|this| this.value(expr.at(first), scope));
+        let mut left_span = first.span;
         for operand in rest {
             let span = first.span.to(operand.node.span);
-            let left_span = Span { start: first.span.start, end: first.span.end };
-            left = match operand.operator {
+            (left, errors) = match operand.operator {
                 Operator::And | Operator::Or => {
-                    self.logical(expr, (left, left_span), operand, scope)
+                    self.apart(|this| this.logical(expr, (left, left_span, errors), operand, scope))
                 }
-                _ => {
-                    let right = self.value(expr.at(&operand.node), scope);
-                    self.operation(expr, (left, left_span), operand, right, span)
-                }
+                _ => self.apart(|this| {
+                    this.extend(errors);
+                    let right = this.value(expr.at(&operand.node), scope);
+                    this.operation(expr, (left, left_span), operand, right, span)
+                }),
             };
+            left_span = span;
         }
+        self.extend(errors);
         left
     }
 
-    fn operand(&mut self, expr: ExprRef<'_>, span: Span, value: &Value, ty: &Type, side: &str) -> Option<Value> {
+    fn operand(
+        &mut self,
+        expr: ExprRef<'_>,
+        span: Span,
+        value: &Value,
+        ty: &Type,
+        side: &str,
+    ) -> Option<Value> {
         let wrong = |message: String| expr.source.error(span, message);
         if value.is_null() {
             self.fail(wrong(format!("the {side} is null")));
@@ -39,9 +51,12 @@ impl Evaluation {
         match convert(value, ty) {
             Ok(value) => Some(value),
             Err(_) => {
-                let text = format!("the {side} must be a {}, but is a {}", ty.name(), value.ty().name());
+                let text =
+                    format!("the {side} must be a {}, but is {}", ty.name(), value.ty().article_name());
                 let text = match value.as_str() {
-                    Some(_) if !value.is_marked() => format!("the {side} must be a {}, and this text is none", ty.name()),
+                    Some(_) if !value.is_marked() => {
+                        format!("the {side} must be a {}, and this text is none", ty.name())
+                    }
                     _ => text,
                 };
                 self.fail(wrong(text));
@@ -50,31 +65,35 @@ impl Evaluation {
         }
     }
 
-    /// `&&` and `||`. What is decided by one side does not depend on the other; a null on the way to a decision counts
-    /// as false, as it does in Go.
+    /// `&&` and `||`. What is decided by one side does not depend on the other, nor on whether the other can be
+    /// evaluated; a null on the way to a decision counts as false, as it does in Go.
     fn logical(
         &mut self,
         expr: ExprRef<'_>,
-        (left, left_span): (Value, Span),
+        (left, left_span, left_errors): (Value, Span, Vec<Diagnostic>),
         operand: &Operand,
         scope: &Scope<'_>,
     ) -> Value {
         let decides = operand.operator == Operator::Or;
-        let (right, errors) = self.apart(|this| this.value(expr.at(&operand.node), scope));
+        let (right, right_errors) = self.apart(|this| this.value(expr.at(&operand.node), scope));
         let marks = [left.marks().clone(), right.marks().clone()];
         let marked = |value: Value| marks.iter().fold(value, Value::with_marks);
         let left_bool = self.truth(expr, left_span, &left, "left operand");
-        if left_bool.as_ref().is_some_and(|left| *left == Some(decides)) && !errors.is_empty() {
-            return marked(Value::bool(decides));
-        }
-        self.extend(errors);
         let right_bool = self.truth(expr, operand.node.span, &right, "right operand");
-        let (Some(left), Some(right)) = (left_bool, right_bool) else { return Value::unknown(Type::Bool) };
-        marked(match (left, right) {
-            (Some(value), _) | (_, Some(value)) if value == decides => Value::bool(decides),
-            (Some(_), Some(_)) => Value::bool(!decides),
-            _ => Value::unknown(Type::Bool),
-        })
+        if let (Some(left), Some(right)) = (left_bool, right_bool) {
+            if left == Some(decides) || right == Some(decides) {
+                return marked(Value::bool(decides));
+            }
+            if left.is_none() && left_errors.is_empty() {
+                return marked(Value::unknown(Type::Bool));
+            }
+            if left.is_some() && right.is_some() {
+                return marked(Value::bool(!decides));
+            }
+        }
+        self.extend(left_errors);
+        self.extend(right_errors);
+        marked(Value::unknown(Type::Bool))
     }
 
     /// A truth value, or that it is unknown; `None` if it is wrong.
@@ -141,10 +160,7 @@ fn negated(value: Value) -> Value {
 }
 
 fn is_comparison(operator: Operator) -> bool {
-    matches!(
-        operator,
-        Operator::Less | Operator::LessEqual | Operator::Greater | Operator::GreaterEqual
-    )
+    matches!(operator, Operator::Less | Operator::LessEqual | Operator::Greater | Operator::GreaterEqual)
 }
 
 fn numbers(operator: Operator, a: &Number, b: &Number) -> Result<Value, NumberError> {

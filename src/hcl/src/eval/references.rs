@@ -17,7 +17,7 @@ pub fn references(expression: &Expression) -> Vec<Traversal> {
 
 fn collect(node: &Node, bound: &mut Vec<Arc<str>>, found: &mut Vec<Traversal>) {
     match &node.kind {
-        NodeKind::Literal(_) => {}
+        NodeKind::Literal(_) | NodeKind::Unreadable(_) => {}
         NodeKind::Variable(_) => refer(node, &[], bound, found),
         NodeKind::Traversal(root, steps) => {
             if matches!(root.kind, NodeKind::Variable(_)) {

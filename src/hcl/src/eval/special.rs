@@ -19,25 +19,28 @@ pub fn special_functions() -> Functions {
 /// `try(a, b, …)`: the first that can be evaluated.
 #[must_use]
 pub fn try_() -> Function {
-    Function::new("The value of the first argument that can be evaluated without an error.").runs_lazily(|call| {
-        if call.arguments.is_empty() {
-            return Err(call.error("`try` needs at least one argument").into());
-        }
-        let mut tried = Vec::new();
-        for argument in &call.arguments {
-            match argument.evaluate() {
-                // What is not known yet may still fail, and so decide for another argument.
-                Ok(value) if !value.is_wholly_known() => {
-                    return Ok(Value::dynamic().with_marks(&value.marks_deep()));
-                }
-                Ok(value) => return Ok(value),
-                Err(Diagnostics(errors)) => tried.extend(errors),
+    Function::new("The value of the first argument that can be evaluated without an error.").runs_lazily(
+        |call| {
+            if call.arguments.is_empty() {
+                return Err(call.error("`try` needs at least one argument").into());
             }
-        }
-        let error = call.error("no argument of `try` can be evaluated");
-        let error = tried.into_iter().fold(error, |error, tried| error.note(tried.message, tried.location));
-        Err(error.hint("end with an argument that always can, for example `null`").into())
-    })
+            let mut tried = Vec::new();
+            for argument in &call.arguments {
+                match argument.evaluate() {
+                    // What is not known yet may still fail, and so decide for another argument.
+                    Ok(value) if !value.is_wholly_known() => {
+                        return Ok(Value::dynamic().with_marks(&value.marks_deep()));
+                    }
+                    Ok(value) => return Ok(value),
+                    Err(Diagnostics(errors)) => tried.extend(errors),
+                }
+            }
+            let error = call.error("no argument of `try` can be evaluated");
+            let error =
+                tried.into_iter().fold(error, |error, tried| error.note(tried.message, tried.location));
+            Err(error.hint("end with an argument that always can, for example `null`").into())
+        },
+    )
 }
 
 /// `can(a)`: whether it can be evaluated.

@@ -65,6 +65,8 @@ pub enum NodeKind {
     Negate(Box<Node>),
     /// `(a)`
     Paren(Box<Node>),
+    /// What cannot be read, of the JSON syntax; its evaluation says why.
+    Unreadable(Arc<imgbuild_model::Diagnostics>),
 }
 
 /// A step into a value and its place, without what is before it.

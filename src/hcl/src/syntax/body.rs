@@ -4,10 +4,12 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::ast::{Expression, Node, NodeKind};
+use super::json_body::JsonBody;
 use super::lexer::{Token, TokenKind as T};
 use super::parser::{Parsed, Parser, Reported};
 use super::{Source, Span};
 use crate::value::normalize;
+use imgbuild_model::Diagnostic;
 
 /// Attributes and blocks.
 #[derive(Clone, Debug)]
@@ -20,6 +22,8 @@ pub struct Body {
     pub blocks: Vec<Block>,
     /// All of it, without the braces of a block.
     pub span: Span,
+    /// What it is made of, if it is of the JSON syntax.
+    pub(crate) json: Option<JsonBody>,
 }
 
 /// `name = expression`
@@ -76,8 +80,16 @@ impl Body {
     /// A body without anything in it.
     #[must_use]
     pub fn empty(source: &Arc<Source>, span: Span) -> Self {
-        Self { source: Arc::clone(source), attributes: Vec::new(), blocks: Vec::new(), span }
+        Self { source: Arc::clone(source), attributes: Vec::new(), blocks: Vec::new(), span, json: None }
     }
+}
+
+/// What is said of the second of two attributes of one name.
+pub(super) fn set_twice(source: &Source, attribute: &Attribute, first: Span) -> Diagnostic {
+    source
+        .error(attribute.name_span, format!("attribute `{}` is set twice", attribute.name))
+        .note("it was first set here", Some(source.location(first)))
+        .hint("keep one of them")
 }
 
 enum Item {
@@ -91,6 +103,7 @@ impl Parser<'_> {
         let start = self.peek().span;
         let mut body = Body::empty(self.source, start);
         let mut seen: HashMap<Arc<str>, Span> = HashMap::new();
+        let errors = self.errors.len();
         loop {
             let token = self.peek();
             match token.kind {
@@ -100,18 +113,15 @@ impl Parser<'_> {
                 }
                 T::Eof => break,
                 kind if kind == end => break,
+                // After an error, it is more likely that the brace is missing.
+                _ if end != T::Eof && self.errors.len() > errors && self.at_margin(self.at) => break,
                 _ => {}
             }
             let before = (self.at, self.newlines.len(), self.depth);
             match self.item(end) {
                 Ok(Item::Attribute(attribute)) => {
                     if let Some(first) = seen.get(&attribute.name) {
-                        let error = self
-                            .source
-                            .error(attribute.name_span, format!("attribute `{}` is set twice", attribute.name))
-                            .note("it was first set here", Some(self.source.location(*first)))
-                            .hint("keep one of them");
-                        self.errors.push(error);
+                        self.errors.push(set_twice(self.source, &attribute, *first));
                     } else {
                         seen.insert(Arc::clone(&attribute.name), attribute.name_span);
                         body.attributes.push(attribute);
@@ -129,35 +139,51 @@ impl Parser<'_> {
         body
     }
 
-    /// Goes to the end of the line that ends the item which starts at `start`, or before the brace that ends its body.
+    /// Goes to the end of the line that ends the item which starts at `start`, or before the brace that ends its body. An
+    /// item at the margin ends brackets that were left open before.
     fn recover(&mut self, start: usize) {
-        let mut open = 0usize;
+        let mut open = Vec::new();
         for index in start..self.tokens.len() {
             let token = self.tokens[index];
             let ends_line = token.kind == T::Newline
                 || token.kind == T::Comment && self.slice(token.span).ends_with('\n');
             match token.kind {
-                T::OpenBrace | T::OpenBracket | T::OpenParen | T::OpenQuote | T::OpenHeredoc => open += 1,
-                T::OpenInterpolation | T::OpenDirective => open += 1,
-                T::CloseBrace if open == 0 => {
-                    // The brace that ends the body stays; one that starts an item ends nothing and is skipped.
-                    self.at = if index == start { index + 1 } else { index };
-                    return;
+                T::OpenBrace | T::OpenBracket | T::OpenParen | T::OpenQuote | T::OpenHeredoc => {
+                    open.push(token.kind);
                 }
-                T::CloseBrace
-                | T::CloseBracket
-                | T::CloseParen
-                | T::CloseQuote
-                | T::CloseHeredoc
-                | T::CloseSequence => open = open.saturating_sub(1),
-                _ if ends_line && index >= self.at && open == 0 => {
-                    self.at = index;
-                    return;
+                T::OpenInterpolation | T::OpenDirective => open.push(token.kind),
+                T::CloseBrace => {
+                    while matches!(open.last(), Some(T::OpenBracket | T::OpenParen)) {
+                        open.pop();
+                    }
+                    if open.pop().is_none() {
+                        // The brace that ends the body stays; one that starts an item ends nothing and is skipped.
+                        self.at = if index == start { index + 1 } else { index };
+                        return;
+                    }
+                }
+                T::CloseBracket | T::CloseParen | T::CloseQuote | T::CloseHeredoc | T::CloseSequence => {
+                    open.pop();
+                }
+                _ if ends_line && index >= self.at => {
+                    let bracket = matches!(open.last(), Some(T::OpenBracket | T::OpenParen));
+                    if open.is_empty() || bracket && self.at_margin(index + 1) {
+                        self.at = index;
+                        return;
+                    }
                 }
                 _ => {}
             }
         }
         self.at = self.tokens.len() - 1;
+    }
+
+    /// Whether an attribute or block seems to start at this token, in the first column.
+    fn at_margin(&self, index: usize) -> bool {
+        let Some([name, next]) = self.tokens.get(index..index + 2) else { return false };
+        let line_start = self.text[..name.span.start as usize].ends_with('\n');
+        let heads = matches!(next.kind, T::Equal | T::OpenBrace | T::OpenQuote | T::Ident);
+        line_start && name.kind == T::Ident && heads
     }
 
     fn item(&mut self, end: T) -> Parsed<Item> {
@@ -183,7 +209,11 @@ impl Parser<'_> {
                 let name = self.slice(token.span);
                 let hint = format!("write `{name} = value` for an attribute or `{name} {{` for a block");
                 let found = self.describe(next);
-                self.fail(next.span, format!("expected `=`, a label or `{{` after `{name}`, found {found}"), &hint)
+                self.fail(
+                    next.span,
+                    format!("expected `=`, a label or `{{` after `{name}`, found {found}"),
+                    &hint,
+                )
             }
         }
     }
@@ -221,7 +251,11 @@ impl Parser<'_> {
                 }
                 T::OpenQuote => labels.push(self.label()?),
                 T::Equal => {
-                    return self.fail(token.span, "a block has no `=`", "an attribute has one name before `=`");
+                    return self.fail(
+                        token.span,
+                        "a block has no `=`",
+                        "an attribute has one name before `=`",
+                    );
                 }
                 T::Newline => {
                     return self.fail(token.span, "the `{` of a block stands on the line of its kind", "");
@@ -235,7 +269,11 @@ impl Parser<'_> {
         let next = self.peek();
         if !matches!(next.kind, T::Newline | T::Eof) {
             let found = self.describe(next);
-            return self.fail(next.span, format!("expected the end of the line after a block, found {found}"), "");
+            return self.fail(
+                next.span,
+                format!("expected the end of the line after a block, found {found}"),
+                "",
+            );
         }
         Ok(Block {
             kind: normalize(self.slice(kind.span)),
@@ -259,7 +297,11 @@ impl Parser<'_> {
         if self.peek().kind != T::CloseBrace {
             // An error inside may have taken the brace with it; the first error is then the one to mend.
             if self.errors.len() == errors {
-                return self.fail(header.to(open.span), "this block is never closed", "a `}` is missing, here or in it");
+                return self.fail(
+                    header.to(open.span),
+                    "this block is never closed",
+                    "a `}` is missing, here or in it",
+                );
             }
             return Err(Reported);
         }

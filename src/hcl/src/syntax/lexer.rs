@@ -1,5 +1,5 @@
-//! Text into tokens, whitespace left out. Every byte of the text is in a token or is a space, a tab or a carriage return;
-//! the formatter depends on it.
+//! Text into tokens, whitespace left out. Every byte of the text is in a token or is a space, a tab or a mark of byte
+//! order at the start; the formatter depends on it.
 
 use super::Span;
 
@@ -107,9 +107,14 @@ pub struct Token {
 
 enum Mode {
     /// Expressions and bodies. `braces` counts the open ones; a further `}` ends the sequence that is read.
-    Main { braces: usize, sequence: bool },
+    Main {
+        braces: usize,
+        sequence: bool,
+    },
     Quoted,
-    Heredoc { marker: (usize, usize) },
+    Heredoc {
+        marker: (usize, usize),
+    },
     Template,
 }
 
@@ -125,7 +130,7 @@ pub enum Start {
 /// The tokens of a whole text; the last is [`TokenKind::Eof`].
 #[must_use]
 pub fn tokens(text: &str, start: Start) -> Vec<Token> {
-    let at = if text.starts_with('\u{feff}') && start == Start::Main { 3 } else { 0 };
+    let at = if text.starts_with('\u{feff}') { 3 } else { 0 };
     let first = match start {
         Start::Main => Mode::Main { braces: 0, sequence: false },
         Start::Template => Mode::Template,
@@ -192,10 +197,6 @@ impl Lexer<'_> {
             }
             (b'\n', ..) => (T::Newline, 1),
             (b'\r', b'\n', _) => (T::Newline, 2),
-            (b'\r', ..) => {
-                self.at += 1;
-                return;
-            }
             (b'#', ..) | (b'/', b'/', _) => (T::Comment, self.line_length()),
             (b'/', b'*', _) => match self.rest()[2..].find("*/") {
                 Some(end) => (T::Comment, end + 4),
@@ -307,10 +308,10 @@ impl Lexer<'_> {
     fn heredoc(&mut self, marker: &str) {
         let starts_line = self.at == 0 || self.text.as_bytes()[self.at - 1] == b'\n';
         if starts_line {
-            let line = self.rest().lines().next().unwrap_or_default();
-            let trimmed = line.trim_end_matches('\r');
-            if trimmed.trim_matches([' ', '\t']) == marker {
-                self.push(TokenKind::CloseHeredoc, trimmed.len());
+            // The last line of a file ends no heredoc without its own end.
+            let line = self.rest().split_once('\n').map_or("", |(line, _)| line.trim_end_matches('\r'));
+            if line.trim() == marker {
+                self.push(TokenKind::CloseHeredoc, line.len());
                 self.modes.pop();
                 return;
             }

@@ -7,10 +7,10 @@ use imgbuild_model::Diagnostic;
 use super::ast::{Call, Conditional, For, Node, NodeKind, ObjectItem, Operand, Operator, Step, StepKind};
 use super::lexer::{Token, TokenKind as T};
 use super::{Source, Span};
-use crate::value::{Number, Value, normalize};
+use crate::value::{Number, NumberError, Value, normalize};
 
 /// How deep expressions and blocks may be nested.
-pub const MAX_DEPTH: usize = 200;
+pub const MAX_DEPTH: usize = 128;
 
 /// An error was reported; what was read is of no use.
 pub(super) struct Reported;
@@ -33,16 +33,7 @@ pub(super) struct Parser<'a> {
 
 impl<'a> Parser<'a> {
     pub(super) fn new(source: &'a Arc<Source>, text: &'a str, tokens: Vec<Token>) -> Self {
-        Self {
-            source,
-            text,
-            origin: None,
-            tokens,
-            at: 0,
-            newlines: vec![true],
-            errors: Vec::new(),
-            depth: 0,
-        }
+        Self { source, text, origin: None, tokens, at: 0, newlines: vec![true], errors: Vec::new(), depth: 0 }
     }
 
     // Tokens.
@@ -98,7 +89,11 @@ impl<'a> Parser<'a> {
     }
 
     fn previous_end(&self) -> u32 {
-        self.tokens[..self.at].iter().rev().find(|t| t.kind != T::Comment && t.kind != T::Newline).map_or(0, |t| t.span.end)
+        self.tokens[..self.at]
+            .iter()
+            .rev()
+            .find(|t| t.kind != T::Comment && t.kind != T::Newline)
+            .map_or(0, |t| t.span.end)
     }
 
     fn since(&self, start: Span) -> Span {
@@ -150,7 +145,8 @@ impl<'a> Parser<'a> {
             Some('/') => return self.fail(token.span, "a comment has no end", "it ends with `*/`"),
             _ => "",
         };
-        let shown: String = text.chars().take(1).flat_map(char::escape_debug).collect();
+        let first = text.chars().next().unwrap_or_default();
+        let shown = if first.is_control() { first.escape_default().to_string() } else { first.to_string() };
         self.fail(token.span, format!("the character `{shown}` means nothing here"), hint)
     }
 
@@ -198,19 +194,19 @@ impl<'a> Parser<'a> {
         Ok(Node { kind: NodeKind::Conditional(Box::new(Conditional { condition, then, otherwise })), span })
     }
 
+    /// Operators that bind at least as tightly as this level.
     fn binary(&mut self, level: usize) -> Parsed<Node> {
-        if level == LEVELS {
-            return self.unary();
+        let mut node = self.unary()?;
+        while let Some((_, own)) = operator(self.peek().kind).filter(|(_, own)| *own >= level) {
+            let mut rest = Vec::new();
+            while let Some((operator, _)) = operator(self.peek().kind).filter(|(_, next)| *next == own) {
+                self.next();
+                rest.push(Operand { operator, node: self.binary(own + 1)? });
+            }
+            let span = rest.last().map_or(node.span, |last| node.span.to(last.node.span));
+            node = Node { kind: NodeKind::Binary(Box::new(node), rest), span };
         }
-        let first = self.binary(level + 1)?;
-        let mut rest = Vec::new();
-        while let Some(operator) = operator(self.peek().kind).filter(|operator| operator.1 == level) {
-            self.next();
-            rest.push(Operand { operator: operator.0, node: self.binary(level + 1)? });
-        }
-        let Some(last) = rest.last() else { return Ok(first) };
-        let span = first.span.to(last.node.span);
-        Ok(Node { kind: NodeKind::Binary(Box::new(first), rest), span })
+        Ok(node)
     }
 
     fn unary(&mut self) -> Parsed<Node> {
@@ -338,27 +334,9 @@ impl<'a> Parser<'a> {
 
     fn term(&mut self) -> Parsed<Node> {
         let token = self.peek();
-        let span = self.place(token.span);
         match token.kind {
-            T::OpenParen => {
-                self.next();
-                let inner = self.lines_ignored(true, |parser| {
-                    let inner = parser.expression()?;
-                    match parser.eat(T::CloseParen) {
-                        Some(close) => Ok((inner, parser.place(close.span))),
-                        None => parser.unexpected("`)`"),
-                    }
-                })?;
-                Ok(Node { kind: NodeKind::Paren(Box::new(inner.0)), span: span.to(inner.1) })
-            }
-            T::Number => {
-                self.next();
-                let text = self.slice(token.span);
-                match Number::parse(text) {
-                    Ok(number) => Ok(Node { kind: NodeKind::Literal(Value::number(number)), span }),
-                    Err(_) => self.fail(token.span, format!("`{text}` is not a number in bounds"), ""),
-                }
-            }
+            T::OpenParen => self.paren(),
+            T::Number => self.number(),
             T::Ident => self.name(token),
             T::OpenQuote => {
                 self.next();
@@ -376,14 +354,37 @@ impl<'a> Parser<'a> {
                 self.next();
                 self.object(token)
             }
-            T::Less if self.slice(token.span.to(self.tokens[(self.at + 1).min(self.tokens.len() - 1)].span)) == "<<" => {
-                self.fail(
-                    token.span,
-                    "a heredoc starts with `<<`, a name and the end of the line",
-                    "remove what follows the name, quotes and spaces too",
-                )
-            }
+            T::Less if self.text[token.span.start as usize..].starts_with("<<") => self.fail(
+                token.span,
+                "a heredoc starts with `<<`, a name and the end of the line",
+                "remove what follows the name, quotes and spaces too",
+            ),
             _ => self.unexpected("an expression"),
+        }
+    }
+
+    fn paren(&mut self) -> Parsed<Node> {
+        let open = self.next();
+        self.newlines.push(false);
+        let inner = self.expression()?;
+        let Some(close) = self.eat(T::CloseParen) else { return self.unexpected("`)`") };
+        self.newlines.pop();
+        let span = self.place(open.span.to(close.span));
+        Ok(Node { kind: NodeKind::Paren(Box::new(inner)), span })
+    }
+
+    fn number(&mut self) -> Parsed<Node> {
+        let token = self.next();
+        let text = self.slice(token.span);
+        match Number::parse(text) {
+            Ok(number) => {
+                let kind = NodeKind::Literal(Value::number(number));
+                Ok(Node { kind, span: self.place(token.span) })
+            }
+            Err(error) => {
+                let reason = if error == NumberError::Range { "out of bounds" } else { "not a number" };
+                self.fail(token.span, format!("`{text}` is {reason}"), "")
+            }
         }
     }
 
@@ -420,20 +421,22 @@ impl<'a> Parser<'a> {
         }
         let mut arguments = Vec::new();
         let mut expand = false;
-        let close = self.lines_ignored(true, |parser| loop {
-            if let Some(close) = parser.eat(T::CloseParen) {
-                return Ok(close);
-            }
-            arguments.push(parser.expression()?);
-            if let Some(dots) = parser.eat(T::Ellipsis) {
-                expand = true;
-                return match parser.eat(T::CloseParen) {
-                    Some(close) => Ok(close),
-                    None => parser.fail(dots.span, "`...` can only follow the last argument", ""),
-                };
-            }
-            if parser.eat(T::Comma).is_none() && parser.peek().kind != T::CloseParen {
-                return parser.unexpected("`,` or `)` after an argument");
+        let close = self.lines_ignored(true, |parser| {
+            loop {
+                if let Some(close) = parser.eat(T::CloseParen) {
+                    return Ok(close);
+                }
+                arguments.push(parser.expression()?);
+                if let Some(dots) = parser.eat(T::Ellipsis) {
+                    expand = true;
+                    return match parser.eat(T::CloseParen) {
+                        Some(close) => Ok(close),
+                        None => parser.fail(dots.span, "`...` can only follow the last argument", ""),
+                    };
+                }
+                if parser.eat(T::Comma).is_none() && parser.peek().kind != T::CloseParen {
+                    return parser.unexpected("`,` or `)` after an argument");
+                }
             }
         })?;
         let name_span = self.place(name_span);
@@ -559,7 +562,11 @@ impl<'a> Parser<'a> {
         }
         let end = if object { T::CloseBrace } else { T::CloseBracket };
         let Some(close) = self.eat(end) else {
-            return self.unexpected(if object { "`}` at the end of `for`" } else { "`]` at the end of `for`" });
+            return self.unexpected(if object {
+                "`}` at the end of `for`"
+            } else {
+                "`]` at the end of `for`"
+            });
         };
         let span = self.place(open.span.to(close.span));
         let parts = For { key_name, value_name, collection, key, value, condition, group };
@@ -591,8 +598,6 @@ impl<'a> Parser<'a> {
         self.since(self.place(start.span))
     }
 }
-
-const LEVELS: usize = 6;
 
 /// An operator and how tightly it binds.
 fn operator(kind: T) -> Option<(Operator, usize)> {

@@ -27,16 +27,25 @@ pub struct Source {
     name: Arc<str>,
     text: String,
     lines: Vec<u32>,
+    json: bool,
 }
 
 impl Source {
     /// A text under a name that the user knows.
     #[must_use]
     pub fn new(name: &str, text: impl Into<String>) -> Arc<Self> {
-        let text = text.into();
+        Self::of(name, text.into(), false)
+    }
+
+    /// A text of the JSON syntax.
+    pub(super) fn json(name: &str, text: &str) -> Arc<Self> {
+        Self::of(name, text.to_owned(), true)
+    }
+
+    fn of(name: &str, text: String, json: bool) -> Arc<Self> {
         let breaks = text.bytes().enumerate().filter(|(_, byte)| *byte == b'\n');
         let lines = std::iter::once(0).chain(breaks.map(|(at, _)| at as u32 + 1)).collect();
-        Arc::new(Self { name: name.into(), text, lines })
+        Arc::new(Self { name: name.into(), text, lines, json })
     }
 
     /// The name.
@@ -49,6 +58,12 @@ impl Source {
     #[must_use]
     pub fn text(&self) -> &str {
         &self.text
+    }
+
+    /// Whether it is of the JSON syntax.
+    #[must_use]
+    pub fn is_json(&self) -> bool {
+        self.json
     }
 
     /// The text of a part.

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use super::ast::{Call, ExprRef, Expression, Node, NodeKind, ObjectItem, Step, StepKind};
 use super::Span;
+use super::ast::{Call, ExprRef, Expression, Node, NodeKind, ObjectItem, Step, StepKind};
 use crate::value::{Number, Value};
 
 /// A name and constant steps from it: `a.b[0]["c"]`.

@@ -1,9 +1,9 @@
 //! Templates: literal text, interpolations and directives, with what `~` and `<<-` take away.
 
+use super::Span;
 use super::ast::{Conditional, For, Node, NodeKind};
 use super::lexer::{Token, TokenKind as T};
 use super::parser::{Parsed, Parser};
-use super::Span;
 use crate::value::Value;
 
 /// A flat part of a template, before directives are matched.
@@ -18,11 +18,11 @@ enum Part {
 }
 
 /// What ended a run of parts.
-enum End {
-    Template,
+enum Stop {
+    Text,
     Else,
-    EndIf,
-    EndFor,
+    If,
+    For,
 }
 
 impl Parser<'_> {
@@ -164,7 +164,7 @@ impl Parser<'_> {
         &mut self,
         parts: &mut std::vec::IntoIter<Part>,
         opened: &mut Vec<(Span, &'static str)>,
-    ) -> Parsed<(Vec<Node>, End)> {
+    ) -> Parsed<(Vec<Node>, Stop)> {
         let mut nodes = Vec::new();
         while let Some(part) = parts.next() {
             match part {
@@ -180,20 +180,27 @@ impl Parser<'_> {
                     let (body, _) = self.deeper(|parser| parser.run(parts, opened))?;
                     opened.pop();
                     let value = Node { kind: NodeKind::Template(body), span };
-                    let parts =
-                        For { key_name, value_name, collection, key: None, value, condition: None, group: false };
+                    let parts = For {
+                        key_name,
+                        value_name,
+                        collection,
+                        key: None,
+                        value,
+                        condition: None,
+                        group: false,
+                    };
                     let inner = Node { kind: NodeKind::For(Box::new(parts)), span };
                     nodes.push(Node { kind: NodeKind::Join(Box::new(inner)), span });
                 }
                 Part::Else { span } if opened.last().is_some_and(|open| open.1 == "if") => {
                     let _ = span;
-                    return Ok((nodes, End::Else));
+                    return Ok((nodes, Stop::Else));
                 }
                 Part::EndIf { .. } if opened.last().is_some_and(|open| open.1 != "for") => {
-                    return Ok((nodes, End::EndIf));
+                    return Ok((nodes, Stop::If));
                 }
                 Part::EndFor { .. } if opened.last().is_some_and(|open| open.1 == "for") => {
-                    return Ok((nodes, End::EndFor));
+                    return Ok((nodes, Stop::For));
                 }
                 Part::Else { span } => return self.unbalanced(span, "else"),
                 Part::EndIf { span } => return self.unbalanced(span, "endif"),
@@ -201,7 +208,7 @@ impl Parser<'_> {
             }
         }
         match opened.last() {
-            None => Ok((nodes, End::Template)),
+            None => Ok((nodes, Stop::Text)),
             Some((span, name)) => {
                 let (what, end) = if *name == "for" { ("for", "endfor") } else { ("if", "endif") };
                 let error = self.source.error(*span, format!("`%{{{what}}}` has no `%{{{end}}}`"));
@@ -227,7 +234,7 @@ impl Parser<'_> {
         let (then, end) = self.deeper(|parser| parser.run(parts, opened))?;
         opened.pop();
         let mut otherwise = Vec::new();
-        if matches!(end, End::Else) {
+        if matches!(end, Stop::Else) {
             opened.push((span, "else"));
             otherwise = self.deeper(|parser| parser.run(parts, opened))?.0;
             opened.pop();
@@ -263,7 +270,11 @@ impl Parser<'_> {
                 Err((message, length)) => {
                     let start = token.span.start + at as u32;
                     let span = Span { start, end: start + length as u32 };
-                    return self.fail(span, message, "the escapes are `\\n`, `\\r`, `\\t`, `\\\"`, `\\\\`, `\\uNNNN` and `\\UNNNNNNNN`");
+                    return self.fail(
+                        span,
+                        message,
+                        "the escapes are `\\n`, `\\r`, `\\t`, `\\\"`, `\\\\`, `\\uNNNN` and `\\UNNNNNNNN`",
+                    );
                 }
             }
         }

@@ -44,7 +44,8 @@ impl Defaults {
         let changed = if let Some(entries) = value.entries() {
             self.apply_entries(value, entries)
         } else if let Some(elements) = value.elements() {
-            let inner = |index: usize| self.inside.get("").or_else(|| self.inside.get(index.to_string().as_str()));
+            let inner =
+                |index: usize| self.inside.get("").or_else(|| self.inside.get(index.to_string().as_str()));
             let elements: Vec<Value> = elements
                 .iter()
                 .enumerate()
@@ -102,8 +103,9 @@ impl TypeConstraint {
     }
 }
 
-/// Reads a type expression; `any` is allowed.
+/// Reads a type expression; `any` is allowed. In the JSON syntax it stands in a string.
 pub fn parse_type(expression: &Expression) -> Result<TypeConstraint, Diagnostics> {
+    let expression = expression.unquoted()?;
     let mut errors = Vec::new();
     let (ty, defaults) = read(expression.borrow(), &mut errors);
     if errors.is_empty() { Ok(TypeConstraint { ty, defaults }) } else { Err(Diagnostics(errors)) }
@@ -129,7 +131,8 @@ fn read(expr: ExprRef<'_>, errors: &mut Vec<Diagnostic>) -> (Type, Defaults) {
         Some("any") => plain(Type::Dynamic),
         Some(word @ ("list" | "set" | "map")) => failed(
             errors,
-            expr.error(format!("`{word}` needs the type of its elements")).hint(format!("write `{word}(string)`")),
+            expr.error(format!("`{word}` needs the type of its elements"))
+                .hint(format!("write `{word}(string)`")),
         ),
         Some("object") => failed(
             errors,
@@ -148,7 +151,10 @@ fn constructor(expr: ExprRef<'_>, call: &Call, errors: &mut Vec<Diagnostic>) -> 
     match name {
         "list" | "set" | "map" | "object" | "tuple" => {}
         "string" | "number" | "bool" | "any" => {
-            return failed(errors, expr.error(format!("`{name}` has no arguments")).hint("remove the parentheses"));
+            return failed(
+                errors,
+                expr.error(format!("`{name}` has no arguments")).hint("remove the parentheses"),
+            );
         }
         "optional" => {
             return failed(
@@ -182,7 +188,10 @@ fn constructor(expr: ExprRef<'_>, call: &Call, errors: &mut Vec<Diagnostic>) -> 
 
 fn tuple(expr: ExprRef<'_>, errors: &mut Vec<Diagnostic>) -> (Type, Defaults) {
     let Some(elements) = expr.node.as_elements() else {
-        return failed(errors, expr.error("`tuple` needs a list of types").hint("write `tuple([string, number])`"));
+        return failed(
+            errors,
+            expr.error("`tuple` needs a list of types").hint("write `tuple([string, number])`"),
+        );
     };
     let mut defaults = Defaults::default();
     let types: Vec<Type> = elements
@@ -209,7 +218,9 @@ fn object(expr: ExprRef<'_>, errors: &mut Vec<Diagnostic>) -> (Type, Defaults) {
     for item in items {
         let key = expr.at(&item.key);
         let Some(name) = item.bare_key().map(str::to_owned).or_else(|| item.key.as_text()) else {
-            errors.push(key.error("the name of an attribute is missing").hint("a plain name or text in quotes"));
+            errors.push(
+                key.error("the name of an attribute is missing").hint("a plain name or text in quotes"),
+            );
             continue;
         };
         let name = normalize(&name);

@@ -115,7 +115,9 @@ fn truth(text: &str) -> Result<Value, ConvertError> {
     match text {
         "true" | "1" => Ok(Value::bool(true)),
         "false" | "0" => Ok(Value::bool(false)),
-        "True" | "TRUE" => Err(ConvertError::new("a bool is required; to convert from string, use lowercase `true`")),
+        "True" | "TRUE" => {
+            Err(ConvertError::new("a bool is required; to convert from string, use lowercase `true`"))
+        }
         "False" | "FALSE" => {
             Err(ConvertError::new("a bool is required; to convert from string, use lowercase `false`"))
         }
@@ -148,21 +150,16 @@ fn each(elements: &[Value], to: &Type) -> Result<Vec<Value>, ConvertError> {
 }
 
 /// The one type of the elements of a collection: the asked one, or, where that is open, what they can all become.
-fn element_type<'a>(
-    elements: impl Iterator<Item = &'a Value>,
-    to: &Type,
-) -> Result<Type, ConvertError> {
+fn element_type<'a>(elements: impl Iterator<Item = &'a Value>, to: &Type) -> Result<Type, ConvertError> {
     if !to.has_dynamic() {
         return Ok(to.clone());
     }
-    let types: Vec<Type> = elements
-        .map(|element| convert(element, to).map(|value| value.ty))
-        .collect::<Result<_, _>>()?;
+    let types: Vec<Type> =
+        elements.map(|element| convert(element, to).map(|value| value.ty)).collect::<Result<_, _>>()?;
     if types.is_empty() {
         return Ok(to.clone());
     }
-    unify::unified(&types, true)
-        .ok_or_else(|| ConvertError::new("all elements must have the same type"))
+    unify::unified(&types, true).ok_or_else(|| ConvertError::new("all elements must have the same type"))
 }
 
 fn sequence(elements: &[Value], to: &Type) -> Result<Value, ConvertError> {
@@ -262,14 +259,18 @@ fn mismatch(from: &Type, to: &Type) -> ConvertError {
             let wrong = a.iter().zip(b.iter()).position(|(from, to)| !convertible(from, to)).unwrap_or(0);
             inside(PathStep::Index(wrong), &a[wrong], &b[wrong])
         }
-        (Type::Tuple(a), Type::List(b) | Type::Set(b)) => match a.iter().position(|from| !convertible(from, b)) {
-            Some(wrong) => inside(PathStep::Index(wrong), &a[wrong], b),
-            None => ConvertError::new("all elements must have the same type"),
-        },
-        (Type::Object(a), Type::Map(b)) => match a.attributes.iter().find(|(_, from)| !convertible(from, b)) {
-            Some((name, from)) => inside(PathStep::Key(Arc::clone(name)), from, b),
-            None => ConvertError::new("all elements must have the same type"),
-        },
+        (Type::Tuple(a), Type::List(b) | Type::Set(b)) => {
+            match a.iter().position(|from| !convertible(from, b)) {
+                Some(wrong) => inside(PathStep::Index(wrong), &a[wrong], b),
+                None => ConvertError::new("all elements must have the same type"),
+            }
+        }
+        (Type::Object(a), Type::Map(b)) => {
+            match a.attributes.iter().find(|(_, from)| !convertible(from, b)) {
+                Some((name, from)) => inside(PathStep::Key(Arc::clone(name)), from, b),
+                None => ConvertError::new("all elements must have the same type"),
+            }
+        }
         (Type::List(a) | Type::Set(a), Type::List(b) | Type::Set(b)) | (Type::Map(a), Type::Map(b)) => {
             let inner = mismatch(a, b);
             ConvertError::new(format!("incorrect element type: {inner}"))

@@ -23,7 +23,9 @@ impl fmt::Display for JsonError {
         match self {
             Self::Unknown => f.write_str("the value is not wholly known"),
             Self::Infinite => f.write_str("JSON has no infinite numbers"),
-            Self::Syntax(what, line, column) => write!(f, "{what} (line {line}, column {column} of the JSON)"),
+            Self::Syntax(what, line, column) => {
+                write!(f, "{what} (line {line}, column {column} of the JSON)")
+            }
             Self::Number(text) => write!(f, "the number `{text}` is too large or too close to zero"),
         }
     }

@@ -236,6 +236,16 @@ impl Value {
         }
     }
 
+    /// Whether nothing in it may still turn out to be of another type.
+    fn has_known_type(&self) -> bool {
+        match &self.data {
+            Data::Unknown => !self.ty.has_dynamic(),
+            Data::Sequence(elements) => elements.iter().all(Self::has_known_type),
+            Data::Mapping(entries) => entries.values().all(Self::has_known_type),
+            _ => true,
+        }
+    }
+
     /// The text of a known string.
     #[must_use]
     pub fn as_str(&self) -> Option<&str> {
@@ -338,15 +348,10 @@ fn equality(left: &Value, right: &Value) -> Option<bool> {
     if left.is_null() || right.is_null() {
         return Some(false);
     }
-    let same_kind = match (&left.ty, &right.ty) {
-        (Type::List(a), Type::List(b)) | (Type::Set(a), Type::Set(b)) | (Type::Map(a), Type::Map(b)) => {
-            a == b || a.has_dynamic() || b.has_dynamic()
-        }
-        (Type::Tuple(a), Type::Tuple(b)) => a.len() == b.len(),
-        (Type::Object(_), Type::Object(_)) => true,
-        (a, b) => a == b,
-    };
-    if !same_kind {
+    if !left.has_known_type() || !right.has_known_type() {
+        return None;
+    }
+    if left.ty != right.ty {
         return Some(false);
     }
     match (&left.data, &right.data) {
@@ -375,13 +380,16 @@ fn equality(left: &Value, right: &Value) -> Option<bool> {
     }
 }
 
-fn all_equal<'a>(mut pairs: impl Iterator<Item = (&'a Value, &'a Value)>) -> Option<bool> {
-    pairs.try_fold(true, |all, (a, b)| match equality(a, b) {
-        Some(false) => Err(Some(false)),
-        Some(true) => Ok(all),
-        None => Ok(false),
-    })
-    .map_or_else(|decided| decided, |all| all.then_some(true))
+fn all_equal<'a>(pairs: impl Iterator<Item = (&'a Value, &'a Value)>) -> Option<bool> {
+    let mut all = Some(true);
+    for (a, b) in pairs {
+        match equality(a, b) {
+            Some(false) => return Some(false),
+            Some(true) => {}
+            None => all = None,
+        }
+    }
+    all
 }
 
 /// The order of elements in a set: by their own order for strings, numbers and truth values, nulls and unknowns last;

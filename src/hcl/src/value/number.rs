@@ -44,7 +44,7 @@ pub enum NumberError {
     ZeroTimesInfinity,
     /// Zero by zero, or infinity by infinity.
     ZeroByZero,
-    /// A remainder with zero and infinity.
+    /// A remainder of or by infinity.
     RemainderOfInfinity,
 }
 
@@ -56,7 +56,7 @@ impl fmt::Display for NumberError {
             Self::InfinityMinusInfinity => "infinity cannot be subtracted from itself",
             Self::ZeroTimesInfinity => "zero cannot be multiplied by infinity",
             Self::ZeroByZero => "zero cannot be divided by zero, nor infinity by infinity",
-            Self::RemainderOfInfinity => "there is no remainder of zero and infinity",
+            Self::RemainderOfInfinity => "there is no remainder of or by infinity",
         })
     }
 }
@@ -135,7 +135,10 @@ impl Number {
             return Ok(Self::rounded(negative, mantissa, 0, PRECISION, false));
         }
         let size = all.len() as i64;
-        if (ten + size).abs() > MAX_DECIMAL_EXPONENT || size > MAX_DECIMAL_EXPONENT || two.abs() > MAX_EXPONENT {
+        if (ten + size).abs() > MAX_DECIMAL_EXPONENT
+            || size > MAX_DECIMAL_EXPONENT
+            || two.abs() > MAX_EXPONENT
+        {
             return Err(NumberError::Range);
         }
         let power = BigUint::from(5u32).pow(ten.unsigned_abs() as u32);
@@ -148,7 +151,13 @@ impl Number {
     }
 
     /// `numerator / denominator * 2^exponent`, rounded once.
-    fn quotient(negative: bool, numerator: BigUint, denominator: BigUint, exponent: i64, precision: u32) -> Self {
+    fn quotient(
+        negative: bool,
+        numerator: BigUint,
+        denominator: BigUint,
+        exponent: i64,
+        precision: u32,
+    ) -> Self {
         let shift = (i64::from(precision) + 2 + denominator.bits() as i64 - numerator.bits() as i64).max(0);
         let numerator = numerator << shift;
         let quotient = &numerator / &denominator;
@@ -360,13 +369,7 @@ impl Number {
     /// The remainder of the division towards zero; of a division by zero it is the dividend.
     pub fn rem(&self, other: &Self) -> Result<Self, NumberError> {
         if self.is_infinite() || other.is_infinite() {
-            return self.mul(other).map_err(|_| NumberError::RemainderOfInfinity).and_then(|product| {
-                if other.is_infinite() && !self.is_infinite() {
-                    Err(NumberError::RemainderOfInfinity)
-                } else {
-                    Ok(product)
-                }
-            });
+            return Err(NumberError::RemainderOfInfinity);
         }
         if other.is_zero() {
             return Ok(self.clone());

@@ -147,6 +147,12 @@ impl Type {
         }
     }
 
+    /// The name with its article: `an object`.
+    #[must_use]
+    pub fn article_name(&self) -> String {
+        format!("{} {}", if matches!(self, Self::Object(_)) { "an" } else { "a" }, self.name())
+    }
+
     /// The name for a sentence that says what is needed: `any single type`, `list of any single type`.
     #[must_use]
     pub fn constraint_name(&self) -> String {

@@ -41,12 +41,13 @@ fn structural(types: &[Type], lossy: bool) -> Option<Option<Type>> {
     }
     let [maps, lists, sets, objects, tuples, open] = counts;
     let all = types.len();
+    if objects > 0 && tuples > 0 {
+        return Some(None);
+    }
     if open > 0 {
-        return Some(Some(Type::Dynamic)).filter(|_| {
-            [maps, lists, sets, maps + objects, objects, lists + tuples, tuples]
-                .iter()
-                .any(|kind| *kind > 0 && kind + open == all)
-        });
+        let one_kind =
+            [maps, lists, sets, objects, tuples].iter().any(|kind| *kind > 0 && kind + open == all);
+        return one_kind.then_some(Some(Type::Dynamic));
     }
     if maps == all {
         return Some(elements(types, lossy).map(Type::map));
@@ -95,7 +96,8 @@ fn unify_objects(types: &[Type], lossy: bool) -> Option<Type> {
     let attributes: Option<Vec<(Arc<str>, Type)>> = first
         .keys()
         .map(|name| {
-            let types: Vec<Type> = all.iter().filter_map(|attributes| attributes.get(name).cloned()).collect();
+            let types: Vec<Type> =
+                all.iter().filter_map(|attributes| attributes.get(name).cloned()).collect();
             Some((Arc::clone(name), unified(&types, lossy)?))
         })
         .collect();
@@ -120,10 +122,11 @@ fn unify_tuples(types: &[Type], lossy: bool) -> Option<Type> {
 /// The first type, by preference, to which all the others convert.
 fn preferred(types: &[Type], lossy: bool) -> Option<Type> {
     let rank = |ty: &Type| match ty {
-        Type::Dynamic => 0,
         Type::List(_) | Type::Map(_) => 1,
         Type::Set(_) => 2,
         Type::String => 3,
+        // Anything may turn out to be what its neighbours are.
+        Type::Dynamic => 5,
         _ => 4,
     };
     let mut order: Vec<&Type> = types.iter().collect();
