@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use imgbuild_hcl::eval::{Arguments, CallError, Function, Functions};
 use imgbuild_hcl::value::{Entries, Type, Value};
-use regex::{Captures, Regex};
+use regex::{Captures, Regex, RegexBuilder};
 
 use crate::{text, wrong};
 
@@ -48,7 +48,8 @@ pub(crate) fn add(functions: &mut Functions) {
 }
 
 fn compiled(arguments: &Arguments<'_>, index: usize) -> Result<Regex, CallError> {
-    Regex::new(&rewritten(arguments.str(index))).map_err(|error| {
+    let pattern = rewritten(arguments.str(index));
+    RegexBuilder::new(&pattern).octal(true).build().map_err(|error| {
         let message = error.to_string();
         let reason = message.rsplit("error: ").next().unwrap_or_default().trim().to_owned();
         wrong(index, format!("the pattern is not valid: {reason}"))
@@ -140,6 +141,12 @@ fn escape<'a>(rest: &'a str, out: &mut String, in_class: bool) -> &'a str {
         }
         '<' | '>' => {
             out.push(c);
+            return after;
+        }
+        'p' | 'P' | 'x' if after.starts_with('{') => {
+            let (named, after) = after.split_at(after.find('}').map_or(after.len(), |end| end + 1));
+            out.extend(['\\', c]);
+            out.push_str(named);
             return after;
         }
         c => {

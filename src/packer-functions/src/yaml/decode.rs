@@ -14,8 +14,14 @@ const MOST_ALIASED: usize = 1 << 20;
 
 pub(super) fn decoded(text: &str) -> Result<Value, String> {
     let text = if text.is_empty() { "\n" } else { text };
-    let mut decoder =
-        Decoder { parser: Parser::new_from_str(text), anchors: BTreeMap::new(), depth: 0, aliased: 0 };
+    let mut decoder = Decoder {
+        parser: Parser::new_from_str(text),
+        anchors: BTreeMap::new(),
+        depth: 0,
+        aliased: 0,
+        length: text.chars().count(),
+        open_end: !text.ends_with('\n'),
+    };
     decoder.next()?;
     let (start, at) = decoder.next()?;
     if start == Event::StreamEnd {
@@ -38,6 +44,9 @@ struct Decoder<'a> {
     anchors: BTreeMap<usize, (Value, usize)>,
     depth: usize,
     aliased: usize,
+    /// The number of characters of the text, and whether it ends without a line break.
+    length: usize,
+    open_end: bool,
 }
 
 /// The name of a tag of YAML's own.
@@ -77,17 +86,19 @@ impl<'a> Decoder<'a> {
 
     fn node(&mut self) -> Result<Value, String> {
         let (event, at) = self.next()?;
-        self.value(event, at.start)
+        self.value(event, at)
     }
 
-    fn value(&mut self, event: Event<'a>, at: Marker) -> Result<Value, String> {
+    fn value(&mut self, event: Event<'a>, span: Span) -> Result<Value, String> {
+        let at = span.start;
         self.depth += 1;
         if self.depth > DEEPEST {
             return Err(placed(format!("it is nested more than {DEEPEST} deep"), at));
         }
         let (value, anchor) = match event {
             Event::Scalar(text, style, anchor, tag) => {
-                (scalar(&text, style, tag.as_deref()).map_err(|reason| placed(reason, at))?, anchor)
+                let text = self.as_it_ends(&text, style, span.end);
+                (scalar(text, style, tag.as_deref()).map_err(|reason| placed(reason, at))?, anchor)
             }
             Event::SequenceStart(anchor, tag) => {
                 container_tag(tag.as_deref(), "seq").map_err(|reason| placed(reason, at))?;
@@ -105,6 +116,13 @@ impl<'a> Decoder<'a> {
         }
         self.depth -= 1;
         Ok(value)
+    }
+
+    /// A block of text that ends with the document, without a line break, has none at its end.
+    fn as_it_ends<'t>(&self, text: &'t str, style: ScalarStyle, end: Marker) -> &'t str {
+        let block = matches!(style, ScalarStyle::Literal | ScalarStyle::Folded);
+        let added = block && self.open_end && end.index() >= self.length;
+        if added { text.strip_suffix('\n').unwrap_or(text) } else { text }
     }
 
     fn alias(&mut self, anchor: usize, at: Marker) -> Result<Value, String> {
@@ -125,7 +143,7 @@ impl<'a> Decoder<'a> {
             if event == Event::SequenceEnd {
                 return Ok(Value::tuple(elements));
             }
-            elements.push(self.value(event, at.start)?);
+            elements.push(self.value(event, at)?);
         }
     }
 

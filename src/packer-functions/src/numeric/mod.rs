@@ -1,5 +1,7 @@
 //! Functions of numbers.
 
+mod float;
+
 use imgbuild_hcl::eval::{Arguments, CallError, Function, Functions};
 use imgbuild_hcl::value::{Number, Type, Value, convert};
 use num_bigint::{BigInt, BigUint, Sign};
@@ -11,8 +13,11 @@ pub(crate) fn add(functions: &mut Functions) {
     functions.add("ceil", of_one("The smallest whole number that is not below.", Number::ceil));
     functions.add("floor", of_one("The largest whole number that is not above.", Number::floor));
     functions.add("signum", of_one("1, 0 or -1, by the sign of the number.", signum));
-    functions.add("log", of_two("The logarithm to a base.", "num", "base", |num, base| num.ln() / base.ln()));
-    functions.add("pow", of_two("A number to a power.", "num", "power", f64::powf));
+    functions.add(
+        "log",
+        of_two("The logarithm to a base.", "num", "base", |num, base| float::ln(num) / float::ln(base)),
+    );
+    functions.add("pow", of_two("A number to a power.", "num", "power", float::pow));
     functions.add("max", of_many("The largest of the numbers.", |numbers| numbers.max()));
     functions.add("min", of_many("The smallest of the numbers.", |numbers| numbers.min()));
     let parseint = Function::new("The whole number that a text is in a base from 2 to 62.")
