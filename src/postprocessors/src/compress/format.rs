@@ -160,14 +160,11 @@ mod tests {
             ("a", "zip", Some(Archive::Zip), None),
             ("a.tar.GZ", "", tar, None),
             ("{{.BuildName}}.tar.xz", "", tar, Some(Codec::Xz)),
-            ("a.zip.d/out", "", Some(Archive::Zip), None),
+            // Packer looks at the whole text, folders included.
+            ("a.zip.d/out", "", tar, Some(Codec::Gzip)),
+            ("a.zip/out", "", Some(Archive::Zip), None),
         ] {
-            // The last: Packer looks at the whole text, folders included.
-            let expected = if output == "a.zip.d/out" {
-                Format { archive: tar, codec: Some(Codec::Gzip) }
-            } else {
-                Format { archive, codec }
-            };
+            let expected = Format { archive, codec };
             assert_eq!(Format::detect(output, format), expected, "{output} {format}");
         }
     }
