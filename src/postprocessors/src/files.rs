@@ -17,7 +17,12 @@ const PAUSE: Duration = Duration::from_millis(20);
 
 /// A file of this machine that cannot be used.
 pub(crate) fn unusable(verb: &str, path: &Path, error: &io::Error) -> Diagnostic {
-    Diagnostic::error(format!("cannot {verb} `{}`: {error}", path.display())).class(Class::Environment)
+    // The outer errors only name the path once more.
+    let mut cause: &dyn std::error::Error = error;
+    while let Some(inner) = cause.source() {
+        cause = inner;
+    }
+    Diagnostic::error(format!("cannot {verb} `{}`: {cause}", path.display())).class(Class::Environment)
 }
 
 /// Where the bytes of `path` are: what a link leads to is written, and the link stays.
@@ -33,7 +38,10 @@ pub(crate) fn folder_of(path: &Path) -> &Path {
 /// Makes the folder that a file is to be in.
 pub(crate) fn make_folder_of(path: &Path) -> Result<(), Diagnostic> {
     let folder = folder_of(path);
-    std::fs::create_dir_all(folder).map_err(|error| unusable("make the folder", folder, &error))
+    std::fs::DirBuilder::new()
+        .recursive(true)
+        .create(folder)
+        .map_err(|error| unusable("make the folder", folder, &error))
 }
 
 /// A file beside `path` that [`put`] puts in its place; gone if that does not happen.

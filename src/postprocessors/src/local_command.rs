@@ -62,6 +62,9 @@ pub struct LocalCommandSettings {
     pub valid_exit_codes: Vec<i32>,
 }
 
+/// Takes a line.
+pub type Output = dyn Fn(Voice, &str) + Send + Sync;
+
 /// What runs are given.
 #[derive(Clone)]
 pub struct LocalContext {
@@ -82,7 +85,7 @@ pub struct LocalContext {
     /// Cancelled when the run is to end; what runs is killed then.
     pub cancel: CancellationToken,
     /// Where lines go.
-    pub output: Arc<dyn Fn(Voice, &str) + Send + Sync>,
+    pub output: Arc<Output>,
 }
 
 /// Whether anything ran.

@@ -250,12 +250,11 @@ async fn inputs_that_cannot_be_compressed_are_told() {
     );
     assert_eq!(error("x.gz", &[]).await, "`x.gz` takes one file, but there is none");
     assert_eq!(error("x.tar", &["d"]).await, "`d` is no file");
-    assert_eq!(error("d/../a.img.gz", &["a.img.gz"]).await.get(..26), Some("cannot read `a.img.gz`: fa"));
     world.write("a.gz", "a");
     assert_eq!(error("a.gz", &["a.gz"]).await, "`output` is `a.gz`, which is to be compressed");
     assert_eq!(error("x.zip", &["../.."]).await, "`../..` is no file");
     assert_eq!(error("x.zip", &["a.img", "./a.img"]).await, "two files would both be `a.img` in the archive");
-    assert!(error("x.tar", &["gone"]).await.starts_with("cannot read `gone`: "));
+    assert_eq!(error("x.tar", &["gone"]).await, "cannot read `gone`: No such file or directory (os error 2)");
     assert_eq!(world.names(), ["a.gz", "a.img", "d"]);
     let bad = CompressSettings { compression_level: Some(-3), ..Default::default() };
     assert_eq!(Compress::new(bad).unwrap_err().message, "`compression_level` is -3");
