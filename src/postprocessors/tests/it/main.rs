@@ -1,0 +1,9 @@
+//! Post-processors on real files and with real programs.
+
+mod chains;
+mod checksum;
+mod compress;
+mod local_command;
+mod manifest;
+mod packer;
+mod support;
