@@ -1,83 +1,26 @@
 //! Configurations as neutral nodes, and the rendering of their strings.
 
-use std::sync::Arc;
-
 use imgbuild_gotemplate::{Error, Rendered};
-use imgbuild_hcl::value::{PathStep, Value};
 use imgbuild_kinds::component;
 use imgbuild_model::{Diagnostic, Field, Form, KindClass, Location, Node, NodeData};
 
 use crate::interpolate::{Output, Reads, Renderer};
 use crate::json;
-use crate::template::{Setting, Settings};
-
-/// A body as one object: attributes, then blocks, with their places. Sensitive values are secret nodes.
-#[must_use]
-pub fn node_of_settings(settings: &Settings) -> Node {
-    let attributes = settings.attributes.iter().map(|setting| Field {
-        name: setting.name.clone(),
-        location: setting.name_location.clone(),
-        form: Form::Attribute,
-        value: node_of_value(setting, &mut Vec::new(), &setting.value, false),
-    });
-    let blocks = settings.blocks.iter().map(|block| Field {
-        name: block.kind.clone(),
-        location: block.kind_location.clone(),
-        form: Form::Block,
-        value: node_of_settings(&block.settings),
-    });
-    Node::new(NodeData::Object(attributes.chain(blocks).collect()), settings.location.clone())
-}
-
-fn node_of_value(setting: &Setting, path: &mut Vec<PathStep>, value: &Value, secret: bool) -> Node {
-    let secret = secret || value.is_sensitive();
-    let location = setting.locate(path);
-    let data = if !value.is_known() {
-        NodeData::Unknown
-    } else if value.is_null() {
-        NodeData::Null
-    } else if let Some(truth) = value.as_bool() {
-        NodeData::Bool(truth)
-    } else if let Some(number) = value.as_number() {
-        NodeData::Number(number.to_f64())
-    } else if let Some(text) = value.as_shared_str() {
-        NodeData::String(text)
-    } else if let Some(elements) = value.elements() {
-        let mut below = |(index, element): (usize, &Value)| {
-            path.push(PathStep::Index(index));
-            let node = node_of_value(setting, path, element, secret);
-            path.pop();
-            node
-        };
-        NodeData::List(elements.iter().enumerate().map(&mut below).collect())
-    } else {
-        let mut below = |(name, element): (&Arc<str>, &Value)| {
-            path.push(PathStep::Key(name.clone()));
-            let value = node_of_value(setting, path, element, secret);
-            path.pop();
-            Field { name: name.clone(), location: value.location.clone(), form: Form::Attribute, value }
-        };
-        NodeData::Object(value.entries().into_iter().flatten().map(&mut below).collect())
-    };
-    Node { data, location, secret }
-}
 
 /// The members of an object of JSON, without those named in `skip`, as one node.
-#[must_use]
-pub fn node_of_json(source: &json::Source, members: &[json::Member], location: Location) -> Node {
+pub(super) fn node_of_json(source: &json::Source, members: &[json::Member], location: Location) -> Node {
     Node::new(NodeData::Object(fields_of_json(source, members)), location)
 }
 
 /// A value of JSON.
-#[must_use]
-pub fn array_of_json(source: &json::Source, node: &json::Node) -> Node {
+fn value_of_json(source: &json::Source, node: &json::Node) -> Node {
     let data = match &node.value {
         json::Value::Null => NodeData::Null,
         json::Value::Bool(value) => NodeData::Bool(*value),
         json::Value::Number(text) => NodeData::Number(text.parse().unwrap_or(f64::NAN)),
         json::Value::String(text) => NodeData::String(text.as_str().into()),
         json::Value::Array(elements) => {
-            NodeData::List(elements.iter().map(|element| array_of_json(source, element)).collect())
+            NodeData::List(elements.iter().map(|element| value_of_json(source, element)).collect())
         }
         json::Value::Object(members) => NodeData::Object(fields_of_json(source, members)),
     };
@@ -89,7 +32,7 @@ fn fields_of_json(source: &json::Source, members: &[json::Member]) -> Vec<Field>
         name: member.name.as_str().into(),
         location: source.location(member.name_span),
         form: Form::Json,
-        value: array_of_json(source, &member.value),
+        value: value_of_json(source, &member.value),
     };
     members.iter().map(field).collect()
 }

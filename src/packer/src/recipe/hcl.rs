@@ -3,7 +3,7 @@
 use imgbuild_kinds::Dialect;
 use imgbuild_model::{Diagnostic, Diagnostics, KindClass, Node, Severity};
 
-use super::body::{Rendering, late_attributes, node_of_settings};
+use super::body::{Rendering, late_attributes};
 use super::{Post, Recipe, Recipes, Step};
 use crate::interpolate::{self, Cleaner, Context, Generated, Place, Reads, Renderer, Run};
 use crate::template::{Pair, PostProcessor, Provisioner, Settings, Template};
@@ -102,6 +102,6 @@ impl Maker<'_> {
             problems: self.problems,
             reads: self.reads,
         }
-        .body(node_of_settings(settings))
+        .body(settings.to_node(settings.location.clone()))
     }
 }

@@ -16,7 +16,6 @@ use imgbuild_model::{Diagnostics, Location, Node};
 
 use crate::interpolate::Reads;
 
-pub use body::{array_of_json, node_of_json, node_of_settings};
 pub use hcl::of_template;
 pub use legacy::of_legacy;
 

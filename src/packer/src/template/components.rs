@@ -40,7 +40,7 @@ impl<H: Fn(&str) -> Arc<dyn Host>> Catalog for Components<H> {
     ) -> Vec<Diagnostic> {
         match component(class, kind) {
             Some(schema) => checked(schema, location, settings),
-            None => vec![unknown(class, kind).at(location.clone())],
+            None => vec![unknown_component(class, kind).at(location.clone())],
         }
     }
 }
@@ -50,8 +50,10 @@ fn checked(schema: &KindSchema, location: &Location, settings: &Settings) -> Vec
     problems.iter().map(|problem| problem.diagnostic()).collect()
 }
 
-/// A name that there is not. One that is no slip may be that of a plugin that only others know.
-fn unknown(class: KindClass, kind: &str) -> Diagnostic {
+/// What is to be said of a component's name that there is not. One that is no slip may be that of a plugin that only others
+/// know.
+#[must_use]
+pub fn unknown_component(class: KindClass, kind: &str) -> Diagnostic {
     let word = class.word();
     let error = || Diagnostic::error(format!("there is no {word} `{kind}`"));
     if let Some(near) = suggest(class, kind) {

@@ -40,7 +40,7 @@ use imgbuild_model::{Diagnostic, Diagnostics, Severity};
 
 pub use build::{Build, Label, Pair, PostProcessor, Provisioner};
 pub use catalog::Catalog;
-pub use components::Components;
+pub use components::{Components, unknown_component};
 pub use console::{Answer, Console, render};
 pub use files::{Files, Read, Syntax};
 pub use graph::{Data, Local, Request};

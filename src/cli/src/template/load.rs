@@ -1,0 +1,401 @@
+//! From a path to recipes: files, functions, data sources, both kinds of templates.
+
+use std::collections::BTreeMap;
+use std::io::{self, Read as _};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use imgbuild_datasources::{DataSource, External, ExternalRaw, Http, Null};
+use imgbuild_hcl::value::{Value, convert, from_json, to_json};
+use imgbuild_kinds::{Dialect, check, component};
+use imgbuild_model::{Class, Diagnostic, Diagnostics, EntryKind, KindClass, Location, Node, Severity};
+use imgbuild_packer::interpolate::{Host as TemplateHost, Lookup, Run};
+use imgbuild_packer::legacy::{self, Given};
+use imgbuild_packer::recipe::{Recipe, Recipes, of_legacy, of_template};
+use imgbuild_packer::template::{self, Catalog as _, Components, Files, Inputs, Template};
+use imgbuild_packer_cli::args::{Common, ConfigType};
+use imgbuild_packer_functions::{Host, LocalHost};
+use jiff::Timestamp;
+
+use crate::session::runtime;
+
+/// How many times data sources are asked and the template is read again.
+const ROUNDS: usize = 32;
+
+/// What builders of this program tell of their machines, as text. Packer's own answer for what a builder does not have
+/// names it.
+const GENERATED: [(&str, &str); 12] = [
+    ("ID", "ERR_ID_NOT_IMPLEMENTED_BY_BUILDER"),
+    ("Host", ""),
+    ("Port", ""),
+    ("User", "root"),
+    ("Password", ""),
+    ("ConnType", "none"),
+    ("PackerHTTPPort", "ERR_HTTP_PORT_NOT_IMPLEMENTED_BY_BUILDER"),
+    ("PackerHTTPIP", "ERR_HTTP_IP_NOT_IMPLEMENTED_BY_BUILDER"),
+    ("PackerHTTPAddr", "ERR_HTTP_ADDR_NOT_IMPLEMENTED_BY_BUILDER"),
+    ("SSHPublicKey", ""),
+    ("SSHPrivateKey", ""),
+    ("WinRMPassword", ""),
+];
+
+/// How to load.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct LoadOptions {
+    /// Ask data sources.
+    pub(crate) ask: bool,
+    /// Warn of variables in files that are not declared.
+    pub(crate) warn_undeclared: bool,
+    /// Stop after syntax and declarations.
+    pub(crate) syntax_only: bool,
+}
+
+/// Where a template is read: the process and its user.
+pub(crate) struct Place {
+    pub(crate) cwd: PathBuf,
+    pub(crate) home: Option<PathBuf>,
+    pub(crate) environment: BTreeMap<String, String>,
+    pub(crate) started: Timestamp,
+}
+
+/// A template that was read.
+pub(crate) struct Loaded {
+    pub(crate) read: ReadTemplate,
+    pub(crate) recipes: Recipes,
+    /// Texts that must not be shown.
+    pub(crate) sensitive: Vec<String>,
+    pub(crate) warnings: Diagnostics,
+}
+
+/// A template of either kind.
+pub(crate) enum ReadTemplate {
+    /// In HCL.
+    Hcl(Box<Template>),
+    /// In JSON.
+    Legacy(Box<legacy::Template>),
+}
+
+/// In which language a path is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Language {
+    /// HCL, in its native or its JSON syntax.
+    Hcl,
+    /// The older JSON form.
+    Legacy,
+}
+
+/// By the rules of Packer: its suffix, a folder, else what `-config-type` says.
+pub(crate) fn language(path: &Path, config_type: ConfigType) -> Language {
+    let name = path.to_string_lossy();
+    let by_name = name.ends_with(".pkr.hcl") || name.ends_with(".pkr.json") || path.is_dir();
+    match (by_name, config_type) {
+        (true, _) | (false, ConfigType::Hcl2) => Language::Hcl,
+        (false, ConfigType::Json) => Language::Legacy,
+    }
+}
+
+impl Place {
+    /// That of this process.
+    pub(crate) fn of_process() -> Result<Self, Diagnostics> {
+        let cwd = std::env::current_dir().map_err(|error| {
+            Diagnostic::error(format!("cannot tell the current folder: {error}")).class(Class::Environment)
+        })?;
+        let environment =
+            std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
+        let environment: BTreeMap<String, String> = environment.collect();
+        let home = environment.get("HOME").filter(|home| !home.is_empty()).map(PathBuf::from);
+        Ok(Self { cwd, home, environment, started: Timestamp::now() })
+    }
+
+    fn host(&self, root: &str) -> Arc<dyn Host> {
+        let root = if root.is_empty() { self.cwd.clone() } else { self.cwd.join(root) };
+        let host = LocalHost::new(root)
+            .with_cwd(self.cwd.clone())
+            .with_started(self.started)
+            .with_environment(self.environment.clone());
+        Arc::new(match &self.home {
+            Some(home) => host.with_home(home.clone()),
+            None => host,
+        })
+    }
+
+    fn run(&self, template_folder: Option<&Path>) -> Run {
+        Run {
+            started: self.started,
+            folder: self.cwd.display().to_string(),
+            template_folder: template_folder.map(|folder| folder.display().to_string()),
+            packer_version: template::VERSION.to_owned(),
+            host: Arc::new(Outside { environment: self.environment.clone() }),
+        }
+    }
+}
+
+struct Outside {
+    environment: BTreeMap<String, String>,
+}
+
+impl TemplateHost for Outside {
+    fn environment(&self, name: &str) -> Option<String> {
+        self.environment.get(name).cloned()
+    }
+
+    fn look_up(&self, lookup: &Lookup) -> Result<String, String> {
+        let store = match lookup {
+            Lookup::Consul { .. } => "Consul",
+            Lookup::Vault { .. } => "Vault",
+            _ => "AWS Secrets Manager",
+        };
+        Err(format!("{store} cannot be asked from here yet"))
+    }
+
+    fn random(&self) -> [u8; 12] {
+        let mut bytes = [0; 12];
+        bytes.copy_from_slice(&uuid::Uuid::new_v4().as_bytes()[..12]);
+        bytes
+    }
+}
+
+/// The files of this machine, relative to a folder.
+pub(crate) struct LocalFiles {
+    pub(crate) cwd: PathBuf,
+}
+
+impl Files for LocalFiles {
+    fn kind(&self, path: &str) -> Option<EntryKind> {
+        let metadata = fs_err::metadata(self.cwd.join(path)).ok()?;
+        Some(if metadata.is_file() {
+            EntryKind::File
+        } else if metadata.is_dir() {
+            EntryKind::Directory
+        } else {
+            EntryKind::Other
+        })
+    }
+
+    fn list(&self, path: &str) -> io::Result<Vec<(String, EntryKind)>> {
+        let mut names = Vec::new();
+        for entry in fs_err::read_dir(self.cwd.join(path))? {
+            let entry = entry?;
+            let Ok(name) = entry.file_name().into_string() else { continue };
+            let kind = self.kind(&format!("{path}/{name}")).unwrap_or(EntryKind::Other);
+            names.push((name, kind));
+        }
+        names.sort();
+        Ok(names)
+    }
+
+    fn read(&self, path: &str) -> io::Result<Arc<str>> {
+        fs_err::read_to_string(self.cwd.join(path)).map(Arc::from)
+    }
+}
+
+/// Reads a template of either kind into recipes.
+///
+/// # Errors
+/// All that is wrong with it, with the warnings.
+pub(crate) fn load(
+    path: &Path,
+    common: &Common,
+    options: LoadOptions,
+    place: &Place,
+) -> Result<Loaded, Diagnostics> {
+    match language(path, common.config_type) {
+        Language::Hcl => hcl(path, common, options, place),
+        Language::Legacy => json(path, common, place),
+    }
+}
+
+/// What a template in HCL is read with.
+pub(crate) fn inputs(common: &Common, options: LoadOptions, place: &Place) -> Inputs {
+    Inputs {
+        variables: common.vars.iter().map(|(name, value)| (name.clone(), value.clone())).collect(),
+        var_files: common.var_files.iter().map(|path| path.display().to_string()).collect(),
+        environment: place.environment.clone(),
+        cwd: place.cwd.display().to_string(),
+        only: common.only.clone(),
+        except: common.except.clone(),
+        warn_undeclared: options.warn_undeclared,
+        syntax_only: options.syntax_only,
+        ..Inputs::default()
+    }
+}
+
+/// A template in HCL as far as it can be read, its data sources asked if that is wanted.
+pub(crate) fn read_hcl(
+    path: &Path,
+    common: &Common,
+    options: LoadOptions,
+    place: &Place,
+) -> Result<template::Loaded, Diagnostics> {
+    let catalog = Components(|root: &str| place.host(root));
+    let files = LocalFiles { cwd: place.cwd.clone() };
+    let paths = [path.display().to_string()];
+    let mut inputs = inputs(common, options, place);
+    for _ in 0..ROUNDS {
+        let loaded = template::read(&paths, &inputs, &files, &catalog);
+        if !options.ask || loaded.template.needs.is_empty() {
+            return Ok(loaded);
+        }
+        for request in loaded.template.needs.clone() {
+            let kind = request.kind.clone();
+            let answer = ask(&kind, &request.settings).map_err(|error| *error).and_then(|answer| {
+                let wanted = catalog.data_type(&kind);
+                let converted = wanted.map_or(Ok(answer.clone()), |ty| convert(&answer, &ty));
+                converted.map_err(|error| Diagnostic::error(error.to_string()).class(Class::Bug))
+            });
+            inputs.answers.insert(request, answer);
+        }
+    }
+    Err(Diagnostic::error("the data sources of this template never stop asking for each other").into())
+}
+
+fn ask(kind: &str, settings: &Value) -> Result<Value, Box<Diagnostic>> {
+    let source: Box<dyn DataSource> = match kind {
+        "http" => Box::new(Http::default()),
+        "null" => Box::new(Null),
+        "external" => Box::new(External::default()),
+        "external-raw" => Box::new(ExternalRaw::default()),
+        other => {
+            return Err(Box::new(
+                Diagnostic::error(format!("the data source `{other}` is not built in yet"))
+                    .hint("`http`, `null` and `external` are"),
+            ));
+        }
+    };
+    let bug = |error: &dyn std::fmt::Display| Box::new(Diagnostic::error(error.to_string()).class(Class::Bug));
+    let (plain, _) = settings.clone().unmark_deep();
+    let text = to_json(&plain).map_err(|error| bug(&error))?;
+    let fields = serde_json::from_str(&text).map_err(|error| bug(&error))?;
+    let runtime = runtime().map_err(|errors| Box::new(errors.0.into_iter().next().unwrap_or_else(|| Diagnostic::error("no threads"))))?;
+    let output = runtime.block_on(source.read(&fields)).map_err(Box::new)?;
+    let text = serde_json::Value::Object(output.values).to_string();
+    from_json(&text).map_err(|error| bug(&error))
+}
+
+fn hcl(path: &Path, common: &Common, options: LoadOptions, place: &Place) -> Result<Loaded, Diagnostics> {
+    let (template, warnings) = read_hcl(path, common, options, place)?.into_result()?;
+    let sensitive = sensitive_of(&template);
+    let recipes = match options.syntax_only {
+        true => Recipes::default(),
+        false => of_template(&template, &place.run(None), &generated_names)?,
+    };
+    Ok(Loaded { read: ReadTemplate::Hcl(Box::new(template)), recipes, sensitive, warnings })
+}
+
+/// The sensitive texts of a template in HCL.
+pub(crate) fn sensitive_of(template: &Template) -> Vec<String> {
+    let variables = template.variables.iter().map(|variable| &variable.value);
+    let mut texts = Vec::new();
+    for value in variables.chain(template.locals.iter().map(|local| &local.value)) {
+        collect(value, false, &mut texts);
+    }
+    texts.sort();
+    texts.dedup();
+    texts
+}
+
+fn collect(value: &Value, sensitive: bool, texts: &mut Vec<String>) {
+    let sensitive = sensitive || value.is_sensitive();
+    if let Some(text) = value.as_str() {
+        if sensitive && !text.is_empty() {
+            texts.push(text.to_owned());
+        }
+    } else if let Some(elements) = value.elements() {
+        elements.iter().for_each(|element| collect(element, sensitive, texts));
+    } else if let Some(entries) = value.entries() {
+        entries.values().for_each(|element| collect(element, sensitive, texts));
+    }
+}
+
+/// The names that a builder makes known, beside what it says itself.
+fn generated_names(builder: &str) -> Vec<String> {
+    let own = component(KindClass::Builder, builder).into_iter().flat_map(|schema| schema.outputs);
+    GENERATED
+        .iter()
+        .map(|(name, _)| *name)
+        .chain(["PackerRunUUID"])
+        .chain(own.map(|output| output.name))
+        .map(str::to_owned)
+        .collect()
+}
+
+/// What `build.*` is in builds of this program, by name.
+pub(crate) fn generated(run_uuid: &str) -> BTreeMap<String, String> {
+    let known = GENERATED.iter().map(|(name, text)| ((*name).to_owned(), (*text).to_owned()));
+    known.chain([("PackerRunUUID".to_owned(), run_uuid.to_owned())]).collect()
+}
+
+/// The text of a template in JSON, and the name that errors call it by.
+fn text_of(path: &Path, place: &Place) -> Result<(String, String), Diagnostics> {
+    let read = if path == Path::new("-") {
+        let mut text = String::new();
+        io::stdin().read_to_string(&mut text).map(|_| ("<stdin>".to_owned(), text))
+    } else {
+        fs_err::read_to_string(place.cwd.join(path)).map(|text| (path.display().to_string(), text))
+    };
+    read.map_err(|error| Diagnostic::error(format!("cannot read the template: {error}")).into())
+}
+
+/// A template in JSON, parsed.
+pub(crate) fn read_json(path: &Path, place: &Place) -> Result<legacy::Template, Diagnostics> {
+    let (name, text) = text_of(path, place)?;
+    legacy::Template::parse(&name, &text)
+}
+
+/// The text of a template in JSON for commands that change it.
+pub(crate) fn json_text(path: &Path, place: &Place) -> Result<(String, String), Diagnostics> {
+    text_of(path, place)
+}
+
+fn json(path: &Path, common: &Common, place: &Place) -> Result<Loaded, Diagnostics> {
+    let template = read_json(path, place)?;
+    let mut problems = template.validate(template::VERSION);
+    let mut given = Vec::new();
+    for file in &common.var_files {
+        let text = fs_err::read_to_string(place.cwd.join(file)).map_err(|error| {
+            Diagnostics::from(Diagnostic::error(format!("cannot read the file of variables: {error}")))
+        })?;
+        let (values, warnings) = Given::read_file(&file.display().to_string(), &text)?;
+        given.extend(values);
+        problems.extend(warnings);
+    }
+    given.extend(common.vars.iter().map(|(name, value)| Given {
+        name: name.clone(),
+        value: value.clone(),
+        location: None,
+    }));
+    let folder = place.cwd.join(path);
+    let run = place.run(folder.parent().filter(|_| path != Path::new("-")));
+    let values = template.resolve(&run, &given)?;
+    problems.extend(values.warnings.iter().cloned());
+    let sensitive = values.sensitive.iter().filter_map(|name| values.values.get(name).cloned()).collect();
+    let builds = template.builds(&run, &values, &common.only, &common.except)?;
+    let recipes = of_legacy(&template, &builds, &values, &run, &generated_names)?;
+    problems.extend(recipes.recipes.iter().flat_map(check_recipe));
+    if problems.iter().any(|problem| problem.severity == Severity::Error) {
+        return Err(Diagnostics(problems));
+    }
+    drop(builds);
+    Ok(Loaded { read: ReadTemplate::Legacy(Box::new(template)), recipes, sensitive, warnings: Diagnostics(problems) })
+}
+
+/// What is wrong with the components of a template in JSON; those in HCL are checked while it is read.
+fn check_recipe(recipe: &Recipe) -> Vec<Diagnostic> {
+    let builder = (KindClass::Builder, &recipe.kind, &recipe.settings, &recipe.location);
+    let steps = recipe.provisioners.iter().chain(&recipe.error_cleanup);
+    let steps = steps.map(|step| (KindClass::Provisioner, &step.kind, &step.settings, &step.location));
+    let posts = recipe.post_processors.iter().flatten();
+    let posts = posts.map(|post| (KindClass::PostProcessor, &post.kind, &post.settings, &post.location));
+    std::iter::once(builder)
+        .chain(steps)
+        .chain(posts)
+        .flat_map(|(class, kind, settings, location)| check_component(class, kind, settings, location))
+        .collect()
+}
+
+fn check_component(class: KindClass, kind: &str, settings: &Node, location: &Location) -> Vec<Diagnostic> {
+    match component(class, kind) {
+        Some(schema) => check(schema, settings, Dialect::Legacy).iter().map(|problem| problem.diagnostic()).collect(),
+        None => vec![template::unknown_component(class, kind).at(location.clone())],
+    }
+}

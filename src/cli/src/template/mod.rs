@@ -1,0 +1,176 @@
+//! Packer's verbs on Packer's templates.
+//!
+//! Words are read and output is shaped by `imgbuild-packer-cli`, templates are read by `imgbuild-packer`; here both meet the
+//! cache, the planner and the engine. Exit codes are Packer's.
+
+mod artifact;
+mod build;
+mod chains;
+mod events;
+mod format;
+mod load;
+mod prepare;
+mod show;
+
+use std::ffi::OsString;
+use std::io::{IsTerminal as _, Write as _};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use imgbuild::args::Environment;
+use imgbuild_model::Diagnostics;
+use imgbuild_packer_cli::args::{self, Command, Invocation, Plugins, Program, Refusal, Verb, exit};
+use imgbuild_packer_cli::diagnostics::Style;
+use imgbuild_packer_cli::ui::{Appearance, Masker, Ui, Version};
+use jiff::Zoned;
+
+use load::Place;
+
+/// What is typed for templates, if it is for them.
+pub(crate) enum Typed {
+    /// For a template.
+    Template(Program, Result<Invocation, Refusal>),
+    /// For labels, or for the house.
+    Other,
+}
+
+/// Looks whether words, without the program's name, are for templates. `program` is the name that it was called by.
+pub(crate) fn typed(program: &Path, words: &[OsString]) -> Typed {
+    if program.file_name().is_some_and(|name| name == "packer") {
+        return Typed::Template(Program::Packer, args::parse_packer(words));
+    }
+    let Some(verb) = words.first().and_then(|word| word.to_str()) else { return Typed::Other };
+    if !Verb::of_templates().any(|name| name == verb) {
+        return Typed::Other;
+    }
+    if verb == "build" && args::template_word(&words[1..], &[], &is_folder_of_templates).is_none() {
+        return Typed::Other;
+    }
+    Typed::Template(Program::Imgbuild, args::parse_imgbuild(words, &[]))
+}
+
+/// Whether a folder holds templates. One that is a package is built as such.
+fn is_folder_of_templates(word: &str) -> bool {
+    let folder = Path::new(word);
+    let is_template = |name: &str| name.ends_with(".pkr.hcl") || name.ends_with(".pkr.json");
+    let entries = fs_err::read_dir(folder).into_iter().flatten().flatten();
+    !folder.join("BUILD.star").exists()
+        && entries.into_iter().any(|entry| entry.file_name().to_str().is_some_and(is_template))
+}
+
+/// Whether a command may come to make layers, for which mounts are needed.
+pub(crate) fn makes_layers(typed: &Typed) -> bool {
+    matches!(typed, Typed::Template(_, Ok(Invocation { command: Command::Build(_), .. })))
+}
+
+/// Prints what the user interface says, on standard output as Packer does.
+pub(crate) struct Printer {
+    ui: Mutex<Ui>,
+    style: Style,
+    cwd: PathBuf,
+}
+
+impl Printer {
+    fn new(appearance: Appearance, sensitive: &[String], builds: Vec<String>, cwd: &Path) -> Self {
+        let color = appearance.color && std::io::stdout().is_terminal();
+        let width = std::io::stdout().is_terminal().then_some(80);
+        Self {
+            ui: Mutex::new(Ui::new(appearance, Masker::new(sensitive), builds)),
+            style: Style { color, width },
+            cwd: cwd.to_path_buf(),
+        }
+    }
+
+    fn with(&self, make: impl FnOnce(&mut Ui, &Zoned) -> String) {
+        let mut ui = self.ui.lock().unwrap_or_else(PoisonError::into_inner);
+        let text = make(&mut ui, &Zoned::now());
+        // Whoever reads the output may stop reading.
+        let mut out = std::io::stdout().lock();
+        let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+    }
+
+    fn say(&self, text: &str) {
+        self.with(|ui, now| ui.say(now, text));
+    }
+
+    /// What is wrong, or what the user should know.
+    fn diagnostics(&self, diagnostics: &Diagnostics) {
+        let source = |file: &str| fs_err::read_to_string(self.cwd.join(file)).ok();
+        self.with(|ui, now| ui.diagnostics(now, diagnostics, &source, self.style));
+    }
+
+    fn exit_code(&self) -> u8 {
+        self.ui.lock().unwrap_or_else(PoisonError::into_inner).exit_code()
+    }
+}
+
+/// What a command gives: an exit code, or what is wrong.
+type Done = Result<u8, Diagnostics>;
+
+/// Carries out what was typed.
+pub(crate) fn run(
+    program: Program,
+    typed: Result<Invocation, Refusal>,
+    environment: Environment,
+) -> ExitCode {
+    let place = match Place::of_process() {
+        Ok(place) => place,
+        Err(diagnostics) => {
+            Printer::new(Appearance::default(), &[], Vec::new(), Path::new("/")).diagnostics(&diagnostics);
+            return exit::FAILURE.into();
+        }
+    };
+    let no_color = place.environment.get("PACKER_NO_COLOR").is_some_and(|value| !value.is_empty());
+    let invocation = match typed {
+        Ok(invocation) => invocation,
+        Err(refusal) => {
+            let machine_readable = refusal.machine_readable;
+            let printer = Printer::new(
+                Appearance { machine_readable, ..Appearance::default() },
+                &[],
+                Vec::new(),
+                &place.cwd,
+            );
+            printer.with(|ui, now| ui.refusal(now, program, &refusal, printer.style));
+            return refusal.exit_code.into();
+        }
+    };
+    let machine_readable = invocation.machine_readable;
+    let appearance = match &invocation.command {
+        Command::Build(build) => Appearance::of(build, machine_readable, no_color),
+        _ => Appearance { color: !no_color && !machine_readable, machine_readable, ..Appearance::default() },
+    };
+    let printer = Arc::new(Printer::new(appearance, &[], Vec::new(), &place.cwd));
+    let done = match invocation.command {
+        Command::Build(command) => build::build(&command, appearance, &place, environment),
+        Command::Validate(command) => show::validate(&command, &printer, &place),
+        Command::Inspect(command) => show::inspect(&command, &printer, &place),
+        Command::Console(command) => show::console(&command, &printer, &place),
+        Command::Fix(command) => show::fix(&command, &printer, &place),
+        Command::Hcl2Upgrade(command) => show::upgrade(&command, &printer, &place),
+        Command::Init(command) => show::init(&command, &printer, &place),
+        Command::Plugins(Plugins::Required { template, common }) => {
+            show::required(&template, &common, &printer, &place)
+        }
+        Command::Plugins(other) => show::plugins(&other, &printer),
+        Command::Fmt(command) => format::fmt(&command, &printer, &place),
+        Command::Migrate(command) => show::migrate(&command),
+        Command::Version => {
+            let version = Version { number: imgbuild_packer::template::VERSION, prerelease: "", commit: "" };
+            printer.with(|ui, now| ui.version(now, &version));
+            Ok(exit::SUCCESS)
+        }
+        Command::Help(topic) => {
+            printer.with(|ui, now| ui.say(now, args::help(program, topic).trim_end()));
+            Ok(exit::SUCCESS)
+        }
+    };
+    match done {
+        Ok(code) => code.into(),
+        Err(diagnostics) => {
+            printer.diagnostics(&diagnostics);
+            exit::FAILURE.into()
+        }
+    }
+}
