@@ -224,7 +224,8 @@ impl Parser<'_> {
         let node = self.expression()?;
         let span = name.span.to(node.span);
         let next = self.peek();
-        if !matches!(next.kind, T::Newline | T::Eof) && !(inline && next.kind == T::CloseBrace) {
+        let ended = matches!(next.kind, T::Newline | T::Eof);
+        if !ended && (!inline || next.kind != T::CloseBrace) {
             let found = self.describe(next);
             let name = self.slice(name.span);
             return self.fail(
