@@ -29,6 +29,10 @@ fn same(parameter: Parameter) -> Function {
         .runs(|arguments| Ok(arguments.get(0)))
 }
 
+fn one(function: &Function, value: &Value) -> Result<Value, CallError> {
+    function.call(std::slice::from_ref(value))
+}
+
 fn any() -> Parameter {
     Parameter::new("value", Type::Dynamic)
 }
@@ -53,8 +57,8 @@ fn their_number_is_checked() {
 #[test]
 fn null_is_refused_unless_it_is_taken() {
     let null = Value::null(Type::String);
-    assert_eq!(same(any()).call(&[null.clone()]), Err(CallError::argument(0, "it must not be null")));
-    assert_eq!(same(any().allow_null()).call(&[null.clone()]), Ok(null));
+    assert_eq!(one(&same(any()), &null), Err(CallError::argument(0, "it must not be null")));
+    assert_eq!(one(&same(any().allow_null()), &null), Ok(null));
 }
 
 #[test]
@@ -65,8 +69,8 @@ fn what_is_unknown_makes_the_result_unknown() {
     assert_eq!(same(any()).call(&[Value::unknown(Type::Bool)]), Ok(Value::unknown(Type::Bool)));
     assert_eq!(same(any()).call(&[Value::dynamic()]), Ok(Value::dynamic()));
     let partly = Value::tuple([unknown.clone()]);
-    assert_eq!(same(any()).call(&[partly.clone()]), Ok(partly.clone()));
-    assert_eq!(same(any().wholly_known()).call(&[partly.clone()]), Ok(Value::unknown(partly.ty().clone())));
+    assert_eq!(one(&same(any()), &partly), Ok(partly.clone()));
+    assert_eq!(one(&same(any().wholly_known()), &partly), Ok(Value::unknown(partly.ty().clone())));
     let taken = Function::new("")
         .parameter(any().allow_unknown().allow_dynamic())
         .returns(Type::Bool)
@@ -78,8 +82,8 @@ fn what_is_unknown_makes_the_result_unknown() {
 fn marks_go_over_to_the_result_unless_the_function_sees_to_them() {
     let inner = Value::tuple([secret(Value::int(1)), Value::int(2)]);
     let plain = Value::tuple([Value::int(1), Value::int(2)]);
-    assert_eq!(same(any()).call(&[inner.clone()]), Ok(secret(plain)));
-    assert_eq!(same(any().allow_marked()).call(&[inner.clone()]), Ok(inner));
+    assert_eq!(one(&same(any()), &inner), Ok(secret(plain)));
+    assert_eq!(one(&same(any().allow_marked()), &inner), Ok(inner));
     let unknown = secret(Value::unknown(Type::String));
     assert_eq!(join().call(&[Value::string("-"), unknown.clone()]), Ok(unknown));
 }
