@@ -224,7 +224,8 @@ impl Parser<'_> {
         let node = self.expression()?;
         let span = name.span.to(node.span);
         let next = self.peek();
-        if !matches!(next.kind, T::Newline | T::Eof) && !(inline && next.kind == T::CloseBrace) {
+        let ended = matches!(next.kind, T::Newline | T::Eof);
+        if !ended && (!inline || next.kind != T::CloseBrace) {
             let found = self.describe(next);
             let name = self.slice(name.span);
             return self.fail(
@@ -308,19 +309,18 @@ impl Parser<'_> {
     }
 
     fn inline_body(&mut self, first: Token) -> Parsed<Body> {
+        let second = self.tokens.get(self.at + 1).map_or(T::Eof, |token| token.kind);
+        if first.kind == T::Ident && matches!(second, T::OpenBrace | T::OpenQuote | T::Ident) {
+            return self.fail(
+                first.span,
+                "a block on one line holds one attribute, no blocks",
+                "start a new line after `{`",
+            );
+        }
         let mut body = Body::empty(self.source, first.span);
-        match self.item(true)? {
-            Item::Attribute(attribute) => {
-                body.span = attribute.span;
-                body.attributes.push(attribute);
-            }
-            Item::Block(block) => {
-                return self.fail(
-                    block.header,
-                    "a block on one line holds one attribute, no blocks",
-                    "start a new line after `{`",
-                );
-            }
+        if let Item::Attribute(attribute) = self.item(true)? {
+            body.span = attribute.span;
+            body.attributes.push(attribute);
         }
         if self.peek().kind != T::CloseBrace {
             let span = self.peek().span;
