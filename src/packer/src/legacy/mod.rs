@@ -2,10 +2,12 @@
 //!
 //! [`Template::parse`] reads one into plain structs whose every part knows its place, [`Template::validate`] checks
 //! what needs the whole, [`Template::resolve`] gives the variables their values, and [`Template::builds`] says which
-//! builds there are and what each consists of. [`render`] then renders the configuration of one component. What the
-//! attributes of a component mean is not known here.
+//! builds there are and what each consists of. [`render`] then renders the configuration of one component. [`inspect`]
+//! and [`Console`] are the verbs of those names. What the attributes of a component mean is not known here.
 
 mod builds;
+mod console;
+mod inspect;
 mod parse;
 mod render;
 mod validate;
@@ -19,10 +21,15 @@ use imgbuild_gotemplate::Span;
 use imgbuild_model::{Diagnostic, Location};
 
 pub use builds::{Build, Selected};
+pub use console::Console;
+pub use inspect::{Line, inspect};
 pub use render::{Config, render};
 
 use crate::interpolate::Reads;
 use crate::json::{Member, Source};
+
+/// What is shown in place of a value that must not be.
+const MASKED: &str = "<sensitive>";
 
 /// A template, as it is written: nothing in it has been rendered.
 #[derive(Clone, Debug)]

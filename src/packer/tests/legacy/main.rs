@@ -7,3 +7,4 @@ mod support;
 mod templates;
 mod upgrade;
 mod variables;
+mod verbs;

@@ -194,8 +194,11 @@ fn each_error_says_where_and_what_to_do() {
         assert_eq!(check(&text, &[]), Err(expected.to_owned()), "{text}");
     }
     for (default, expected) in [
-        ("{{env `BRACES`}}x", "t.json:1:105: this changes each of 100 times that it is rendered"),
-        ("{{env `BROKEN`}}", "t.json:1:104: the action is not closed: `}}` is missing"),
+        (
+            "{{env `BRACES`}}x",
+            "t.json:1:106: this changes each of 100 times that it is rendered; hint: a variable in it gives a template that uses it again",
+        ),
+        ("{{env `BROKEN`}}", "t.json:1:105: the action is not closed: `}}` is missing"),
     ] {
         let text = format!(
             r#"{{"variables": {{"a": "{default}"}}, "builders": [{{"type": "null", "communicator": "none", "name": "{{{{user `a`}}}}"}}]}}"#
