@@ -129,13 +129,15 @@ impl Checker {
         secret: bool,
         same: impl Fn(&str, &str) -> bool,
     ) {
-        match &node.data {
-            NodeData::String(text) if text.is_empty() || words.iter().any(|word| same(word, text)) => {}
-            NodeData::String(text) => {
-                let nearest = did_you_mean(text, words.iter().copied());
-                self.wrong(type_, node, secret, nearest.map(|word| format!("did you mean `\"{word}\"`?")));
-            }
-            _ => self.wrong(type_, node, secret, None),
+        let text = match &node.data {
+            NodeData::String(text) => text.to_string(),
+            NodeData::Number(number) => number.to_string(),
+            NodeData::Bool(value) => value.to_string(),
+            _ => return self.wrong(type_, node, secret, None),
+        };
+        if !text.is_empty() && !words.iter().any(|word| same(word, &text)) {
+            let nearest = did_you_mean(&text, words.iter().copied()).filter(|_| text.len() > 1);
+            self.wrong(type_, node, secret, nearest.map(|word| format!("did you mean `\"{word}\"`?")));
         }
     }
 

@@ -192,7 +192,8 @@ fn rule_message(rule: &Rule, given: &[&str]) -> String {
         }
         Rule::Together(names) => {
             let missing: Vec<_> = names.iter().copied().filter(|name| !given.contains(name)).collect();
-            format!("{} needs {} beside it", list(given, "and"), list(&missing, "and"))
+            let (verb, them) = if given.len() == 1 { ("needs", "it") } else { ("need", "them") };
+            format!("{} {verb} {} beside {them}", list(given, "and"), list(&missing, "and"))
         }
         Rule::Needs(first, others) => {
             let missing: Vec<_> = others.iter().copied().filter(|name| !given.contains(name)).collect();

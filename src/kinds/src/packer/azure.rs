@@ -1,10 +1,10 @@
 //! The plugin `azure`.
 
 use imgbuild_model::Role::{Content, Machine, Naming, Output, Placement, Policy, Transport};
-use imgbuild_model::{AttributeSchema, AttributeType, BlockSchema, KindSchema, OutputSchema, Rule, Table};
+use imgbuild_model::{AttributeSchema, BlockSchema, KindSchema, OutputSchema, Rule, Table};
 
 use super::attribute::{
-    builder, data_source, dict, dur, flag, int, ints, output, provisioner, secret,
+    builder, data_source, dict, dur, flag, int, ints, number, output, provisioner, secret,
     secret_output, text, texts, word,
     word_any_case,
 };
@@ -170,7 +170,7 @@ const ARM_MACHINE: Table = Table::of(&[
         "What the machine may cost.",
         Table::of(&[
             word("eviction_policy", &["Deallocate", "Delete"], Placement, "What becomes of it when it is taken away."),
-            AttributeSchema::new("max_price", AttributeType::Number, imgbuild_model::Default::None, Placement, "The most that an hour may cost; any price if -1."),
+            number("max_price", Placement, "The most that an hour may cost; any price if -1."),
         ]),
     ),
     BlockSchema::one(

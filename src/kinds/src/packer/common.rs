@@ -1,7 +1,7 @@
 //! Tables that builders of several plugins share: files served at boot, install media, keys typed at boot, shutdown;
 //! and those that provisioners share.
 
-use imgbuild_model::Role::{Content, Machine, Naming, Output, Policy, Transport};
+use imgbuild_model::Role::{Content, Naming, Output, Policy, Transport};
 use imgbuild_model::{AttributeSchema, BlockSchema, Rule, Table};
 
 use super::attribute::{dict, dur, flag, int, ints, secret, text, texts, word};
@@ -35,7 +35,7 @@ pub(super) const ISO_OPTIONAL: Table = Table::of(&[
 pub(super) const ISO: Table = Table {
     attributes: &[],
     blocks: &[],
-    rules: &[Rule::AtLeastOne(&["iso_url", "iso_urls"]), Rule::AtLeastOne(&["iso_checksum"])],
+    rules: &[Rule::AtLeastOne(&["iso_url", "iso_urls"]), Rule::All(&["iso_checksum"])],
     includes: &[&ISO_OPTIONAL],
 };
 

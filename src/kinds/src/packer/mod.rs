@@ -12,22 +12,40 @@
 mod amazon;
 #[rustfmt::skip]
 mod ansible;
+#[rustfmt::skip]
+mod arm;
 mod attribute;
 #[rustfmt::skip]
 mod azure;
 #[rustfmt::skip]
 mod builtin;
 #[rustfmt::skip]
+mod checks;
+#[rustfmt::skip]
 mod common;
 #[rustfmt::skip]
 mod communicator;
 #[rustfmt::skip]
+mod digitalocean;
+#[rustfmt::skip]
 mod docker;
 #[rustfmt::skip]
 mod googlecompute;
+#[rustfmt::skip]
+mod management;
 mod meta;
 #[rustfmt::skip]
+mod openstack;
+#[rustfmt::skip]
+mod proxmox;
+#[rustfmt::skip]
 mod qemu;
+#[rustfmt::skip]
+mod vagrant;
+#[rustfmt::skip]
+mod virtualbox;
+#[rustfmt::skip]
+mod vmware;
 
 use imgbuild_model::{KindClass, KindSchema, did_you_mean};
 
@@ -43,6 +61,15 @@ static ALL: &[&[&KindSchema]] = &[
     ansible::ALL,
     googlecompute::ALL,
     azure::ALL,
+    openstack::ALL,
+    digitalocean::ALL,
+    vagrant::ALL,
+    virtualbox::ALL,
+    vmware::ALL,
+    proxmox::ALL,
+    arm::ALL,
+    management::ALL,
+    checks::ALL,
 ];
 
 /// Each component that templates name, in the order of the reference.
