@@ -8,7 +8,7 @@ use encoding_rs::Encoding;
 use imgbuild_hcl::eval::{Arguments, CallError};
 use imgbuild_hcl::value::Value;
 
-use super::{STANDARD, decoded};
+use super::{STANDARD, base64};
 use crate::{Returned, wrong};
 
 enum Charset {
@@ -86,7 +86,7 @@ pub(super) fn encode(arguments: &Arguments<'_>) -> Returned {
 }
 
 pub(super) fn decode(arguments: &Arguments<'_>) -> Returned {
-    let bytes = decoded(arguments)?;
+    let bytes = base64(arguments)?;
     let invalid = || wrong(0, format!("what it decodes to is not text in `{}`", arguments.str(1)));
     let text = match charset(arguments)? {
         Charset::Ascii => bytes.is_ascii().then(|| bytes.iter().map(|byte| char::from(*byte)).collect()),

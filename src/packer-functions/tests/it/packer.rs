@@ -16,8 +16,19 @@ const MISSING: &[&str] = &[];
 
 /// Functions whose answers depend on the machine, on time or on chance, or that ask others.
 const IMPURE: &[&str] = &[
-    "abspath", "aws_secretsmanager", "aws_secretsmanager_raw", "base64gzip", "bcrypt", "consul_key", "env", "pathexpand",
-    "legacy_isotime", "legacy_strftime", "timestamp", "uuidv4", "vault",
+    "abspath",
+    "aws_secretsmanager",
+    "aws_secretsmanager_raw",
+    "base64gzip",
+    "bcrypt",
+    "consul_key",
+    "env",
+    "pathexpand",
+    "legacy_isotime",
+    "legacy_strftime",
+    "timestamp",
+    "uuidv4",
+    "vault",
 ];
 
 /// Expressions that it answers otherwise, and why.
@@ -47,7 +58,9 @@ fn packer(folder: &Path, arguments: &[&str]) -> Option<Output> {
 fn called(text: &str) -> BTreeSet<&str> {
     let before = text.match_indices('(').map(|(at, _)| &text[..at]);
     before
-        .map(|text| &text[text.rfind(|c: char| !(c.is_ascii_alphanumeric() || c == '_')).map_or(0, |at| at + 1)..])
+        .map(|text| {
+            &text[text.rfind(|c: char| !(c.is_ascii_alphanumeric() || c == '_')).map_or(0, |at| at + 1)..]
+        })
         .collect()
 }
 
@@ -79,7 +92,8 @@ fn programs() -> Vec<(&'static str, Option<String>)> {
 fn shown(programs: &[(&str, Option<String>)]) -> Option<BTreeMap<usize, String>> {
     let folder = tempfile::tempdir().unwrap();
     copy(Path::new(ROOT), folder.path());
-    let local = |(at, (text, _)): (usize, &(&str, _))| format!("  e{at} = jsonencode({{v = (\n{text}\n)}})\n");
+    let local =
+        |(at, (text, _)): (usize, &(&str, _))| format!("  e{at} = jsonencode({{v = (\n{text}\n)}})\n");
     let locals: String = programs.iter().enumerate().map(local).collect();
     fs_err::write(folder.path().join("x.pkr.hcl"), format!("locals {{\n{locals}}}\n")).unwrap();
     let output = packer(folder.path(), &["inspect", "x.pkr.hcl"])?;
