@@ -1,6 +1,7 @@
 //! Texts into other forms and back: base64, gzip, URL, CSV, JSON, character encodings.
 
 mod csv;
+mod pages;
 mod text;
 
 use std::io::Write;
