@@ -101,7 +101,10 @@ fn new_bits(arguments: &Arguments<'_>, index: usize, least: i64) -> Result<u8, C
         _ if bits > MOST_BITS => {
             Err(wrong(index, format!("a prefix cannot be made longer by more than {MOST_BITS} bits")))
         }
-        _ => Err(wrong(index, format!("a prefix must be made longer by at least {least} bits"))),
+        _ => {
+            let bits = if least == 0 { "a number of bits that is not negative" } else { "at least one bit" };
+            Err(wrong(index, format!("a prefix must be made longer by {bits}")))
+        }
     }
 }
 

@@ -31,7 +31,7 @@ pub(super) fn files(host: &dyn Host, folder: &str, pattern: &str) -> Returned {
 fn split(pattern: &str) -> (String, String) {
     let special = |part: &&str| part.contains(['*', '?', '[', ']', '{', '}', '\\']);
     let parts: Vec<&str> = pattern.split('/').filter(|part| !part.is_empty() && *part != ".").collect();
-    let first = parts.iter().position(|part| special(part)).unwrap_or(parts.len());
+    let first = parts.iter().position(special).unwrap_or(parts.len());
     (parts[..first].join("/"), parts[first..].join("/"))
 }
 

@@ -6,7 +6,7 @@ use imgbuild_hcl::eval::{Arguments, CallError, Function, Functions};
 use imgbuild_hcl::value::{Number, Type, Value, convert};
 use num_bigint::{BigInt, BigUint, Sign};
 
-use crate::{Returned, any, number, text, wrong};
+use crate::{Returned, any, described, number, text, wrong};
 
 pub(crate) fn add(functions: &mut Functions) {
     functions.add("abs", of_one("The number without its sign.", Number::abs));
@@ -115,7 +115,7 @@ fn magnitude(digits: &str, base: u32) -> Option<BigUint> {
 fn sum(arguments: &Arguments<'_>) -> Returned {
     let list = arguments.get(0);
     if !list.ty().is_sequence() {
-        return Err(wrong(0, format!("a list, set or tuple is required, not a {}", list.ty().name())));
+        return Err(wrong(0, format!("a list, set or tuple is required, not {}", described(list.ty()))));
     }
     let elements = list.elements().unwrap_or_default();
     if elements.is_empty() {
@@ -127,7 +127,7 @@ fn sum(arguments: &Arguments<'_>) -> Returned {
             return Err(wrong(0, format!("element {index} is null")));
         }
         let element = convert(element, &Type::Number)
-            .map_err(|_| wrong(0, format!("element {index} is no number but a {}", element.ty().name())))?;
+            .map_err(|_| wrong(0, format!("element {index} is no number but {}", described(element.ty()))))?;
         if let Some(number) = element.as_number() {
             total = total.add(number).map_err(|_| wrong(0, "positive and negative infinity have no sum"))?;
         }

@@ -6,6 +6,7 @@ use imgbuild_hcl::value::{Entries, Type, Value, convert};
 use saphyr_parser::{Event, Marker, Parser, ScalarStyle, Span, StrInput, Tag};
 
 use super::scalar::resolved;
+use crate::described;
 
 /// How deep a document may be nested.
 const DEEPEST: usize = 200;
@@ -157,7 +158,7 @@ impl<'a> Decoder<'a> {
                 Event::Scalar(text, ScalarStyle::Plain, _, None) if text == "<<" => {
                     let merged = self.node()?;
                     let more = merged.entries().ok_or_else(|| {
-                        placed(format!("a {} cannot be merged into a mapping", merged.ty().name()), at)
+                        placed(format!("{} cannot be merged into a mapping", described(merged.ty())), at)
                     })?;
                     entries.extend(more.clone());
                 }

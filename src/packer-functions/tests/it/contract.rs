@@ -11,7 +11,7 @@ use imgbuild_packer_functions::{Host, LocalHost, default_functions, functions};
 use crate::support::{evaluate, fixed, render};
 
 /// A call of each function that has a value, with its arguments apart.
-const CALLS: [(&str, &[&str]); 103] = [
+const CALLS: [(&str, &[&str]); 104] = [
     ("abs", &["-1"]),
     ("abspath", &["\"a\""]),
     ("alltrue", &["[true]"]),
@@ -115,6 +115,7 @@ const CALLS: [(&str, &[&str]); 103] = [
     ("vault", &["\"secret/data/x\"", "\"pass\""]),
     ("yamldecode", &["\"a: 1\""]),
     ("yamlencode", &["[1]"]),
+    ("zipmap", &["[\"a\"]", "[1]"]),
 ];
 
 /// Arguments that need not be known for the result to be.
@@ -134,7 +135,7 @@ const NOT_NEEDED: [(&str, usize); 8] = [
 ];
 
 /// Arguments that may be null.
-const NULLABLE: [(&str, usize); 19] = [
+const NULLABLE: [(&str, usize); 18] = [
     ("aws_secretsmanager", 1),
     ("can", 0),
     ("coalesce", 0),
@@ -153,7 +154,6 @@ const NULLABLE: [(&str, usize); 19] = [
     ("try", 0),
     ("try", 1),
     ("yamlencode", 0),
-    ("contains", usize::MAX),
 ];
 
 /// Arguments whose marks do not matter: they are not part of the result.
@@ -246,9 +246,27 @@ fn null_is_refused_with_the_name_of_the_parameter() {
 #[test]
 fn too_few_and_too_many_arguments_are_refused() {
     let open: BTreeSet<&str> = [
-        "can", "try", "convert", "templatefile", "coalesce", "coalescelist", "concat", "merge", "max", "min", "range",
-        "bcrypt", "legacy_isotime", "legacy_strftime", "setproduct", "format", "formatlist", "join", "cidrsubnets",
-        "setunion", "setintersection",
+        "can",
+        "try",
+        "convert",
+        "templatefile",
+        "coalesce",
+        "coalescelist",
+        "concat",
+        "merge",
+        "max",
+        "min",
+        "range",
+        "bcrypt",
+        "legacy_isotime",
+        "legacy_strftime",
+        "setproduct",
+        "format",
+        "formatlist",
+        "join",
+        "cidrsubnets",
+        "setunion",
+        "setintersection",
     ]
     .into();
     for (name, arguments) in CALLS.into_iter().filter(|(name, _)| !open.contains(name)) {
@@ -268,7 +286,8 @@ fn a_wrong_type_is_named() {
     let list = Value::list(Type::String, vec![]);
     let mut scope = scope();
     scope.set("l", list);
-    for text in ["upper(l)", "abs(l)", "startswith(\"a\", l)", "md5({})", "range(l)", "log(1, {})", "env(l)"] {
+    for text in ["upper(l)", "abs(l)", "startswith(\"a\", l)", "md5({})", "range(l)", "log(1, {})", "env(l)"]
+    {
         let errors = evaluate(text, &scope).expect_err(text).to_string();
         assert!(errors.contains("required"), "{text}: {errors}");
     }

@@ -45,7 +45,10 @@ fn all_that_is_asked_for_is_observed() {
         ("legacy_strftime(\"%Y\")", Observation::Started),
         ("uuidv4()", Observation::Random),
         ("bcrypt(\"a\", 4)", Observation::Random),
-        ("try(vault(\"a\", \"b\"), 1)", Observation::Secret(SecretRequest::Vault { path: "a".into(), key: "b".into() })),
+        (
+            "try(vault(\"a\", \"b\"), 1)",
+            Observation::Secret(SecretRequest::Vault { path: "a".into(), key: "b".into() }),
+        ),
     ];
     for (text, observation) in expected {
         let (host, scope) = on(LocalHost::new(ROOT));

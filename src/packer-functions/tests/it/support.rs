@@ -77,7 +77,9 @@ impl Host for FixedHost {
         match request {
             SecretRequest::Consul { key } if key == "a/key" => known("found"),
             SecretRequest::Consul { key } if key == "empty" => known(""),
-            SecretRequest::Vault { path, key } if path == "secret/data/x" && key == "pass" => known("hunter2"),
+            SecretRequest::Vault { path, key } if path == "secret/data/x" && key == "pass" => {
+                known("hunter2")
+            }
             SecretRequest::Aws { key: None, .. } => known("only"),
             SecretRequest::Aws { name, key: Some(key) } => Ok(format!("{key} of {name}")),
             SecretRequest::AwsRaw { name } => Ok(format!("all of {name}")),
@@ -131,9 +133,9 @@ pub fn render(value: &Value) -> String {
     let quoted = |text: &str| {
         let json = to_json(&Value::string(text)).unwrap();
         // The JSON of Go escapes more than a reader wants to see; a backslash before it is one of the text.
-        let parts = json.split("\\\\").map(|part| {
-            part.replace("\\u003c", "<").replace("\\u003e", ">").replace("\\u0026", "&")
-        });
+        let parts = json
+            .split("\\\\")
+            .map(|part| part.replace("\\u003c", "<").replace("\\u003e", ">").replace("\\u0026", "&"));
         parts.collect::<Vec<_>>().join("\\\\")
     };
     let joined = |parts: Vec<String>| parts.join(",");
