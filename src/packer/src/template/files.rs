@@ -92,6 +92,8 @@ impl<'a> Reader<'a> {
             }
             if is_folder { self.folder(path, &mut found) } else { self.file(path, &mut found) }
         }
+        let mut seen = BTreeSet::new();
+        found.templates.retain(|(path, _)| seen.insert(path.clone()));
         found.templates.sort_by_key(|(_, syntax)| *syntax == Syntax::Json);
         found
     }

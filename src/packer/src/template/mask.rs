@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use aho_corasick::{AhoCorasick, MatchKind};
 use imgbuild_hcl::value::{Mark, Value};
+use imgbuild_model::Diagnostic;
 
 /// What stands in the place of what must not be shown.
 pub const MASKED: &str = "<sensitive>";
@@ -27,24 +28,27 @@ impl Mask {
     #[must_use]
     pub fn apply(&self, text: &str) -> String {
         match &self.finder {
-            Some(finder) => finder.replace_all_with_text(text),
+            Some(finder) => {
+                let mut out = String::with_capacity(text.len());
+                finder.replace_all_with(text, &mut out, |_, _, out| {
+                    out.push_str(MASKED);
+                    true
+                });
+                out
+            }
             None => text.to_owned(),
         }
     }
-}
 
-trait Replace {
-    fn replace_all_with_text(&self, text: &str) -> String;
-}
-
-impl Replace for AhoCorasick {
-    fn replace_all_with_text(&self, text: &str) -> String {
-        let mut out = String::with_capacity(text.len());
-        self.replace_all_with(text, &mut out, |_, _, out| {
-            out.push_str(MASKED);
-            true
-        });
-        out
+    /// The diagnostic without what must not be shown in its words.
+    pub(super) fn diagnostic(&self, mut one: Diagnostic) -> Diagnostic {
+        if self.finder.is_none() {
+            return one;
+        }
+        one.message = self.apply(&one.message);
+        one.hint = one.hint.map(|hint| self.apply(&hint));
+        one.notes.iter_mut().for_each(|note| note.text = self.apply(&note.text));
+        one
     }
 }
 

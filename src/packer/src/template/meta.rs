@@ -61,11 +61,14 @@ impl StepMeta {
         "continue_on_error",
     ];
 
-    /// What overrides the settings for a source, by its name in the build or as it is declared.
-    pub(super) fn override_of(&self, local_name: &str, name: &str) -> Option<(&Value, &Expression)> {
+    /// What overrides the settings for a source, by its name in the build or as it is declared, and where it is.
+    pub(super) fn override_of(&self, local_name: &str, name: &str) -> Option<(Value, Expression)> {
         let (value, place) = self.overrides.as_ref()?;
-        let own = value.get(local_name).or_else(|| value.get(name))?;
-        Some((own, place))
+        let key = [local_name, name].into_iter().find(|name| value.get(name).is_some())?;
+        let own = value.get(key)?.clone().with_marks_of([value]);
+        let written = place.items().into_iter().flatten();
+        let written = written.into_iter().find(|(name, _)| name.as_text().as_deref() == Some(key));
+        Some((own, written.map_or_else(|| place.clone(), |(_, value)| value)))
     }
 
     pub(super) fn provisioner(&self, kind: Arc<str>, settings: Settings, location: Location) -> Provisioner {

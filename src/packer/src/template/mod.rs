@@ -146,7 +146,7 @@ pub struct Template {
     pub reads: Vec<Read>,
     /// The names in the environment that were looked up.
     pub env_reads: BTreeSet<String>,
-    /// The texts that diagnostics point into: files, and values of variables.
+    /// The files that diagnostics point into. What is told of a value that was given as such has no text.
     pub sources: Vec<Arc<Source>>,
     scope: Scope<'static>,
 }
@@ -158,6 +158,8 @@ pub struct Loaded {
     pub template: Template,
     /// Errors and warnings.
     pub diagnostics: Diagnostics,
+    /// Whether all files could be read and all declarations are good. If not, little else of the template is known.
+    pub declared: bool,
 }
 
 impl Loaded {
@@ -207,7 +209,7 @@ pub fn load(
 #[must_use]
 pub fn read(paths: &[String], inputs: &Inputs, files: &dyn Files, catalog: &dyn Catalog) -> Loaded {
     let report = Report::default();
-    let template = Loader {
+    let (template, declared) = Loader {
         inputs,
         catalog,
         reader: Reader::new(files, &report),
@@ -216,7 +218,9 @@ pub fn read(paths: &[String], inputs: &Inputs, files: &dyn Files, catalog: &dyn 
         sources: Vec::new(),
     }
     .run(paths);
-    Loaded { template, diagnostics: report.into_diagnostics() }
+    let mask = template.mask();
+    let diagnostics = report.into_diagnostics().0.into_iter().map(|one| mask.diagnostic(one));
+    Loaded { diagnostics: Diagnostics(diagnostics.collect()), template, declared }
 }
 
 struct Loader<'a> {
@@ -229,7 +233,8 @@ struct Loader<'a> {
 }
 
 impl Loader<'_> {
-    fn run(mut self, paths: &[String]) -> Template {
+    /// The template, and whether what it declares is good.
+    fn run(mut self, paths: &[String]) -> (Template, bool) {
         let found = self.reader.discover(paths);
         let bodies = self.bodies(&found.templates);
         let bodies: Vec<Body> = bodies.iter().map(|body| Schema::content(body, self.report)).collect();
@@ -240,7 +245,7 @@ impl Loader<'_> {
         let mut template = self.nothing(found.root.clone());
         // A template for another version may be of another language.
         if self.report.has_errors() {
-            return self.finish(template);
+            return (self.finish(template), false);
         }
         let defaults = Arc::new(self.environment.functions(false));
         let schema = Schema { report: self.report, functions: defaults };
@@ -248,6 +253,7 @@ impl Loader<'_> {
         bodies.iter().for_each(|body| schema.read(body, &mut declared));
         self.assign(&found.auto, &mut declared);
         template.plugins = std::mem::take(&mut declared.requirements.plugins).into_values().collect();
+        let good = !self.report.has_errors();
         let full = !self.inputs.syntax_only && !declared.incomplete;
         let conditions = Arc::new(self.functions(""));
         let variables = std::mem::take(&mut declared.variables);
@@ -255,7 +261,7 @@ impl Loader<'_> {
         if full {
             self.evaluate(&declared, &mut template);
         }
-        self.finish(template)
+        (self.finish(template), good)
     }
 
     fn nothing(&self, root: String) -> Template {

@@ -145,26 +145,33 @@ impl Settings {
 
     /// Lets the entries of an `override` win. Maps are merged, all else is replaced.
     pub(super) fn replace(&mut self, entries: &Value, place: &Expression) {
+        let items = place.items().unwrap_or_default();
         for (name, value) in entries.entries().into_iter().flatten() {
-            let old = self.get(name).and_then(|setting| setting.value.entries());
-            let value = match (old, value.entries()) {
-                (Some(old), Some(new)) => {
-                    let mut merged = old.clone();
-                    merged.extend(new.iter().map(|(k, v)| (Arc::clone(k), v.clone())));
-                    Value::object(merged)
-                }
-                _ => value.clone(),
-            };
+            let own = |(key, _): &&(Expression, Expression)| key.as_text().as_deref() == Some(name.as_ref());
+            let (key, expression) =
+                items.iter().find(own).map_or((place, place), |(key, value)| (key, value));
+            let old = self.get(name).map(|setting| &setting.value);
+            let value = old.map_or_else(|| value.clone(), |old| overridden(old, value));
             self.attributes.retain(|setting| setting.name != *name);
             self.blocks.retain(|block| block.kind != *name);
-            let location = place.location();
-            let expression = place.clone();
             self.attributes.push(Setting {
                 name: Arc::clone(name),
-                name_location: location,
-                value,
-                expression,
+                name_location: key.location(),
+                value: value.with_marks_of([entries]),
+                expression: expression.clone(),
             });
         }
+    }
+}
+
+/// The value that counts where `new` stands for a source and `old` for all of them.
+fn overridden(old: &Value, new: &Value) -> Value {
+    match (old.entries(), new.entries()) {
+        (Some(before), Some(entries)) => {
+            let mut merged = before.clone();
+            merged.extend(entries.iter().map(|(name, value)| (Arc::clone(name), value.clone())));
+            Value::object(merged).with_marks_of([old, new])
+        }
+        _ => new.clone(),
     }
 }

@@ -52,7 +52,7 @@ impl Builder<'_> {
         let provisioner = |step: &Declared<StepMeta>| {
             let mut settings = evaluate(&step.body, StepMeta::NAMES);
             if let Some((value, place)) = step.meta.override_of(&used.local_name, &declared.name) {
-                settings.replace(value, place);
+                settings.replace(&value, &place);
             }
             self.check(KindClass::Provisioner, &step.kind, &step.location, &settings);
             step.meta.provisioner(Arc::clone(&step.kind), settings, step.location.clone())
