@@ -42,7 +42,7 @@ impl Script {
     ) -> Result<Self, Diagnostic> {
         let mut text = format!("#!{shebang}\n");
         for line in lines {
-            text.push_str(&context.late.render(line, &context.generated)?);
+            text.push_str(&context.render(line, "inline")?);
             text.push('\n');
         }
         let suffix = if extension.is_empty() { String::new() } else { format!(".{extension}") };

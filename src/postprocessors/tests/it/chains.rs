@@ -160,10 +160,12 @@ async fn a_real_chain_leaves_what_packer_leaves_and_says_what_it_wrote() {
     // The second chain found `a.img` still there; in the end it goes, as `compress` wants.
     assert_eq!(outcome.removed, [PathBuf::from("SUMS"), PathBuf::from("a.img")]);
     let said = world.said.all();
+    let cores = format!("Using pgzip compression with {} cores for out.tar.gz", rayon::current_num_threads());
     let expected = [
         ("", "Running post-processor: checksum"),
         ("", "Running post-processor: manifest"),
         ("", "Running post-processor: compress"),
+        ("compress", &cores),
         ("compress", "Tarring out.tar.gz with pgzip"),
         ("compress", "Archive out.tar.gz completed"),
         ("", "Running post-processor: checksum"),
