@@ -11,7 +11,7 @@ mod process;
 mod script;
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use imgbuild_model::{Diagnostic, Diagnostics, did_you_mean};
@@ -120,7 +120,7 @@ pub struct LocalCommand {
 }
 
 impl LocalCommand {
-    /// Checks the settings. Files are looked at only when they run.
+    /// Checks the settings, but no file: see [`LocalCommand::check_scripts`].
     ///
     /// # Errors
     ///
@@ -192,6 +192,17 @@ impl LocalCommand {
         &self.scripts
     }
 
+    /// Looks at the scripts' files before anything runs.
+    ///
+    /// # Errors
+    ///
+    /// Every script that is not there.
+    pub fn check_scripts(&self, folder: &Path) -> Result<(), Diagnostics> {
+        let missing = self.scripts.iter().filter_map(|script| Script::of_user(folder, script).err());
+        let missing: Vec<Diagnostic> = missing.collect();
+        if missing.is_empty() { Ok(()) } else { Err(Diagnostics(missing)) }
+    }
+
     /// Runs all scripts, one after the other.
     ///
     /// # Errors
@@ -209,7 +220,7 @@ impl LocalCommand {
             self.run_script(context, &script, &vars).await?;
         }
         for script in &self.scripts {
-            self.run_script(context, &Script::of_user(context, script)?, &vars).await?;
+            self.run_script(context, &Script::of_user(&context.folder, script)?, &vars).await?;
         }
         Ok(Ran::Yes)
     }

@@ -201,6 +201,22 @@ async fn a_folder_goes_as_a_whole() {
 }
 
 #[tokio::test]
+async fn what_is_in_the_builders_folder_is_there_for_every_chain() {
+    let world = World::new();
+    world.write("out/a.img", "image");
+    let artifact = Artifact {
+        destroy: Destroy::Folder("out".into()),
+        files: vec!["out/a.img".into()],
+        ..Artifact::default()
+    };
+    let chains = [vec![checksum(), compress()], vec![copy("b", false)]];
+    let outcome = run_chains(&world.context, &chains, artifact).await;
+    assert_eq!(outcome.errors.0, []);
+    assert_eq!(outcome.removed, [PathBuf::from("SUMS"), PathBuf::from("out/a.img")]);
+    assert_eq!(world.names(), ["b", "out", "out.tar.gz"]);
+}
+
+#[tokio::test]
 async fn names_of_post_processors_are_shown_as_in_packer() {
     let world = World::new();
     let links = ["manifest", "", "mine"].map(|name| Link { name: name.to_owned(), ..manifest() });

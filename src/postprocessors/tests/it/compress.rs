@@ -156,6 +156,8 @@ async fn archives_of_zip_are_read_back_with_their_folders() {
         return;
     }
     output("unzip", &["-q", "z/out.zip", "-d", "x"], world.folder.path());
+    let listed = String::from_utf8(output("unzip", &["-l", "z/out.zip"], world.folder.path())).unwrap();
+    assert_eq!(listed.matches("1980-01-01 00:00").count(), 2, "{listed}");
     assert!(world.read("x/d/b.img") == sample());
     let inner = absolute.strip_prefix("/").unwrap().to_str().unwrap();
     assert_eq!(world.text(&format!("x/{inner}")), "hello\n");

@@ -165,6 +165,11 @@ async fn what_cannot_run_is_told() {
     let error = run(&world, of_file("none.sh")).await.unwrap_err();
     assert_eq!(error.message, "the script `none.sh` does not exist");
     assert!(error.hint.unwrap().contains(world.folder.path().to_str().unwrap()));
+    let scripts =
+        LocalCommandSettings { scripts: texts(&["plain.sh", "none.sh", "."]), ..Default::default() };
+    let missing = LocalCommand::new(scripts).unwrap().check_scripts(world.folder.path()).unwrap_err();
+    assert_eq!(missing.0.len(), 2);
+    assert_eq!(missing.0[0].message, "the script `none.sh` does not exist");
     assert_eq!(run(&world, of_file(".")).await.unwrap_err().message, "the script `.` is no file");
     let error = run(&world, of_file("plain.sh")).await.unwrap_err();
     assert_eq!(error.hint.as_deref(), Some("a script must be executable: run `chmod +x` on it"));
