@@ -113,9 +113,8 @@ impl Run<'_> {
 
     /// Removes what a link did not keep: what is the builder's only later, and never what `in_use` names.
     fn remove_prior(&mut self, input: &Artifact, in_use: &[PathBuf]) {
-        let builders = self.built.removes();
         for removal in input.removes() {
-            if builders.contains(&removal) {
+            if self.is_builders(&removal) {
                 if !self.holds(&removal, in_use) {
                     self.late.push(removal);
                 }
@@ -123,6 +122,14 @@ impl Run<'_> {
                 self.remove(removal, in_use);
             }
         }
+    }
+
+    /// Whether it is of the builder's artifact, whoever holds it now.
+    fn is_builders(&self, removal: &Removal) -> bool {
+        let path = self.context.resolve(removal.path());
+        let removed = self.built.removes();
+        let own = self.built.files.iter().map(PathBuf::as_path).chain(removed.iter().map(Removal::path));
+        own.map(|own| self.context.resolve(own)).any(|own| path.starts_with(own))
     }
 
     fn end(mut self) -> ChainOutcome {

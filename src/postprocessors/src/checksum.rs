@@ -3,7 +3,6 @@
 //! A line is the digest in hexadecimal, a tab, and the file's name without its folder. Packer appends; here a line about the
 //! same name is replaced, so that a build that runs again leaves one line for each file, in the order of the first time.
 
-use std::collections::BTreeSet;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
@@ -12,7 +11,7 @@ use imgbuild_model::{Diagnostic, did_you_mean};
 use sha2::digest::DynDigest;
 
 use crate::artifact::joined;
-use crate::files::{lock_folder_of, make_folder_of, read_existing, replace, unusable};
+use crate::files::{behind_links, lock_folder_of, make_folder_of, read_existing, replace, unusable};
 use crate::{Artifact, PostContext, PostProcessor, Processed};
 
 /// The settings of `checksum`.
@@ -100,29 +99,30 @@ impl Checksum {
     }
 
     fn run(&self, context: &PostContext, input: &Artifact) -> Result<Processed, Diagnostic> {
-        let mut written: Vec<PathBuf> = Vec::new();
-        let mut own = Vec::new();
-        let names: BTreeSet<Vec<u8>> = input.files.iter().map(|file| base_name(file)).collect();
-        let digests = digests(context, &self.types, &input.files)?;
-        for (index, kind) in self.types.iter().enumerate() {
-            let mut data = context.output_data();
-            data.insert("ChecksumType".to_owned(), kind.name().into());
-            let output = context.render_output(&self.output, &data)?;
-            let lines: Vec<Line> = input
-                .files
+        let outputs = self.outputs(context)?;
+        // A list that was found among the files, for example by a pattern, is not about itself.
+        let is_output = |file: &Path| {
+            outputs.iter().any(|output| same_file(&context.resolve(output), &context.resolve(file)))
+        };
+        let (lists, files): (Vec<PathBuf>, Vec<PathBuf>) =
+            input.files.iter().cloned().partition(|file| is_output(file));
+        lists.iter().try_for_each(|list| must_be_list(context, list))?;
+        let digests = digests(context, &self.types, &files)?;
+        let mut own = lists;
+        for (index, output) in outputs.iter().enumerate() {
+            let lines: Vec<Line> = files
                 .iter()
                 .zip(&digests)
                 .map(|(file, digests)| Line { digest: digests[index].clone(), name: base_name(file) })
                 .collect();
-            let is_own = write_lines(context, &context.resolve(&output), &lines, &names)?;
-            if !written.contains(&output) {
-                written.push(output.clone());
-            }
-            if is_own && !own.contains(&output) && !input.files.contains(&output) {
-                own.push(output);
+            let is_own = write_lines(context, &context.resolve(output), &lines)?;
+            if is_own && !own.iter().any(|own| same_file(&context.resolve(own), &context.resolve(output))) {
+                own.push(output.clone());
             }
         }
-        let files: Vec<PathBuf> = input.files.iter().cloned().chain(own).collect();
+        let mut written = outputs;
+        written.dedup();
+        let files: Vec<PathBuf> = files.into_iter().chain(own).collect();
         let description = format!("Created artifact from files: {}", joined(&files));
         Ok(Processed {
             artifact: Some(Artifact::of_files("checksum", description, files)),
@@ -130,6 +130,18 @@ impl Checksum {
             force_keep: true,
             written,
         })
+    }
+
+    /// The file of each type, in the order of the types.
+    fn outputs(&self, context: &PostContext) -> Result<Vec<PathBuf>, Diagnostic> {
+        let mut data = context.output_data();
+        self.types
+            .iter()
+            .map(|kind| {
+                data.insert("ChecksumType".to_owned(), kind.name().into());
+                context.render_output(&self.output, &data)
+            })
+            .collect()
     }
 }
 
@@ -182,17 +194,33 @@ fn digests(
         .collect()
 }
 
+fn same_file(one: &Path, other: &Path) -> bool {
+    behind_links(one) == behind_links(other)
+}
+
+/// # Errors
+///
+/// If one of the artifact's files would be written over that is no list of checksums.
+fn must_be_list(context: &PostContext, file: &Path) -> Result<(), Diagnostic> {
+    let contents = read_existing(&context.resolve(file))?.unwrap_or_default();
+    let is_line = |line: &[u8]| {
+        let tab = line.iter().position(|byte| *byte == b'\t');
+        tab.is_some_and(|tab| tab > 0 && line[..tab].iter().all(u8::is_ascii_hexdigit))
+    };
+    let text = contents.strip_suffix(b"\n").unwrap_or(&contents);
+    if text.is_empty() || text.split(|byte| *byte == b'\n').all(is_line) {
+        return Ok(());
+    }
+    Err(Diagnostic::error(format!("`output` is `{}`, one of the files to be summed", file.display()))
+        .hint("name another file"))
+}
+
 /// Puts lines into a file in place of those of the same names. Tells whether the file is about nothing else then.
-fn write_lines(
-    context: &PostContext,
-    path: &Path,
-    lines: &[Line],
-    names: &BTreeSet<Vec<u8>>,
-) -> Result<bool, Diagnostic> {
+fn write_lines(context: &PostContext, path: &Path, lines: &[Line]) -> Result<bool, Diagnostic> {
     make_folder_of(path)?;
     let _lock = lock_folder_of(path, context)?;
     let before = read_existing(path)?.unwrap_or_default();
-    let (after, is_own) = merged(&before, lines, names);
+    let (after, is_own) = merged(&before, lines);
     if after != before || !path.exists() {
         replace(path, 0o644, &after)?;
     }
@@ -200,7 +228,7 @@ fn write_lines(
 }
 
 /// The contents with `lines` in the places of older ones about the same names, or else at the end.
-fn merged(before: &[u8], lines: &[Line], names: &BTreeSet<Vec<u8>>) -> (Vec<u8>, bool) {
+fn merged(before: &[u8], lines: &[Line]) -> (Vec<u8>, bool) {
     let mut after = Vec::with_capacity(before.len());
     let mut placed = vec![false; lines.len()];
     let mut is_own = true;
@@ -208,7 +236,7 @@ fn merged(before: &[u8], lines: &[Line], names: &BTreeSet<Vec<u8>>) -> (Vec<u8>,
         let text = old.strip_suffix(b"\n").unwrap_or(old);
         let name = text.iter().position(|byte| *byte == b'\t').map(|tab| &text[tab + 1..]);
         let digest_length = text.len() - name.map_or(0, |name| name.len() + 1);
-        is_own &= name.is_some_and(|name| names.contains(name));
+        is_own &= name.is_some_and(|name| lines.iter().any(|line| line.name == name));
         // Several types may share a file; the length tells their digests apart.
         let mut same = lines
             .iter()

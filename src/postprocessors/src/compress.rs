@@ -27,7 +27,7 @@ use imgbuild_digest::{ContentHash as _, ContentHasher, Digest};
 use imgbuild_model::{Class, Diagnostic, with_causes};
 
 use self::archive::{Failure, Input, entry_name};
-use self::format::{Archive, Format, Level};
+use self::format::{Archive, Codec, Format, Level};
 use crate::artifact::joined;
 use crate::context::cancelled;
 use crate::files::{behind_links, beside, make_folder_of, put, unusable};
@@ -173,7 +173,15 @@ impl Compress {
 
     fn announce(&self, context: &PostContext, inputs: &[Input], output: &Path) {
         let output = output.display();
-        let codec = self.format.codec.map_or("no compression", format::Codec::name);
+        let codec = self.format.codec.map_or("no compression", Codec::name);
+        let cores = match self.format.codec {
+            None => String::new(),
+            Some(Codec::Lz4) => "1 core".to_owned(),
+            Some(_) => format!("{} cores", rayon::current_num_threads()),
+        };
+        if !cores.is_empty() {
+            context.say(&format!("Using {codec} compression with {cores} for {output}"));
+        }
         context.say(&match self.format.archive {
             Some(Archive::Zip) => format!("Zipping {output}"),
             Some(Archive::Tar) => format!("Tarring {output} with {codec}"),
@@ -263,14 +271,22 @@ fn digests(context: &PostContext, files: &[PathBuf]) -> Result<Vec<imgbuild_cach
     // The memo wants to be told what a link leads to.
     let paths: Vec<PathBuf> = files.iter().map(|file| behind_links(&context.resolve(file))).collect();
     let digests = context.cache.file_memo(false).digest_many(&paths).map_err(|error| cache_error(&error))?;
-    files.iter().zip(digests).map(|(file, digest)| digest.map_err(|error| unreadable(file, error))).collect()
+    files
+        .iter()
+        .zip(digests)
+        .map(|(file, digest)| digest.map_err(|error| unreadable(context, file, error)))
+        .collect()
 }
 
-fn unreadable(file: &Path, error: imgbuild_cache::Error) -> Diagnostic {
+fn unreadable(context: &PostContext, file: &Path, error: imgbuild_cache::Error) -> Diagnostic {
     match error {
         imgbuild_cache::Error::NotAFile(_) => Diagnostic::error(format!("`{}` is no file", file.display()))
             .hint("`compress` takes files; name those in a folder with `artifice`"),
-        imgbuild_cache::Error::Io(error) => unusable("read", file, &error),
+        imgbuild_cache::Error::Io(error) => {
+            // The cache names the path once more; the system's own error does not.
+            let again = std::fs::File::open(context.resolve(file)).err();
+            unusable("read", file, &again.unwrap_or(error))
+        }
         error => cache_error(&error),
     }
 }

@@ -143,7 +143,7 @@ impl PostContext {
 
     /// Renders the field `output`, which must come to a path.
     pub(crate) fn render_output(&self, text: &str, data: &TemplateData) -> Result<PathBuf, Diagnostic> {
-        let rendered = self.late.render(text, data)?;
+        let rendered = self.late.render(text, data).map_err(|error| in_field(error, "output"))?;
         if rendered.is_empty() {
             return Err(
                 Diagnostic::error(format!("`output` is empty once `{text}` is rendered")).hint("name a file")
@@ -186,6 +186,11 @@ impl PostContext {
             Diagnostic::error(format!("a post-processor ended early: {error}")).class(Class::Bug)
         })?
     }
+}
+
+/// The same error, with the field whose late template it is about.
+pub(crate) fn in_field(error: Diagnostic, field: &str) -> Diagnostic {
+    error.note(format!("in `{field}`"), None)
 }
 
 /// The run was to end, and so this did.

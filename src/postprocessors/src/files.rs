@@ -17,12 +17,7 @@ const PAUSE: Duration = Duration::from_millis(20);
 
 /// A file of this machine that cannot be used.
 pub(crate) fn unusable(verb: &str, path: &Path, error: &io::Error) -> Diagnostic {
-    // The outer errors only name the path once more.
-    let mut cause: &dyn std::error::Error = error;
-    while let Some(inner) = cause.source() {
-        cause = inner;
-    }
-    Diagnostic::error(format!("cannot {verb} `{}`: {cause}", path.display())).class(Class::Environment)
+    Diagnostic::error(format!("cannot {verb} `{}`: {error}", path.display())).class(Class::Environment)
 }
 
 /// Where the bytes of `path` are: what a link leads to is written, and the link stays.
@@ -85,8 +80,8 @@ pub(crate) fn read_existing(path: &Path) -> Result<Option<Vec<u8>>, Diagnostic> 
     }
 }
 
-/// Held while a file is read, changed and replaced, by whoever does so in one folder. Free when dropped or when the
-/// process ends; leaves no file behind.
+/// Held while a file is read, changed and replaced, by whoever does so in one folder, where the file system can do that.
+/// Free when dropped or when the process ends; leaves no file behind.
 pub(crate) struct FolderLock {
     // Held, not read: closing it frees the lock.
     _folder: File,
@@ -102,7 +97,11 @@ pub(crate) fn lock_folder_of(path: &Path, context: &PostContext) -> Result<Folde
             Ok(()) => return Ok(FolderLock { _folder: file }),
             Err(TryLockError::WouldBlock) if context.cancel.is_cancelled() => return Err(cancelled()),
             Err(TryLockError::WouldBlock) => std::thread::sleep(PAUSE),
-            Err(TryLockError::Error(error)) => return Err(unusable("lock the folder", folder, &error)),
+            Err(TryLockError::Error(error)) => {
+                // Some network file systems lock no folders. Packer never does.
+                tracing::debug!(%error, folder = %folder.display(), "a folder was not locked");
+                return Ok(FolderLock { _folder: file });
+            }
         }
     }
 }

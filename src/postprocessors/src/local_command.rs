@@ -11,7 +11,7 @@ mod process;
 mod script;
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use imgbuild_model::{Diagnostic, Diagnostics, did_you_mean};
@@ -19,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 
 use self::format::EnvFormat;
 use self::script::Script;
-use crate::context::{LateTemplate, TemplateData, Voice};
+use crate::context::{LateTemplate, TemplateData, Voice, in_field};
 
 pub use process::{JournaledProcess, ProcessJournal};
 
@@ -56,7 +56,7 @@ pub struct LocalCommandSettings {
     pub only_on: Vec<String>,
     /// What a script of lines ends in behind a dot.
     pub tempfile_extension: String,
-    /// Paths as Windows' Linux has them; has no effect here.
+    /// Paths as Windows' Linux has them. Changes nothing here, but as in Packer there are no scripts of lines with it.
     pub use_linux_pathing: bool,
     /// What a script may exit with; empty for 0 alone.
     pub valid_exit_codes: Vec<i32>,
@@ -88,6 +88,13 @@ pub struct LocalContext {
     pub output: Arc<Output>,
 }
 
+impl LocalContext {
+    /// Renders a late template of a field with the generated data.
+    fn render(&self, text: &str, field: &str) -> Result<String, Diagnostic> {
+        self.late.render(text, &self.generated).map_err(|error| in_field(error, field))
+    }
+}
+
 /// Whether anything ran.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ran {
@@ -113,7 +120,7 @@ pub struct LocalCommand {
 }
 
 impl LocalCommand {
-    /// Checks the settings. Files are looked at only when they run.
+    /// Checks the settings, but no file: see [`LocalCommand::check_scripts`].
     ///
     /// # Errors
     ///
@@ -142,6 +149,12 @@ impl LocalCommand {
                 Diagnostic::error(format!("`shell-local` has {}", named(&given)))
                     .hint("give one of them; scripts run in the order of `scripts`"),
             ),
+        }
+        if settings.use_linux_pathing && !inline.is_empty() {
+            errors.push(
+                Diagnostic::error("`use_linux_pathing` does not go with `inline` and `command`")
+                    .hint("put the lines into a file and name it with `script`"),
+            );
         }
         errors.extend(settings.only_on.iter().filter_map(|system| unknown_system(system)));
         errors.extend(settings.environment_vars.iter().filter_map(|variable| no_variable(variable)));
@@ -179,6 +192,17 @@ impl LocalCommand {
         &self.scripts
     }
 
+    /// Looks at the scripts' files before anything runs.
+    ///
+    /// # Errors
+    ///
+    /// Every script that is not there.
+    pub fn check_scripts(&self, folder: &Path) -> Result<(), Diagnostics> {
+        let missing = self.scripts.iter().filter_map(|script| Script::of_user(folder, script).err());
+        let missing: Vec<Diagnostic> = missing.collect();
+        if missing.is_empty() { Ok(()) } else { Err(Diagnostics(missing)) }
+    }
+
     /// Runs all scripts, one after the other.
     ///
     /// # Errors
@@ -196,7 +220,7 @@ impl LocalCommand {
             self.run_script(context, &script, &vars).await?;
         }
         for script in &self.scripts {
-            self.run_script(context, &Script::of_user(context, script)?, &vars).await?;
+            self.run_script(context, &Script::of_user(&context.folder, script)?, &vars).await?;
         }
         Ok(Ran::Yes)
     }
@@ -219,7 +243,7 @@ impl LocalCommand {
         let command = self
             .execute_command
             .iter()
-            .map(|part| context.late.render(part, &data))
+            .map(|part| context.late.render(part, &data).map_err(|error| in_field(error, "execute_command")))
             .collect::<Result<Vec<_>, _>>()?;
         let exit = process::run(context, &command, script.shown()).await?;
         match exit {
@@ -265,7 +289,7 @@ impl LocalCommand {
             }
         }
         for variable in &self.environment_vars {
-            let variable = context.late.render(variable, &context.generated)?;
+            let variable = context.render(variable, "environment_vars")?;
             match variable.split_once('=') {
                 Some((name, value)) if !name.is_empty() => {
                     variables.insert(name.to_owned(), value.to_owned());
@@ -274,7 +298,7 @@ impl LocalCommand {
             }
         }
         for (name, value) in &self.env {
-            variables.insert(name.clone(), context.late.render(value, &context.generated)?);
+            variables.insert(name.clone(), context.render(value, "env")?);
         }
         Ok(variables.iter().map(|(name, value)| self.format.write(name, &quoted(value))).collect())
     }

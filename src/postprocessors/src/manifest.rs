@@ -12,6 +12,7 @@ use async_trait::async_trait;
 use imgbuild_model::Diagnostic;
 use serde_json::{Map, Value};
 
+use crate::context::in_field;
 use crate::files::{lock_folder_of, make_folder_of, read_existing, replace, unusable};
 use crate::{Artifact, PostContext, PostProcessor, Processed, go_json};
 
@@ -93,7 +94,8 @@ impl Manifest {
             None => Value::Null,
             Some(data) => {
                 let render = |(name, text): (&String, &String)| {
-                    Ok((name.clone(), context.late.render(text, &context.generated)?.into()))
+                    let rendered = context.late.render(text, &context.generated);
+                    Ok((name.clone(), rendered.map_err(|error| in_field(error, "custom_data"))?.into()))
                 };
                 Value::Object(data.iter().map(render).collect::<Result<_, Diagnostic>>()?)
             }

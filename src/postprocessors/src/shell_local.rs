@@ -24,6 +24,12 @@ impl ShellLocal {
         }
         Ok(Self(LocalCommand::new(settings)?))
     }
+
+    /// What it runs.
+    #[must_use]
+    pub fn command(&self) -> &LocalCommand {
+        &self.0
+    }
 }
 
 #[async_trait]

@@ -1,4 +1,3 @@
-use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
 use imgbuild_datasources::{DataSource as _, External, ExternalRaw};
@@ -20,14 +19,25 @@ async fn shell(line: &str) -> Result<Value, Diagnostic> {
     read(folder.path(), json!({"program": ["sh", "-c", line]})).await
 }
 
+/// Writes a script that can be executed at once, whatever other threads start at this moment: a process that is about to
+/// become another program holds every open file, and what is open for writing cannot be executed.
+fn write_script(path: &Path, text: &str) {
+    use std::os::unix::fs::PermissionsExt as _;
+    let mut file = fs_err::File::create(path).unwrap();
+    std::io::Write::write_all(&mut file, text.as_bytes()).unwrap();
+    file.file().lock().unwrap();
+    drop(file);
+    fs_err::File::open(path).unwrap().file().lock_shared().unwrap();
+    fs_err::set_permissions(path, std::fs::Permissions::from_mode(0o755)).unwrap();
+}
+
 #[tokio::test]
 async fn a_program_reads_its_query_and_writes_its_result() {
     let folder = TempDir::new().unwrap();
     fs_err::create_dir(folder.path().join("sub")).unwrap();
     let own = folder.path().join("sub/own.sh");
     let text = "#!/bin/sh\nprintf '{\"at\": \"%s\", \"with\": \"%s\"}' \"${PWD##*/}\" \"$1\"\n";
-    fs_err::write(&own, text).unwrap();
-    fs_err::set_permissions(&own, std::fs::Permissions::from_mode(0o755)).unwrap();
+    write_script(&own, text);
     let input =
         json!({"program": ["./own.sh", "a b; $x"], "working_dir": "sub", "query": {"b": "2", "a": "é"}});
     let found = read(folder.path(), input).await.unwrap();

@@ -65,10 +65,9 @@ impl<W: Write> Encoder<W> {
                     .build(sink)?,
             ),
             Some(Codec::Xz) => {
-                let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-                // The builder cuts blocks whatever the number of threads, so that it does not show.
+                // Blocks are cut whatever the number of threads, so that it does not show.
                 let stream = MtStreamBuilder::new()
-                    .threads(u32::try_from(threads).unwrap_or(1))
+                    .threads(u32::try_from(rayon::current_num_threads()).unwrap_or(1))
                     .block_size(XZ_BLOCK)
                     .preset(u32::from(level.or(XZ_LEVEL)))
                     .check(Check::Crc64)
@@ -197,5 +196,40 @@ fn deflate(block: &[u8], level: u8) -> io::Result<Vec<u8>> {
             return Err(io::Error::other("deflate made no progress"));
         }
         output.resize(output.len() * 2, 0);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What the sample comes to on so many threads, in pieces of so many bytes.
+    fn encoded(codec: Codec, sample: &[u8], threads: usize, piece: usize) -> Vec<u8> {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+        pool.install(|| {
+            let mut encoder = Encoder::new(Vec::new(), Some(codec), Level::new(Some(1)).unwrap()).unwrap();
+            sample.chunks(piece).for_each(|piece| encoder.write_all(piece).unwrap());
+            encoder.finish().unwrap()
+        })
+    }
+
+    /// Numbers that are never quite the same.
+    fn sample(size: usize) -> Vec<u8> {
+        (0..size as u64 / 8).flat_map(|number| (number * number % 1_000_003).to_le_bytes()).collect()
+    }
+
+    #[test]
+    fn neither_threads_nor_pieces_show() {
+        for (codec, block) in [
+            (Codec::Gzip, GZIP_BLOCK),
+            (Codec::Bgzf, BGZF_BLOCK),
+            (Codec::Bzip2, 100_000),
+            (Codec::Lz4, 1 << 20),
+            (Codec::Xz, XZ_BLOCK as usize),
+        ] {
+            let sample = sample(block + block / 8);
+            let one = encoded(codec, &sample, 1, 1 << 20);
+            assert!(one == encoded(codec, &sample, 3, 77_777), "{codec:?}");
+        }
     }
 }

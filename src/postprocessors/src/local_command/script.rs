@@ -20,14 +20,14 @@ impl Script {
     /// # Errors
     ///
     /// If there is no such file.
-    pub(super) fn of_user(context: &LocalContext, file: &str) -> Result<Self, Diagnostic> {
-        let path = context.folder.join(file);
+    pub(super) fn of_user(folder: &Path, file: &str) -> Result<Self, Diagnostic> {
+        let path = folder.join(file);
         match fs_err::metadata(&path) {
             Ok(status) if status.is_file() => Ok(Self::OfUser { path, shown: file.to_owned() }),
             Ok(_) => Err(Diagnostic::error(format!("the script `{file}` is no file"))),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
                 Err(Diagnostic::error(format!("the script `{file}` does not exist"))
-                    .hint(format!("paths are relative to `{}`", context.folder.display())))
+                    .hint(format!("paths are relative to `{}`", folder.display())))
             }
             Err(error) => Err(unusable("read", Path::new(file), &error)),
         }
@@ -42,7 +42,7 @@ impl Script {
     ) -> Result<Self, Diagnostic> {
         let mut text = format!("#!{shebang}\n");
         for line in lines {
-            text.push_str(&context.late.render(line, &context.generated)?);
+            text.push_str(&context.render(line, "inline")?);
             text.push('\n');
         }
         let suffix = if extension.is_empty() { String::new() } else { format!(".{extension}") };

@@ -160,10 +160,12 @@ async fn a_real_chain_leaves_what_packer_leaves_and_says_what_it_wrote() {
     // The second chain found `a.img` still there; in the end it goes, as `compress` wants.
     assert_eq!(outcome.removed, [PathBuf::from("SUMS"), PathBuf::from("a.img")]);
     let said = world.said.all();
+    let cores = format!("Using pgzip compression with {} cores for out.tar.gz", rayon::current_num_threads());
     let expected = [
         ("", "Running post-processor: checksum"),
         ("", "Running post-processor: manifest"),
         ("", "Running post-processor: compress"),
+        ("compress", &cores),
         ("compress", "Tarring out.tar.gz with pgzip"),
         ("compress", "Archive out.tar.gz completed"),
         ("", "Running post-processor: checksum"),
@@ -196,6 +198,22 @@ async fn a_folder_goes_as_a_whole() {
     let outcome = run_chains(&world.context, &[vec![compress()]], artifact).await;
     assert_eq!(outcome.removed, [PathBuf::from("out")]);
     assert_eq!(world.names(), ["out.tar.gz"]);
+}
+
+#[tokio::test]
+async fn what_is_in_the_builders_folder_is_there_for_every_chain() {
+    let world = World::new();
+    world.write("out/a.img", "image");
+    let artifact = Artifact {
+        destroy: Destroy::Folder("out".into()),
+        files: vec!["out/a.img".into()],
+        ..Artifact::default()
+    };
+    let chains = [vec![checksum(), compress()], vec![copy("b", false)]];
+    let outcome = run_chains(&world.context, &chains, artifact).await;
+    assert_eq!(outcome.errors.0, []);
+    assert_eq!(outcome.removed, [PathBuf::from("SUMS"), PathBuf::from("out/a.img")]);
+    assert_eq!(world.names(), ["b", "out", "out.tar.gz"]);
 }
 
 #[tokio::test]

@@ -99,6 +99,21 @@ async fn builds_that_share_a_file_lose_no_line() {
 }
 
 #[tokio::test]
+async fn a_list_among_the_files_is_not_about_itself_and_no_other_file_is_written_over() {
+    let world = World::new();
+    world.write("out/a.img", "one");
+    for input in [built(&["out/a.img"]), built(&["out/SUMS", "out/a.img"])] {
+        let processed = world.process(&checksum(&["md5"], "out/../out/SUMS"), &input).await.unwrap();
+        assert_eq!(processed.artifact.unwrap().files.len(), 2);
+        assert_eq!(world.text("out/SUMS"), "f97c5d29941bfb1b2fdab0874906ab82\ta.img\n");
+    }
+    let input = built(&["out/a.img", "out/SUMS"]);
+    let error = world.process(&checksum(&["md5"], "out/a.img"), &input).await.unwrap_err();
+    assert_eq!(error.message, "`output` is `out/a.img`, one of the files to be summed");
+    assert_eq!(world.text("out/a.img"), "one");
+}
+
+#[tokio::test]
 async fn what_cannot_be_read_is_named() {
     let world = World::new();
     let error = world.process(&checksum(&["md5"], "SUMS"), &built(&["gone.img"])).await.unwrap_err();

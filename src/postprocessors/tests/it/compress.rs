@@ -18,7 +18,7 @@ fn compress(output: &str, level: Option<i64>) -> Compress {
 fn sample() -> Vec<u8> {
     let mut state = 1_u32;
     let mut bytes = Vec::new();
-    while bytes.len() < 3_000_001 {
+    while bytes.len() < 1_200_001 {
         state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
         let length = (state >> 24) as usize % 40 + 1;
         bytes.extend(std::iter::repeat_n((state >> 16) as u8, length));
@@ -156,6 +156,8 @@ async fn archives_of_zip_are_read_back_with_their_folders() {
         return;
     }
     output("unzip", &["-q", "z/out.zip", "-d", "x"], world.folder.path());
+    let listed = String::from_utf8(output("unzip", &["-l", "z/out.zip"], world.folder.path())).unwrap();
+    assert_eq!(listed.matches("1980-01-01 00:00").count(), 2, "{listed}");
     assert!(world.read("x/d/b.img") == sample());
     let inner = absolute.strip_prefix("/").unwrap().to_str().unwrap();
     assert_eq!(world.text(&format!("x/{inner}")), "hello\n");
@@ -241,7 +243,7 @@ async fn inputs_that_cannot_be_compressed_are_told() {
     world.write("d/a.img", "b");
     let error = async |output: &str, files: &[&str]| {
         let error = world.process(&compress(output, None), &built(files)).await.unwrap_err();
-        assert!(!error.message.contains("read") == error.hint.is_some());
+        assert!(error.message.contains("read") != error.hint.is_some());
         error.message
     };
     assert_eq!(
@@ -279,6 +281,19 @@ async fn files_of_one_name_keep_their_folders_and_the_output_is_left_out() {
         );
         assert!(world.said.has(Voice::Error, "Warning: out.tar is the output itself and left out"));
     }
+}
+
+#[tokio::test]
+async fn a_cancelled_run_writes_nothing() {
+    let world = World::new();
+    world.write("a.img", "a");
+    world.context.cancel.cancel();
+    let error = world.process(&compress("out.gz", None), &built(&["a.img"])).await.unwrap_err();
+    assert_eq!(error.message, "cancelled");
+    let checksum = imgbuild_postprocessors::Checksum::new(Default::default()).unwrap();
+    let error = world.process(&checksum, &built(&["a.img"])).await.unwrap_err();
+    assert_eq!(error.message, "cancelled");
+    assert_eq!(world.names(), ["a.img"]);
 }
 
 #[tokio::test]

@@ -1,6 +1,4 @@
 use std::collections::BTreeMap;
-use std::fs::Permissions;
-use std::os::unix::fs::PermissionsExt as _;
 
 use imgbuild_postprocessors::local_command::{LocalCommand, LocalCommandSettings, Ran};
 use imgbuild_postprocessors::{ShellLocal, Voice};
@@ -96,9 +94,7 @@ async fn the_script_of_lines_is_gone_afterwards_also_after_a_failure() {
 #[tokio::test]
 async fn settings_change_how_a_script_runs() {
     let world = World::new();
-    world.write("s/own.sh", "#!/bin/sh\necho \"own $1 $A\"\nexit 3\n");
-    let script = world.folder.path().join("s/own.sh");
-    fs_err::set_permissions(&script, Permissions::from_mode(0o755)).unwrap();
+    world.write_script("s/own.sh", "#!/bin/sh\necho \"own $1 $A\"\nexit 3\n");
     let settings = LocalCommandSettings {
         scripts: texts(&["s/own.sh", "s/own.sh"]),
         execute_command: texts(&["env", "-i", "/bin/sh", "-c", "{{.Vars}} {{.Script}} {{.BuildName}}"]),
@@ -169,6 +165,11 @@ async fn what_cannot_run_is_told() {
     let error = run(&world, of_file("none.sh")).await.unwrap_err();
     assert_eq!(error.message, "the script `none.sh` does not exist");
     assert!(error.hint.unwrap().contains(world.folder.path().to_str().unwrap()));
+    let scripts =
+        LocalCommandSettings { scripts: texts(&["plain.sh", "none.sh", "."]), ..Default::default() };
+    let missing = LocalCommand::new(scripts).unwrap().check_scripts(world.folder.path()).unwrap_err();
+    assert_eq!(missing.0.len(), 2);
+    assert_eq!(missing.0[0].message, "the script `none.sh` does not exist");
     assert_eq!(run(&world, of_file(".")).await.unwrap_err().message, "the script `.` is no file");
     let error = run(&world, of_file("plain.sh")).await.unwrap_err();
     assert_eq!(error.hint.as_deref(), Some("a script must be executable: run `chmod +x` on it"));
@@ -188,6 +189,8 @@ async fn what_cannot_run_is_told() {
     context.generated.insert("ID".to_owned(), "i-1".into());
     let error = LocalCommand::new(settings).unwrap().run(&context).await.unwrap_err();
     assert_eq!(error.message, "`i-1` in `environment_vars` is no variable");
+    let error = run(&world, inline(&["{{.Nobody}}"])).await.unwrap_err();
+    assert_eq!(error.to_string(), "no `Nobody` here; in `inline`");
 }
 
 #[test]
@@ -203,6 +206,7 @@ fn settings_that_do_not_fit_are_told_all_at_once() {
         script: "y".to_owned(),
         only_on: texts(&["linx", "plan9"]),
         environment_vars: texts(&["A", "=b", "C=d"]),
+        use_linux_pathing: true,
         env_var_format: "%d".to_owned(),
         ..inline(&["z"])
     };
@@ -210,6 +214,7 @@ fn settings_that_do_not_fit_are_told_all_at_once() {
         messages(settings),
         [
             "`shell-local` has `command` and `inline` and `script`",
+            "`use_linux_pathing` does not go with `inline` and `command`",
             "`only_on` names `linx`, which is no system",
             "`only_on` names `plan9`, which is no system",
             "`A` in `environment_vars` is no variable",

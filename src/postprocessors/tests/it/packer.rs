@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 use std::process::Command;
 
+use imgbuild_postprocessors::local_command::LocalCommandSettings;
 use imgbuild_postprocessors::{
     Artifice, ArtificeSettings, Chain, Checksum, ChecksumSettings, Compress, CompressSettings, Link,
-    Manifest, ManifestSettings, PostProcessor, run_chains,
+    Manifest, ManifestSettings, PostProcessor, ShellLocal, run_chains,
 };
 
 use crate::support::{World, built, installed};
@@ -61,23 +62,26 @@ fn chains() -> [Chain; 2] {
     ]
 }
 
+/// Builds a template with the real Packer.
+fn build(world: &World, template: &str) {
+    world.write("template.json", template);
+    let run = Command::new("packer")
+        .args(["build", "-color=false", "template.json"])
+        .current_dir(world.folder.path())
+        .env("CHECKPOINT_DISABLE", "1")
+        .env("HOME", world.folder.path())
+        .output()
+        .unwrap();
+    assert!(run.status.success(), "{}", String::from_utf8_lossy(&run.stdout));
+}
+
 #[tokio::test]
 async fn files_are_those_of_packer() {
     if !installed("packer") {
         return;
     }
     let theirs = World::new();
-    theirs.write("template.json", TEMPLATE);
-    let run = Command::new("packer")
-        .args(["build", "-color=false", "template.json"])
-        .current_dir(theirs.folder.path())
-        .env("CHECKPOINT_DISABLE", "1")
-        .env("HOME", theirs.folder.path())
-        .env("PACKER_RUN_UUID", "")
-        .output()
-        .unwrap();
-    assert!(run.status.success(), "{}", String::from_utf8_lossy(&run.stdout));
-
+    build(&theirs, TEMPLATE);
     let ours = World::new();
     ours.write("out/a.txt", "hello\n");
     let outcome = run_chains(&ours.context, &chains(), built(&["out/a.txt"])).await;
@@ -101,5 +105,53 @@ async fn files_are_those_of_packer() {
             (world.text("x/out/a.txt"), sums)
         };
         assert_eq!(contents(&ours), contents(&theirs));
+    }
+}
+
+#[tokio::test]
+async fn local_scripts_see_what_packer_shows_them() {
+    if !installed("packer") {
+        return;
+    }
+    let lines = [
+        "exec >>out.txt",
+        "printf '%s\\n' \"$A\" \"$B\" \"$C\" \"$PACKER_BUILD_NAME\" \"$PACKER_BUILDER_TYPE\" \"${PACKER_HTTP_ADDR-none}\"",
+        "head -n 1 \"$0\"; stat -c %a \"$0\"; basename \"$PWD\" | wc -l; false | true; echo $-",
+    ];
+    let settings = LocalCommandSettings {
+        inline: lines.map(str::to_owned).into(),
+        environment_vars: ["A=it's \"$HOME\" `x` \\\\ 'q'", "B=", "C=a=b c"].map(str::to_owned).into(),
+        ..Default::default()
+    };
+    let own = |command: &[&str]| LocalCommandSettings {
+        execute_command: command.iter().map(ToString::to_string).collect(),
+        env_var_format: "export %s='%s';".to_owned(),
+        ..settings.clone()
+    };
+    for settings in [
+        settings.clone(),
+        own(&["{{.Vars}} echo {{.Vars}} >>out.txt; {{.Script}}"]),
+        own(&["bash", "-c", "{{.Vars}} . {{.Command}}"]),
+    ] {
+        let LocalCommandSettings { inline, environment_vars, execute_command, env_var_format, .. } =
+            &settings;
+        let mut processor = serde_json::json!({
+            "type": "shell-local", "inline": inline, "environment_vars": environment_vars,
+        });
+        if !execute_command.is_empty() {
+            processor["execute_command"] = serde_json::json!(execute_command);
+            processor["env_var_format"] = serde_json::json!(env_var_format);
+        }
+        let template = serde_json::json!({
+            "builders": [{"type": "file", "name": "web", "content": "x", "target": "a.txt"}],
+            "post-processors": [processor],
+        });
+        let (theirs, ours) = (World::new(), World::new());
+        build(&theirs, &template.to_string());
+        let chain = vec![link(ShellLocal::new(settings).unwrap())];
+        let outcome = run_chains(&ours.context, &[chain], built(&["a.txt"])).await;
+        assert_eq!(outcome.errors.0, []);
+        assert!(ours.text("out.txt").contains("web\nfile\n"));
+        assert_eq!(ours.text("out.txt"), theirs.text("out.txt"));
     }
 }

@@ -137,6 +137,20 @@ impl World {
         fs_err::write(path, contents).unwrap();
     }
 
+    /// A script that can be executed at once, whatever other threads start at this moment: a process that is about to
+    /// become another program holds every open file, and what is open for writing cannot be executed.
+    pub fn write_script(&self, name: &str, text: &str) {
+        use std::os::unix::fs::PermissionsExt as _;
+        let path = self.folder.path().join(name);
+        fs_err::create_dir_all(path.parent().unwrap()).unwrap();
+        let mut file = fs_err::File::create(&path).unwrap();
+        io::Write::write_all(&mut file, text.as_bytes()).unwrap();
+        file.file().lock().unwrap();
+        drop(file);
+        fs_err::File::open(&path).unwrap().file().lock_shared().unwrap();
+        fs_err::set_permissions(path, std::fs::Permissions::from_mode(0o755)).unwrap();
+    }
+
     pub fn read(&self, name: &str) -> Vec<u8> {
         fs_err::read(self.folder.path().join(name)).unwrap()
     }
