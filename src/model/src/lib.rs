@@ -6,6 +6,7 @@
 mod action;
 mod diagnostic;
 mod event;
+mod forms;
 mod front_end;
 mod label;
 mod node;
@@ -21,6 +22,7 @@ mod value;
 pub use action::{Action, ActionRef, Artifact, LayerRef, SourceFile};
 pub use diagnostic::{Class, Diagnostic, Diagnostics, Location, Note, Severity, with_causes};
 pub use event::{ActionId, Event, EventSink, Outcome, Stream};
+pub use forms::{SHORTEST_SECRET, written_forms};
 pub use front_end::{
     Analysis, AnalysisRequest, Dependency, EntryKind, Files, FrontEnd, LoadedPackage, Package, Read,
 };

@@ -5,3 +5,6 @@
 //! asks with [`prompt`].
 
 pub mod args;
+pub mod diagnostics;
+pub mod prompt;
+pub mod ui;
