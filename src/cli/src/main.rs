@@ -7,6 +7,7 @@ mod publish;
 mod registry;
 mod secrets;
 mod session;
+mod template;
 mod verbs;
 
 use std::process::ExitCode;
@@ -33,6 +34,17 @@ fn main() -> ExitCode {
         sandbox::helper_main();
     }
     let environment = Environment::of_process();
+    let program = words.first().map(std::path::PathBuf::from).unwrap_or_default();
+    let typed = template::typed(&program, words.get(1..).unwrap_or_default());
+    if template::makes_layers(&typed)
+        && let Err(error) = enter_namespace(true, words.clone())
+    {
+        eprintln!("{error}");
+        return ExitCode::FAILURE;
+    }
+    if let template::Typed::Template(program, invocation) = typed {
+        return template::run(program, invocation, environment);
+    }
     let is_package = |name: &str| std::path::Path::new(name).join("BUILD.star").is_file();
     let cli = match args::parse(words.clone(), &is_package) {
         Ok(cli) => cli,
@@ -40,7 +52,11 @@ fn main() -> ExitCode {
     };
     let shell = Shell::of_process(&cli.global, &environment);
     shell.report_panics();
-    if let Err(error) = enter_namespace(&cli.verb, words) {
+    let touches_trees = matches!(
+        cli.verb,
+        Verb::Build(_) | Verb::Test(_) | Verb::Run(_) | Verb::Shell(_) | Verb::Cache(_) | Verb::Cleanup(_)
+    );
+    if let Err(error) = enter_namespace(touches_trees, words) {
         return fail(&Diagnostic::error(error.to_string()).class(Class::Environment).into(), &shell, &|_| {
             None
         });
@@ -63,12 +79,11 @@ fn main() -> ExitCode {
 
 /// Real root takes mounts of its own at once, which costs nothing. An ordinary user becomes root in a namespace only
 /// when something must run, by executing this program again with the marker set.
-fn enter_namespace(verb: &Verb, words: Vec<std::ffi::OsString>) -> Result<(), userns::UsernsError> {
+fn enter_namespace(
+    touches_trees: bool,
+    words: Vec<std::ffi::OsString>,
+) -> Result<(), userns::UsernsError> {
     let marked = std::env::var_os(ENTER_MARKER).is_some();
-    let touches_trees = matches!(
-        verb,
-        Verb::Build(_) | Verb::Test(_) | Verb::Run(_) | Verb::Shell(_) | Verb::Cache(_) | Verb::Cleanup(_)
-    );
     if marked || (touches_trees && rustix::process::geteuid().is_root()) {
         userns::enter(words)?;
     }

@@ -363,7 +363,7 @@ pub(crate) fn cache_error(error: &imgbuild_cache::Error) -> Diagnostics {
     diagnostic.maybe_hint(full).into()
 }
 
-fn lock_error(error: &LockError) -> Diagnostics {
+pub(crate) fn lock_error(error: &LockError) -> Diagnostics {
     let diagnostic = Diagnostic::error(format!("`{LOCK_FILE}` cannot be used: {error}"));
     match error {
         LockError::Io(_) => diagnostic.class(Class::Environment),

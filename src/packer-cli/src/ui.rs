@@ -185,6 +185,12 @@ impl Ui {
         lines
     }
 
+    /// Something that belongs to no build and is for programs alone; nothing for people.
+    #[must_use]
+    pub fn for_programs(&self, now: &Zoned, kind: &str, values: &[String]) -> String {
+        self.machine(now, "", kind, &values.iter().map(String::as_str).collect::<Vec<_>>())
+    }
+
     /// A question of a build, to be followed by the answer on the same line. `None` where programs read the output: there
     /// nobody can be asked.
     #[must_use]

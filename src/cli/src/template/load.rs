@@ -5,7 +5,7 @@ use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use imgbuild_datasources::{DataSource, External, ExternalRaw, Http, Null};
+use imgbuild_datasources::{DataSource, External, ExternalRaw, Http, HttpLimits, Null};
 use imgbuild_hcl::value::{Value, convert, from_json, to_json};
 use imgbuild_kinds::{Dialect, check, component};
 use imgbuild_model::{Class, Diagnostic, Diagnostics, EntryKind, KindClass, Location, Node, Severity};
@@ -180,7 +180,7 @@ impl Files for LocalFiles {
             let kind = self.kind(&format!("{path}/{name}")).unwrap_or(EntryKind::Other);
             names.push((name, kind));
         }
-        names.sort();
+        names.sort_by(|(one, _), (other, _)| one.cmp(other));
         Ok(names)
     }
 
@@ -238,7 +238,7 @@ pub(crate) fn read_hcl(
         }
         for request in loaded.template.needs.clone() {
             let kind = request.kind.clone();
-            let answer = ask(&kind, &request.settings).map_err(|error| *error).and_then(|answer| {
+            let answer = ask(&kind, &request.settings, place).map_err(|error| *error).and_then(|answer| {
                 let wanted = catalog.data_type(&kind);
                 let converted = wanted.map_or(Ok(answer.clone()), |ty| convert(&answer, &ty));
                 converted.map_err(|error| Diagnostic::error(error.to_string()).class(Class::Bug))
@@ -249,12 +249,12 @@ pub(crate) fn read_hcl(
     Err(Diagnostic::error("the data sources of this template never stop asking for each other").into())
 }
 
-fn ask(kind: &str, settings: &Value) -> Result<Value, Box<Diagnostic>> {
+fn ask(kind: &str, settings: &Value, place: &Place) -> Result<Value, Box<Diagnostic>> {
     let source: Box<dyn DataSource> = match kind {
-        "http" => Box::new(Http::default()),
+        "http" => Box::new(Http::new(reqwest::Client::new(), HttpLimits::default())),
         "null" => Box::new(Null),
-        "external" => Box::new(External::default()),
-        "external-raw" => Box::new(ExternalRaw::default()),
+        "external" => Box::new(External::new(place.cwd.clone())),
+        "external-raw" => Box::new(ExternalRaw::new(place.cwd.clone())),
         other => {
             return Err(Box::new(
                 Diagnostic::error(format!("the data source `{other}` is not built in yet"))

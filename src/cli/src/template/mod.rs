@@ -94,6 +94,11 @@ impl Printer {
         self.with(|ui, now| ui.say(now, text));
     }
 
+    /// A line for programs.
+    fn machine(&self, kind: &str, values: &[String]) {
+        self.with(|ui, now| ui.for_programs(now, kind, values));
+    }
+
     /// What is wrong, or what the user should know.
     fn diagnostics(&self, diagnostics: &Diagnostics) {
         let source = |file: &str| fs_err::read_to_string(self.cwd.join(file)).ok();

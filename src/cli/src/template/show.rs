@@ -5,12 +5,12 @@ use std::path::Path;
 
 use imgbuild_model::{Class, Diagnostic, Diagnostics, KindClass};
 use imgbuild_packer::template::{Answer, Console as TemplateConsole, inspect as inspect_text};
-use imgbuild_packer::{fix as fixers, upgrade as upgrader};
+use imgbuild_packer::{fix as fixers, legacy, upgrade as upgrader};
 use imgbuild_packer_cli::args::{
     Common, Console, Fix, Hcl2Upgrade, Init, Inspect, Migrate, Plugins, Validate, exit,
 };
 
-use super::load::{self, Language, LoadOptions, Loaded, Place, ReadTemplate, language};
+use super::load::{self, Language, LoadOptions, Place, language};
 use super::{Done, Printer, prepare};
 
 /// `validate`.
@@ -49,7 +49,12 @@ pub(super) fn inspect(command: &Inspect, printer: &Printer, place: &Place) -> Do
     };
     if language(path, command.common.config_type) == Language::Legacy {
         let template = load::read_json(path, place)?;
-        printer.say(legacy_inspection(&template).trim_end());
+        for line in legacy::inspect(&template) {
+            match line {
+                legacy::Line::Say(text) => printer.say(&text),
+                legacy::Line::Machine(kind, values) => printer.machine(kind, &values),
+            }
+        }
         return Ok(exit::SUCCESS);
     }
     // As in Packer, what cannot be evaluated is shown as unknown.
@@ -61,61 +66,6 @@ pub(super) fn inspect(command: &Inspect, printer: &Printer, place: &Place) -> Do
     let text = loaded.template.mask().apply(&inspect_text(&loaded.template));
     printer.say(text.trim_end());
     Ok(exit::SUCCESS)
-}
-
-fn legacy_inspection(template: &imgbuild_packer::legacy::Template) -> String {
-    use std::fmt::Write as _;
-    let mut text = String::from("Packer Inspect: JSON mode\n");
-    if let Some(description) = &template.description {
-        let _ = write!(text, "Description:\n\n{}\n", description.text);
-    }
-    let required: Vec<&str> = template
-        .variables
-        .iter()
-        .filter(|variable| variable.default.is_none())
-        .map(|variable| &*variable.name.text)
-        .collect();
-    if !required.is_empty() {
-        let _ = writeln!(text, "Required variables:\n");
-        required.iter().for_each(|name| drop(writeln!(text, "  {name}")));
-        text.push('\n');
-    }
-    let sensitive = |name: &str| template.sensitive.iter().any(|own| &*own.text == name);
-    let optional: Vec<(&str, &str)> = template
-        .variables
-        .iter()
-        .filter_map(|variable| {
-            let name = &*variable.name.text;
-            let value = &*variable.default.as_ref()?.text;
-            Some((name, if sensitive(name) { "<sensitive>" } else { value }))
-        })
-        .collect();
-    let width = optional.iter().map(|(name, _)| name.len()).max().unwrap_or_default();
-    let _ = writeln!(text, "Optional variables and their defaults:\n");
-    match optional.is_empty() {
-        true => text.push_str("  <No variables>\n"),
-        false => optional.iter().for_each(|(name, value)| drop(writeln!(text, "  {name:width$} = {value}"))),
-    }
-    let _ = writeln!(text, "\nBuilders:\n");
-    let width = template.builders.iter().map(|builder| builder.name.text.len()).max().unwrap_or_default();
-    match template.builders.is_empty() {
-        true => text.push_str("  <No builders>\n"),
-        false => template.builders.iter().for_each(|builder| {
-            let (name, kind) = (&builder.name.text, &builder.kind.text);
-            let line = if name == kind { format!("  {name}") } else { format!("  {name:width$} ({kind})") };
-            drop(writeln!(text, "{}", line.trim_end()));
-        }),
-    }
-    let _ = writeln!(text, "\nProvisioners:\n");
-    match template.provisioners.is_empty() {
-        true => text.push_str("  <No provisioners>\n"),
-        false => template.provisioners.iter().for_each(|step| drop(writeln!(text, "  {}", step.kind.text))),
-    }
-    let _ = writeln!(
-        text,
-        "\nNote: If your build names contain user variables or template\nfunctions such as 'timestamp', these are processed at build time,\nand therefore only show in their raw form here."
-    );
-    text
 }
 
 /// `console`.
@@ -149,7 +99,6 @@ pub(super) fn console(command: &Console, printer: &Printer, place: &Place) -> Do
         let line = line.map_err(|error| Diagnostic::error(error.to_string()).class(Class::Environment))?;
         match console.answer(&line) {
             Ok(Answer::Exit) => break,
-            Ok(Answer::Nothing) => {}
             Ok(Answer::Text(text)) if terminal => printer.say(&mask.apply(&text)),
             Ok(Answer::Text(text)) => last = Some(text),
             Err(diagnostics) if terminal => printer.diagnostics(&diagnostics),
@@ -178,7 +127,7 @@ pub(super) fn fix(command: &Fix, printer: &Printer, place: &Place) -> Done {
     let (name, text) = load::json_text(&command.template, place)?;
     let fixed = fixers::fix(&name, &text)?;
     if command.validate {
-        let template = imgbuild_packer::legacy::Template::parse(&name, &fixed.text)?;
+        let template = legacy::Template::parse(&name, &fixed.text)?;
         let problems = template.validate(imgbuild_packer::template::VERSION);
         if !problems.is_empty() {
             return Err(Diagnostics(problems));
@@ -253,12 +202,4 @@ pub(super) fn migrate(command: &Migrate) -> Done {
     Err(Diagnostic::error(format!("`{}` cannot be migrated yet", command.template.display()))
         .hint("`imgbuild build` runs it as it is")
         .into())
-}
-
-/// The template of a loaded one, if it is in HCL.
-pub(super) fn hcl_of(loaded: &Loaded) -> Option<&imgbuild_packer::template::Template> {
-    match &loaded.read {
-        ReadTemplate::Hcl(template) => Some(template),
-        ReadTemplate::Legacy(_) => None,
-    }
 }

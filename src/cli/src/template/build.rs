@@ -1,0 +1,387 @@
+//! `build`.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Instant;
+
+use imgbuild::args::{Environment, Global};
+use imgbuild::ui::Shell;
+use imgbuild_cache::Cache;
+use imgbuild_engine::secrets::{Fillings, NamedSecret};
+use imgbuild_engine::{ActionError, Cancel, Failure, Registry, RunOptions, RunReport, RunRequest, outputs};
+use imgbuild_model::{Diagnostic, Diagnostics, Secret};
+use imgbuild_packer::lower::{Holes, Lowering, Volatile};
+use imgbuild_packer::recipe::Recipe;
+use imgbuild_packer_cli::args::{Build, OnError, Purpose, exit};
+use imgbuild_packer_cli::ui::{Appearance, Artifact as Shown, BuildId, Event as Said};
+use imgbuild_plan::Status;
+use imgbuild_postprocessors::{Artifact, PostContext, run_chains};
+use rustix::process::geteuid;
+use tokio::sync::{Mutex, Semaphore, watch};
+use tokio_util::sync::CancellationToken;
+
+use super::chains::{GoTemplates, Processes, chains};
+use super::events::{BuildVoice, EngineEvents, packer_name};
+use super::load::{LoadOptions, Place, generated, load};
+use super::prepare::{Planned, Planner, edges, files, folder_of, real_packer, secret_key};
+use super::{Done, Printer, artifact};
+use crate::prompt::Terminal;
+use crate::secrets::Store;
+use crate::session::{Session, runtime};
+use crate::verbs::diagnostic;
+use crate::{ENTER_MARKER, registry};
+
+/// `build`.
+pub(super) fn build(command: &Build, appearance: Appearance, place: &Place, environment: Environment) -> Done {
+    let options = LoadOptions { ask: true, warn_undeclared: command.warn_on_undeclared_var, syntax_only: false };
+    let loaded = load(&command.template, &command.common, options, place)?;
+    let recipes = &loaded.recipes.recipes;
+    let names: Vec<String> = recipes.iter().map(|recipe| recipe.name.clone()).collect();
+    let printer = Arc::new(Printer::new(appearance, &loaded.sensitive, names, &place.cwd));
+    printer.diagnostics(&loaded.warnings);
+    printer.diagnostics(&loaded.recipes.warnings);
+    if recipes.is_empty() {
+        return Err(Diagnostic::error("no builds to run")
+            .hint("`-only` and `-except` leave none, or the template has none; `inspect` lists them")
+            .into());
+    }
+    let edges = edges(recipes, place)?;
+    let shell = Shell::of_process(&Global::default(), &environment);
+    let mut session = Session::new(&Global::default(), environment, shell)?;
+    let cache = session.cache()?;
+    let run_uuid = uuid::Uuid::new_v4().to_string();
+    let holes = Holes::new(secret_key(&cache)?, loaded.sensitive.iter().map(String::as_str));
+    holes.define(Volatile::RunUuid, &run_uuid);
+    let planner = Planner {
+        place,
+        template: command.template.clone(),
+        reuse: command.reuse,
+        force: false,
+        holes: &holes,
+    };
+    let first = first_plans(&planner, recipes, &edges, &mut session)?;
+    if command.purpose != Purpose::Build {
+        return show_plan(&first, recipes, &printer, command.purpose);
+    }
+    let runs = first.iter().any(|planned| planned.as_ref().is_none_or(|planned| planned.plan.running().next().is_some()));
+    if runs {
+        become_root()?;
+    }
+    for planned in first.iter().flatten() {
+        printer.diagnostics(&planned.lowered.warnings);
+    }
+    let fillings = Arc::new(fillings(&holes, &loaded.sensitive));
+    let archives = registry::archives(
+        &session.config,
+        session.environment(),
+        cache.clone(),
+        Session::now(),
+        session.ui.clone(),
+    );
+    let house = House {
+        command,
+        place,
+        printer: printer.clone(),
+        cache,
+        fillings,
+        run_uuid,
+        registry: registry::registry(archives),
+        store: Arc::new(Store::new(session.environment().home.clone(), session.config.secret_providers.clone())),
+        shell: session.shell.clone(),
+        jobs: session.config.jobs,
+        cancel: Cancel::new(),
+    };
+    run_all(&house, recipes, &edges, first, &planner, session)
+}
+
+/// What all builds of a run share.
+struct House<'a> {
+    command: &'a Build,
+    place: &'a Place,
+    printer: Arc<Printer>,
+    cache: Cache,
+    fillings: Arc<Fillings>,
+    run_uuid: String,
+    registry: Registry,
+    store: Arc<Store>,
+    shell: Arc<Shell>,
+    jobs: Option<std::num::NonZeroUsize>,
+    cancel: Cancel,
+}
+
+/// The texts that actions get in place of marks, and what is masked in all output.
+fn fillings(holes: &Holes, sensitive: &[String]) -> Fillings {
+    let texts: BTreeMap<String, Secret> = holes.all().into_iter().map(|hole| (hole.mark, hole.text)).collect();
+    let masked: Vec<NamedSecret> = sensitive
+        .iter()
+        .map(|text| NamedSecret { name: "sensitive".to_owned(), value: Secret::new(text.as_bytes().to_vec()) })
+        .collect();
+    Fillings::new(texts, &masked)
+}
+
+/// Plans all builds that need no artifact of another; the others are planned when that is there.
+fn first_plans(
+    planner: &Planner<'_>,
+    recipes: &[Recipe],
+    edges: &[Vec<usize>],
+    session: &mut Session,
+) -> Result<Vec<Option<Planned>>, Diagnostics> {
+    let mut problems = Vec::new();
+    let mut planned = Vec::new();
+    for (recipe, needs) in recipes.iter().zip(edges) {
+        if !needs.is_empty() {
+            planned.push(None);
+            continue;
+        }
+        match lowered(planner, recipe) {
+            Ok(lowered) if problems.is_empty() => planned.push(Some(planner.plan(lowered, session)?)),
+            Ok(_) => {}
+            Err(diagnostics) => {
+                problems.extend(diagnostics.0.into_iter().filter(|new: &Diagnostic| !matches!(new.severity, imgbuild_model::Severity::Warning)));
+            }
+        }
+        // What is wrong with post-processors is to be known before anything runs.
+        if let Err(diagnostics) = chains(recipe, &Fillings::default()) {
+            problems.extend(diagnostics.0);
+        }
+    }
+    if problems.is_empty() { Ok(planned) } else { Err(Diagnostics(problems)) }
+}
+
+fn lowered(planner: &Planner<'_>, recipe: &Recipe) -> Result<imgbuild_packer::lower::Lowered, Diagnostics> {
+    match planner.lower(recipe)? {
+        Lowering::Native(lowered) => Ok(*lowered),
+        Lowering::Foreign(why) => {
+            let hint = match real_packer() {
+                Some(_) => "such builds are not handed to a real `packer` yet",
+                None => "`null` with `communicator = \"none\"`, `file` and `rootfs` are built in",
+            };
+            Err(why.hint(hint).into())
+        }
+    }
+}
+
+/// `-plan` and `-explain`.
+fn show_plan(
+    planned: &[Option<Planned>],
+    recipes: &[Recipe],
+    printer: &Printer,
+    purpose: Purpose,
+) -> Done {
+    for (planned, recipe) in planned.iter().zip(recipes) {
+        let Some(planned) = planned else {
+            printer.say(&format!("{}: planned when the artifact of another build that it reads is there", recipe.name));
+            continue;
+        };
+        let running = planned.plan.running().count();
+        printer.say(&format!("{}: {} of {} steps run", recipe.name, running, planned.plan.actions.len()));
+        for (node, action) in planned.graph.nodes.iter().zip(&planned.plan.actions) {
+            let what = node.describe();
+            match &action.status {
+                Status::Run(reason) => {
+                    printer.say(&format!("  run     {what}: {reason}"));
+                }
+                _ if purpose == Purpose::Explain => {
+                    let key = action.key.map(|key| key.0.short()).unwrap_or_default();
+                    printer.say(&format!("  cached  {what} ({key})"));
+                }
+                _ => printer.say(&format!("  cached  {what}")),
+            }
+        }
+    }
+    Ok(exit::SUCCESS)
+}
+
+/// An ordinary user becomes root in a namespace by executing the program again.
+fn become_root() -> Result<(), Diagnostics> {
+    if geteuid().is_root() {
+        return Ok(());
+    }
+    use std::os::unix::process::CommandExt as _;
+    let mut words = std::env::args_os();
+    let program = words.next().unwrap_or_default();
+    let error =
+        std::process::Command::new("/proc/self/exe").arg0(program).args(words).env(ENTER_MARKER, "1").exec();
+    Err(Diagnostic::error(format!("cannot execute this program again: {error}"))
+        .class(imgbuild_model::Class::Environment)
+        .into())
+}
+
+/// How a build ended.
+type Ended = Result<Vec<Artifact>, String>;
+
+fn run_all(
+    house: &House<'_>,
+    recipes: &[Recipe],
+    edges: &[Vec<usize>],
+    first: Vec<Option<Planned>>,
+    planner: &Planner<'_>,
+    session: Session,
+) -> Done {
+    let started = Instant::now();
+    let ids: Vec<BuildId> = {
+        let ui = house.printer.ui.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        ui.builds().collect()
+    };
+    let debug = house.command.debug;
+    house.printer.with(|ui, now| ui.event(now, &Said::Started { debug }));
+    if house.command.on_error == OnError::Ask && !std::io::IsTerminal::is_terminal(&std::io::stdin()) {
+        house.printer.say("There is no terminal to ask on: builds that fail are cleaned up");
+    }
+    let limit = match (debug, house.command.parallel_builds) {
+        (true, _) => 1,
+        (false, Some(limit)) => usize::try_from(limit.get()).unwrap_or(usize::MAX >> 4),
+        (false, None) => recipes.len(),
+    };
+    let permits = Semaphore::new(limit.min(Semaphore::MAX_PERMITS));
+    let session = Mutex::new(session);
+    let runtime = runtime()?;
+    let cancelled = runtime.block_on(async {
+        let listener = house.cancel.listen_for_signals();
+        // Each build tells those that wait for it whether it has succeeded.
+        let (senders, receivers): (Vec<_>, Vec<_>) = recipes.iter().map(|_| watch::channel(None::<bool>)).unzip();
+        let builds = recipes.iter().zip(first).enumerate().map(|(index, (recipe, planned))| {
+            let needs: Vec<_> = edges[index].iter().map(|needed| (*needed, receivers[*needed].clone())).collect();
+            let (id, sender, permits, session) = (ids[index], &senders[index], &permits, &session);
+            async move {
+                let voice = BuildVoice { printer: house.printer.clone(), build: id, fillings: house.fillings.clone() };
+                let ended = async {
+                    for (needed, mut receiver) in needs {
+                        let done = receiver.wait_for(Option::is_some).await.map(|done| *done == Some(true));
+                        if !done.unwrap_or(false) {
+                            return Err(format!("`{}`, whose artifact it reads, was not built", recipes[needed].name));
+                        }
+                    }
+                    let _permit = permits.acquire().await.map_err(|error| error.to_string())?;
+                    let planned = match planned {
+                        Some(planned) => planned,
+                        None => {
+                            let mut session = session.lock().await;
+                            tokio::task::block_in_place(|| {
+                                lowered(planner, recipe).and_then(|lowered| planner.plan(lowered, &mut session))
+                            })
+                            .map_err(|problems| first_message(&problems))?
+                        }
+                    };
+                    one(house, recipe, &planned, &voice).await
+                };
+                let began = Instant::now();
+                let ended: Ended = ended.await;
+                let _ = sender.send(Some(ended.is_ok()));
+                let result = ended.map(|artifacts| artifacts.iter().map(|artifact| Some(shown(artifact))).collect());
+                voice.tell(Said::BuildFinished { build: id, duration: began.elapsed(), result });
+            }
+        });
+        futures::future::join_all(builds).await;
+        drop(listener);
+        house.cancel.is_cancelled()
+    });
+    let duration = started.elapsed();
+    house.printer.with(|ui, now| ui.event(now, &Said::Finished { duration, cancelled }));
+    Ok(if cancelled { exit::FAILURE } else { house.printer.exit_code() })
+}
+
+fn first_message(problems: &Diagnostics) -> String {
+    problems.0.first().map(|problem| problem.message.clone()).unwrap_or_default()
+}
+
+fn shown(artifact: &Artifact) -> Shown {
+    Shown {
+        builder_id: artifact.builder_id.clone(),
+        id: artifact.id.clone(),
+        text: artifact.description.clone(),
+        files: artifact.files.iter().map(|file| file.display().to_string()).collect(),
+    }
+}
+
+/// Carries out one build, and what happens to its artifact.
+async fn one(house: &House<'_>, recipe: &Recipe, planned: &Planned, voice: &BuildVoice) -> Ended {
+    tell_cached(planned, voice);
+    let report = execute(house, planned, voice).await.map_err(|error| error.to_string())?;
+    if let Some(Failure { error, .. }) = report.failures.first() {
+        return Err(error.to_string());
+    }
+    if report.cancelled || house.cancel.is_cancelled() {
+        return Err("it was cancelled".to_owned());
+    }
+    let made = artifact::make(planned, &report, &house.cache, &house.fillings, &|text| voice.say(text))
+        .map_err(|problems| first_message(&problems))?;
+    let chains = chains(recipe, &house.fillings).map_err(|problems| first_message(&problems))?;
+    let outcome = run_chains(&post_context(house, recipe, voice), &chains, made).await;
+    match outcome.errors.0.as_slice() {
+        [] => Ok(outcome.artifacts),
+        errors => Err(errors.iter().map(|error| error.message.as_str()).collect::<Vec<_>>().join("; ")),
+    }
+}
+
+fn post_context(house: &House<'_>, recipe: &Recipe, voice: &BuildVoice) -> PostContext {
+    let cancel = CancellationToken::new();
+    let mut context = PostContext::new(
+        house.place.cwd.clone(),
+        house.cache.clone(),
+        Arc::new(GoTemplates),
+        Arc::new(voice.clone()),
+        Arc::new(Processes { cache: house.cache.clone(), folder: folder_of(&house.command.template, house.place) }),
+        cancel,
+    );
+    context.build_name = recipe.source.to_string();
+    context.builder_type = recipe.kind.to_string();
+    context.run_uuid.clone_from(&house.run_uuid);
+    context.force = house.command.force;
+    context.time = Session::now();
+    context.generated =
+        generated(&house.run_uuid).into_iter().map(|(name, value)| (name, value.into())).collect();
+    context
+}
+
+/// One line for the provisioners whose results are there already.
+fn tell_cached(planned: &Planned, voice: &BuildVoice) {
+    let mut told = None;
+    for (place, node) in planned.graph.nodes.iter().enumerate() {
+        let provisioner = planned.lowered.provisioners.get(node.reference.index as usize).copied().flatten();
+        let runs = matches!(planned.plan.actions[place].status, Status::Run(_));
+        if runs || provisioner.is_none() || provisioner == told {
+            continue;
+        }
+        told = provisioner;
+        let created = planned.plan.actions[place].result.as_ref().map(|result| result.created);
+        let age = created.and_then(|created| u64::try_from(Session::now() - created).ok());
+        let step = packer_name(node.schema.id).to_owned();
+        voice.tell(Said::Cached { build: voice.build, step, age: age.map(std::time::Duration::from_secs) });
+    }
+}
+
+async fn execute(house: &House<'_>, planned: &Planned, voice: &BuildVoice) -> Result<RunReport, Diagnostic> {
+    let failed = |error: ActionError| diagnostic(error, None);
+    let root = files();
+    for (node, action) in planned.graph.nodes.iter().zip(&planned.plan.actions) {
+        if let (Status::Hit { .. }, Some(result)) = (&action.status, &action.result) {
+            outputs::restore(&house.cache, node, result, Path::new("/")).map_err(failed)?;
+        }
+    }
+    if planned.plan.running().next().is_none() {
+        let results = planned.plan.actions.iter().enumerate();
+        let results = results.filter_map(|(place, action)| Some((place, action.result.clone()?))).collect();
+        return Ok(RunReport { results, hits: planned.plan.actions.len(), ..RunReport::default() });
+    }
+    let request = RunRequest {
+        graph: planned.graph.clone(),
+        plan: planned.plan.clone(),
+        lock: planned.lock.clone(),
+        digests: planned.digests.clone(),
+        builder_key: planned.builder_key.clone(),
+        salt: planned.salt.clone(),
+        files: root,
+        cache: house.cache.clone(),
+        registry: house.registry.clone(),
+        secrets: house.store.clone(),
+        fillings: house.fillings.clone(),
+        prompt: Arc::new(Terminal { shell: house.shell.clone() }),
+        options: RunOptions { jobs: house.jobs, keep_going: false, force: std::collections::BTreeSet::new() },
+        now: Session::now(),
+        cancel: house.cancel.clone(),
+        events: Arc::new(EngineEvents { voice: voice.clone(), graph: planned.graph.clone() }),
+    };
+    imgbuild_engine::execute(request).await.map_err(failed)
+}

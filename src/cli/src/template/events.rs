@@ -1,0 +1,105 @@
+//! What happens in a build, for people: events of the engine and lines of post-processors as Packer's output.
+
+use std::sync::Arc;
+
+use imgbuild_engine::secrets::Fillings;
+use imgbuild_model::{Event, EventSink, Outcome, Stream};
+use imgbuild_packer_cli::ui::{BuildId, Event as Said, Stream as SaidStream};
+use imgbuild_plan::ActionGraph;
+use imgbuild_postprocessors::{OutputSink, Speaker, Voice};
+
+use super::Printer;
+
+/// One build's voice.
+#[derive(Clone)]
+pub(super) struct BuildVoice {
+    pub(super) printer: Arc<Printer>,
+    pub(super) build: BuildId,
+    pub(super) fillings: Arc<Fillings>,
+}
+
+impl BuildVoice {
+    pub(super) fn tell(&self, event: Said) {
+        self.printer.with(|ui, now| ui.event(now, &event));
+    }
+
+    pub(super) fn say(&self, text: &str) {
+        self.tell(Said::Say { build: self.build, text: self.fillings.fill(text) });
+    }
+}
+
+/// Takes the engine's events of one build.
+pub(super) struct EngineEvents {
+    pub(super) voice: BuildVoice,
+    pub(super) graph: Arc<ActionGraph>,
+}
+
+/// What Packer calls a step, in a line that says that it begins.
+fn beginning(kind: &str, description: &str) -> Option<String> {
+    Some(match kind {
+        "shell" => format!("Provisioning with shell: {}", rest(description)),
+        "shell_local" => format!("Running local shell: {}", rest(description)),
+        "file" => format!("Uploading {}", rest(description)),
+        "download" => format!("Downloading {}", rest(description)),
+        "debian" | "ubuntu" | "oci_base" | "rootfs_tar" => format!("Preparing the base: {description}"),
+        "oci" | "docker_archive" | "tarball" => format!("Exporting: {kind}"),
+        "sleep" => "Sleeping".to_owned(),
+        _ => return None,
+    })
+}
+
+fn rest(description: &str) -> &str {
+    description.split_once(' ').map_or(description, |(_, rest)| rest)
+}
+
+/// What the template calls a kind.
+pub(super) fn packer_name(kind: &str) -> &str {
+    match kind {
+        "shell_local" => "shell-local",
+        "download" => "file",
+        other => other,
+    }
+}
+
+impl EventSink for EngineEvents {
+    fn emit(&self, event: Event) {
+        let build = self.voice.build;
+        match event {
+            Event::ActionStarted { kind, description, .. } => {
+                if let Some(text) = beginning(&kind, &description) {
+                    self.voice.say(&text);
+                }
+            }
+            Event::Output { stream, line, .. } => {
+                let stream = match stream {
+                    Stream::Stdout => SaidStream::Output,
+                    Stream::Stderr => SaidStream::Error,
+                };
+                self.voice.tell(Said::Remote { build, stream, text: line });
+            }
+            Event::ActionFinished { id, outcome: Outcome::Hit | Outcome::Unchanged, .. } => {
+                if let Some(node) = self.graph.nodes.get(id.0 as usize) {
+                    let step = packer_name(node.schema.id).to_owned();
+                    self.voice.tell(Said::Cached { build, step, age: None });
+                }
+            }
+            Event::Waiting { message, .. } | Event::Warning { message } => self.voice.say(&message),
+            _ => {}
+        }
+    }
+}
+
+impl OutputSink for BuildVoice {
+    fn line(&self, speaker: Speaker<'_>, voice: Voice, text: &str) {
+        let build = self.build;
+        let text = self.fillings.mask(text).into_owned();
+        let stream = match voice {
+            Voice::Say => SaidStream::Output,
+            Voice::Error => SaidStream::Error,
+        };
+        self.tell(match speaker {
+            Speaker::Build => Said::Remote { build, stream, text },
+            Speaker::PostProcessor(kind) => Said::PostProcessor { build, kind: kind.to_owned(), stream, text },
+        });
+    }
+}

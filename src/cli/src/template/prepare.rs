@@ -1,0 +1,375 @@
+//! From recipes to plans: each build is lowered, its inputs are hashed, mutable names are resolved, keys are looked up.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use imgbuild_cache::Cache;
+use imgbuild_digest::Hash;
+use imgbuild_engine::Builder as _;
+use imgbuild_kinds::component;
+use imgbuild_model::{
+    Action, ActionRef, Class, Diagnostic, Diagnostics, KindClass, Label, Node, NodeData, PackagePath,
+    Platform, TargetName,
+};
+use imgbuild_packer::lower::{Holes, Lowered, Lowering, Surroundings, lower};
+use imgbuild_packer::recipe::Recipe;
+use imgbuild_packer_cli::args::{Lock, Reuse};
+use imgbuild_plan::{
+    ActionGraph, DiskFiles, InputDigests, KeyContext, LOCK_FILE, LockFile, PinRequest, Plan, PlanOptions, plan,
+};
+use imgbuild_rootfs::RootfsBuilder;
+
+use super::load::{Loaded, LocalFiles, Place};
+use crate::session::{Session, cache_error, lock_error};
+
+/// How old what was fetched from networks may be before it is fetched again, unless the user says otherwise.
+const MAX_AGE: Duration = Duration::from_secs(7 * 24 * 3600);
+/// Where it is kept when what was fetched from networks was first fetched.
+const EPOCH_MEMO: &str = "epoch";
+
+/// A build, planned.
+pub(super) struct Planned {
+    pub(super) lowered: Lowered,
+    pub(super) graph: Arc<ActionGraph>,
+    pub(super) plan: Plan,
+    pub(super) lock: Arc<LockFile>,
+    pub(super) digests: Arc<InputDigests>,
+    pub(super) builder_key: String,
+    pub(super) salt: String,
+}
+
+/// What builds are planned with.
+pub(super) struct Planner<'a> {
+    pub(super) place: &'a Place,
+    pub(super) template: PathBuf,
+    pub(super) reuse: Reuse,
+    pub(super) force: bool,
+    pub(super) holes: &'a Holes,
+}
+
+/// The files of templates: all of this machine's.
+pub(super) fn files() -> DiskFiles {
+    DiskFiles::new("/")
+}
+
+/// What carries out the components of a plugin, in a few words.
+pub(super) fn satisfied_by(accessor: &str) -> &'static str {
+    let _ = accessor;
+    match real_packer() {
+        Some(_) => "components of it that are not built in run through the real `packer` on the path, with its own plugins",
+        None => "components of it that are not built in need a real `packer` on the path, with the plugin",
+    }
+}
+
+/// The real `packer` on the path: not this program under that name.
+pub(super) fn real_packer() -> Option<PathBuf> {
+    let own = std::env::current_exe().ok().and_then(|path| fs_err::canonicalize(path).ok());
+    let path = std::env::var_os("PATH")?;
+    std::env::split_paths(&path).map(|folder| folder.join("packer")).find(|candidate| {
+        let real = fs_err::canonicalize(candidate).ok();
+        candidate.is_file() && real.is_some() && real != own
+    })
+}
+
+/// The folder of a template, absolute.
+pub(super) fn folder_of(template: &Path, place: &Place) -> PathBuf {
+    let whole = place.cwd.join(template);
+    if template == Path::new("-") {
+        return place.cwd.clone();
+    }
+    if whole.is_dir() { whole } else { whole.parent().map_or_else(|| place.cwd.clone(), Path::to_path_buf) }
+}
+
+/// What a build is called in plans and in the history: by its template's folder and its own name.
+fn label(template: &Path, place: &Place, name: &str) -> Label {
+    let clean = |text: &str| -> String {
+        text.chars().map(|c| if matches!(c, ':' | '\\' | '"' | '*' | '[' | ']') || c.is_control() { '_' } else { c }).collect()
+    };
+    let folder = fs_err::canonicalize(folder_of(template, place)).unwrap_or_else(|_| place.cwd.clone());
+    let package = PackagePath::new(clean(folder.to_string_lossy().trim_start_matches('/')).as_str());
+    let name = clean(name).replace('/', "_");
+    let name = TargetName::new(&name).or_else(|_| TargetName::new("build"));
+    match (package, name) {
+        (Ok(package), Ok(name)) => Label::new(package, name),
+        (package, _) => {
+            let package = package.unwrap_or_else(|_| PackagePath::root());
+            Label::new(package, TargetName::new("build").unwrap_or_else(|_| unreachable!("it is a name")))
+        }
+    }
+}
+
+impl Planner<'_> {
+    /// Lowers a build.
+    pub(super) fn lower(&self, recipe: &Recipe) -> Result<Lowering, Diagnostics> {
+        lower_in(recipe, &self.template, self.place, self.holes)
+    }
+
+    /// Plans a build; asks archives and registries for what its sources mean.
+    pub(super) fn plan(&self, lowered: Lowered, session: &mut Session) -> Result<Planned, Diagnostics> {
+        let cache = session.cache()?;
+        let reference = |index: usize| {
+            Arc::new(ActionRef {
+                label: lowered.label.clone(),
+                configuration: lowered.configuration.clone(),
+                index: u32::try_from(index).unwrap_or(u32::MAX),
+            })
+        };
+        let wanted: Vec<Arc<ActionRef>> = (0..lowered.actions.len()).map(reference).collect();
+        let find = |reference: &ActionRef| -> Option<Arc<Action>> {
+            lowered.actions.get(reference.index as usize).cloned()
+        };
+        let graph = ActionGraph::of(&wanted, &find)?;
+        let digests = InputDigests::read(&graph.inputs(), &files(), &cache)?;
+        let builder_key = RootfsBuilder::new(cache.clone()).key().to_owned();
+        let salt = session.config.salt.clone().unwrap_or_default();
+        let force = match self.force {
+            true => BTreeSet::from([lowered.label.clone()]),
+            false => BTreeSet::new(),
+        };
+        let options = PlanOptions { force, explain_all: true };
+        let lock_path = folder_of(&self.template, self.place).join(LOCK_FILE);
+        let mut lock = LockFile::read(&lock_path).map_err(|error| lock_error(&error))?;
+        let places: Vec<usize> = (0..graph.nodes.len()).collect();
+        let mut rounds = 0;
+        let plan = loop {
+            let context = KeyContext { graph: &graph, lock: &lock, digests: &digests, builder: &builder_key, salt: &salt };
+            let planned = plan(context, &places, &cache, &options).map_err(|error| cache_error(&error))?;
+            if planned.needs.is_empty() {
+                break planned;
+            }
+            let (epochs, pins): (Vec<_>, Vec<_>) =
+                planned.needs.iter().cloned().partition(|need| matches!(need, PinRequest::Epoch(_)));
+            if !pins.is_empty() {
+                if self.reuse.lock == Lock::Required {
+                    let names: Vec<_> = pins.iter().map(|pin| format!("`{pin}`")).collect();
+                    return Err(Diagnostic::error(format!("`{LOCK_FILE}` does not say what {} is", names.join(", ")))
+                        .hint("build once with `-lock`")
+                        .into());
+                }
+                lock = session.resolve(&pins, &lock)?;
+            } else {
+                lock = self.epochs(&epochs, &graph, lock, &digests, &builder_key, &salt, &cache)?;
+            }
+            rounds += 1;
+            if rounds > 64 {
+                return Err(Diagnostic::error(format!("`{}` cannot be resolved", planned.needs[0])).into());
+            }
+        };
+        if self.reuse.lock == Lock::Write {
+            lock.write(&lock_path).map_err(|error| lock_error(&error))?;
+        }
+        Ok(Planned {
+            lowered,
+            graph: Arc::new(graph),
+            plan,
+            lock: Arc::new(lock),
+            digests: Arc::new(digests),
+            builder_key,
+            salt,
+        })
+    }
+
+    /// Gives each chain that uses the network its epoch: that of the last time, unless it is too old.
+    ///
+    /// The record is kept under the key that the chain's first networked layer has without its epoch, so that whatever
+    /// moves that layer begins a new one.
+    #[expect(clippy::too_many_arguments, reason = "they are what keys are made of")]
+    fn epochs(
+        &self,
+        needs: &[PinRequest],
+        graph: &ActionGraph,
+        lock: LockFile,
+        digests: &InputDigests,
+        builder: &str,
+        salt: &str,
+        cache: &Cache,
+    ) -> Result<LockFile, Diagnostics> {
+        let names: Vec<&str> = needs
+            .iter()
+            .filter_map(|need| match need {
+                PinRequest::Epoch(name) => Some(&**name),
+                _ => None,
+            })
+            .collect();
+        let mut without = lock.clone();
+        names.iter().for_each(|name| without.set_epoch(name, "none"));
+        let context = KeyContext { graph, lock: &without, digests, builder, salt };
+        let keyed = plan(context, &[], cache, &PlanOptions::default()).map_err(|error| cache_error(&error))?;
+        let mut lock = lock;
+        for name in names {
+            let first = graph.nodes.iter().position(|node| node.epoch.as_deref() == Some(name));
+            let key = first.and_then(|place| keyed.actions.get(place)?.key);
+            let id = match key {
+                Some(key) => self.epoch(cache, &key.0)?,
+                None => uuid::Uuid::new_v4().to_string(),
+            };
+            lock.set_epoch(name, &id);
+        }
+        Ok(lock)
+    }
+
+    fn epoch(&self, cache: &Cache, key: &Hash) -> Result<String, Diagnostics> {
+        let max_age = self.reuse.max_age.unwrap_or(MAX_AGE);
+        let record = cache.memo_get(EPOCH_MEMO, key).map_err(|error| cache_error(&error))?;
+        let record = record.and_then(|bytes| serde_json::from_slice::<Epoch>(&bytes).ok());
+        let now = Session::now();
+        if let Some(Epoch { id, created }) = record {
+            let age = Duration::from_secs(u64::try_from(now - created).unwrap_or_default());
+            if !self.reuse.refresh && age <= max_age {
+                return Ok(id);
+            }
+        }
+        let epoch = Epoch { id: uuid::Uuid::new_v4().to_string(), created: now };
+        let bytes = serde_json::to_vec(&epoch).unwrap_or_default();
+        cache.memo_put(EPOCH_MEMO, key, &bytes).map_err(|error| cache_error(&error))?;
+        Ok(epoch.id)
+    }
+}
+
+/// When a chain's networked steps were first carried out.
+#[derive(serde::Serialize, serde::Deserialize)]
+struct Epoch {
+    id: String,
+    created: i64,
+}
+
+fn lower_in(recipe: &Recipe, template: &Path, place: &Place, holes: &Holes) -> Result<Lowering, Diagnostics> {
+    let files = LocalFiles { cwd: place.cwd.clone() };
+    let around = Surroundings {
+        label: label(template, place, &recipe.name),
+        platform: Platform::host(),
+        cwd: &place.cwd.display().to_string(),
+        files: &files,
+        holes,
+    };
+    lower(recipe, &around)
+}
+
+/// What is wrong with a template beyond its components' settings: files that are not there, steps that need a machine.
+pub(super) fn check(loaded: &Loaded, place: &Place) -> Result<Diagnostics, Diagnostics> {
+    let holes = Holes::new([0; 32], []);
+    let (mut warnings, mut errors) = (Vec::new(), Vec::new());
+    for recipe in &loaded.recipes.recipes {
+        match lower_in(recipe, Path::new("."), place, &holes) {
+            Ok(Lowering::Native(lowered)) => warnings.extend(lowered.warnings.0),
+            Ok(Lowering::Foreign(_)) => {}
+            Err(problems) => {
+                errors.extend(problems.0.into_iter().filter(|problem| problem.severity == imgbuild_model::Severity::Error));
+            }
+        }
+    }
+    let once = |problems: Vec<Diagnostic>| -> Vec<Diagnostic> {
+        problems.into_iter().fold(Vec::new(), |mut seen, problem| {
+            if !seen.contains(&problem) {
+                seen.push(problem);
+            }
+            seen
+        })
+    };
+    if errors.is_empty() { Ok(Diagnostics(once(warnings))) } else { Err(Diagnostics(once(errors))) }
+}
+
+/// For each build, the builds whose artifacts it reads.
+pub(super) fn edges(recipes: &[Recipe], place: &Place) -> Result<Vec<Vec<usize>>, Diagnostics> {
+    let absolute = |path: &str| place.cwd.join(path);
+    let mut makers: BTreeMap<PathBuf, usize> = BTreeMap::new();
+    for (index, recipe) in recipes.iter().enumerate() {
+        for name in outputs(&recipe.kind) {
+            if let Some(NodeData::String(path)) = recipe.settings.field(name).map(|field| &field.value.data) {
+                makers.insert(absolute(path), index);
+            }
+        }
+    }
+    let mut edges = vec![BTreeSet::new(); recipes.len()];
+    for (index, recipe) in recipes.iter().enumerate() {
+        let mut read = Vec::new();
+        texts(&recipe.settings, &mut read);
+        recipe.provisioners.iter().for_each(|step| texts(&step.settings, &mut read));
+        for text in read {
+            if let Some(maker) = makers.get(&absolute(text)).filter(|maker| **maker != index) {
+                edges[index].insert(*maker);
+            }
+        }
+    }
+    let edges: Vec<Vec<usize>> = edges.into_iter().map(|set| set.into_iter().collect()).collect();
+    match cycle(&edges) {
+        None => Ok(edges),
+        Some(cycle) => {
+            let names: Vec<_> = cycle.iter().map(|index| format!("`{}`", recipes[*index].name)).collect();
+            Err(Diagnostic::error(format!("builds wait for each other's artifacts: {}", names.join(", ")))
+                .at(recipes[cycle[0]].location.clone())
+                .into())
+        }
+    }
+}
+
+/// The attributes of a builder that say where its artifact is written.
+fn outputs(kind: &str) -> Vec<&'static str> {
+    let Some(schema) = component(KindClass::Builder, kind) else { return Vec::new() };
+    let table = schema.table();
+    let is_output = |name: &&'static str| {
+        table.attribute(name).is_some_and(|attribute| attribute.role == imgbuild_model::Role::Output)
+    };
+    table.names().filter(is_output).collect()
+}
+
+fn texts<'n>(node: &'n Node, found: &mut Vec<&'n str>) {
+    match &node.data {
+        NodeData::String(text) => found.push(text),
+        NodeData::List(items) => items.iter().for_each(|item| texts(item, found)),
+        NodeData::Object(fields) => fields.iter().for_each(|field| texts(&field.value, found)),
+        _ => {}
+    }
+}
+
+fn cycle(edges: &[Vec<usize>]) -> Option<Vec<usize>> {
+    let mut graph = petgraph::graph::DiGraph::<(), ()>::new();
+    let nodes: Vec<_> = edges.iter().map(|_| graph.add_node(())).collect();
+    for (index, needed) in edges.iter().enumerate() {
+        needed.iter().for_each(|needed| drop(graph.add_edge(nodes[index], nodes[*needed], ())));
+    }
+    petgraph::algo::tarjan_scc(&graph)
+        .into_iter()
+        .find(|group| group.len() > 1)
+        .map(|group| group.into_iter().map(petgraph::graph::NodeIndex::index).collect())
+}
+
+/// The key that marks of sensitive texts are hashed under, made at its first use and readable by this user alone.
+pub(super) fn secret_key(cache: &Cache) -> Result<[u8; 32], Diagnostics> {
+    use std::os::unix::fs::OpenOptionsExt as _;
+    use std::io::Write as _;
+    let path = cache.root().join("secret.key");
+    let failed = |error: &dyn std::fmt::Display| {
+        Diagnostics::from(
+            Diagnostic::error(format!("the key of this cache cannot be used: {error}")).class(Class::Environment),
+        )
+    };
+    loop {
+        match fs_err::read(&path) {
+            Ok(bytes) => {
+                return <[u8; 32]>::try_from(bytes.as_slice())
+                    .map_err(|_| failed(&format!("`{}` is damaged; remove it", path.display())));
+            }
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+            Err(error) => return Err(failed(&error)),
+        }
+        let mut key = Vec::with_capacity(32);
+        key.extend_from_slice(uuid::Uuid::new_v4().as_bytes());
+        key.extend_from_slice(uuid::Uuid::new_v4().as_bytes());
+        let temporary = path.with_file_name(format!("secret.key.{}", std::process::id()));
+        let written = (|| {
+            let mut options = std::fs::OpenOptions::new();
+            let mut file = options.write(true).create(true).truncate(true).mode(0o600).open(&temporary)?;
+            file.write_all(&key)?;
+            file.sync_all()?;
+            // Whoever is first has made the key of all.
+            match fs_err::hard_link(&temporary, &path) {
+                Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => Err(error),
+                _ => fs_err::remove_file(&temporary),
+            }
+        })();
+        written.map_err(|error: std::io::Error| failed(&error))?;
+    }
+}
