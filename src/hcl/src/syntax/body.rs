@@ -92,6 +92,9 @@ pub(super) fn set_twice(source: &Source, attribute: &Attribute, first: Span) -> 
         .hint("keep one of them")
 }
 
+/// After how many errors a file is not read further.
+const MAX_ERRORS: usize = 100;
+
 enum Item {
     Attribute(Attribute),
     Block(Block),
@@ -142,6 +145,10 @@ impl Parser<'_> {
     /// Goes to the end of the line that ends the item which starts at `start`, or before the brace that ends its body. An
     /// item at the margin ends brackets that were left open before.
     fn recover(&mut self, start: usize) {
+        if self.errors.len() >= MAX_ERRORS {
+            self.at = self.tokens.len() - 1;
+            return;
+        }
         let mut open = Vec::new();
         for index in start..self.tokens.len() {
             let token = self.tokens[index];
