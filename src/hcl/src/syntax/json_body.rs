@@ -94,7 +94,7 @@ struct Reader<'a> {
 type Members = [(Text, json::Node)];
 
 impl Reader<'_> {
-    /// The members of an object or of all objects of an array; null stands for none.
+    /// The members of an object or of all objects of an array; null stands for none, in an array for an empty one.
     fn objects(&mut self, node: &json::Node, what: &str, each: &mut dyn FnMut(&json::Node, &Members)) {
         match &node.kind {
             Kind::Object(members) => each(node, members),
@@ -102,6 +102,7 @@ impl Reader<'_> {
                 for element in elements {
                     match &element.kind {
                         Kind::Object(members) => each(element, members),
+                        Kind::Null => each(element, &[]),
                         _ => self.no_object(element, what),
                     }
                 }
@@ -150,6 +151,9 @@ impl Reader<'_> {
             format!("what holds the labels of a `{}` block", kind.text)
         };
         let mut objects = Vec::new();
+        if missing > 0 && matches!(node.kind, Kind::Null) {
+            objects.push((span(&node.span), Vec::new()));
+        }
         self.objects(node, &what, &mut |node, members| objects.push((span(&node.span), members.to_vec())));
         for (place, members) in objects {
             if missing > 0 {
