@@ -92,6 +92,9 @@ pub(super) fn set_twice(source: &Source, attribute: &Attribute, first: Span) -> 
         .hint("keep one of them")
 }
 
+/// After how many errors a file is not read further.
+const MAX_ERRORS: usize = 100;
+
 enum Item {
     Attribute(Attribute),
     Block(Block),
@@ -131,7 +134,7 @@ impl Parser<'_> {
                 Err(Reported) => {
                     self.newlines.truncate(before.1);
                     self.depth = before.2;
-                    self.recover(before.0);
+                    self.recover(before.0, end);
                 }
             }
         }
@@ -141,7 +144,11 @@ impl Parser<'_> {
 
     /// Goes to the end of the line that ends the item which starts at `start`, or before the brace that ends its body. An
     /// item at the margin ends brackets that were left open before.
-    fn recover(&mut self, start: usize) {
+    fn recover(&mut self, start: usize, end: T) {
+        if self.errors.len() >= MAX_ERRORS {
+            self.at = self.tokens.len() - 1;
+            return;
+        }
         let mut open = Vec::new();
         for index in start..self.tokens.len() {
             let token = self.tokens[index];
@@ -157,8 +164,9 @@ impl Parser<'_> {
                         open.pop();
                     }
                     if open.pop().is_none() {
-                        // The brace that ends the body stays; one that starts an item ends nothing and is skipped.
-                        self.at = if index == start { index + 1 } else { index };
+                        // The brace that ends the body stays; one that ends nothing is skipped.
+                        let stray = index == start || end == T::Eof && index >= self.at;
+                        self.at = if stray { index + 1 } else { index };
                         return;
                     }
                 }
@@ -202,6 +210,9 @@ impl Parser<'_> {
         match next.kind {
             T::Equal => self.attribute(token, inline).map(Item::Attribute),
             T::OpenBrace | T::OpenQuote | T::Ident => {
+                self.deeper(|parser| parser.block(token)).map(Item::Block)
+            }
+            T::Newline if self.brace_in_next_line() => {
                 self.deeper(|parser| parser.block(token)).map(Item::Block)
             }
             T::Colon => self.fail(next.span, "an attribute is set with `=`, not `:`", "write `=`"),
@@ -258,7 +269,17 @@ impl Parser<'_> {
                     );
                 }
                 T::Newline => {
-                    return self.fail(token.span, "the `{` of a block stands on the line of its kind", "");
+                    let misplaced = self.brace_in_next_line();
+                    let failed = self.fail(
+                        token.span,
+                        "the `{` of a block stands on the line of its kind",
+                        "move it there",
+                    );
+                    if !misplaced {
+                        return failed;
+                    }
+                    while self.eat(T::Newline).is_some() {}
+                    continue;
                 }
                 _ => return self.unexpected("a label or `{`"),
             }
@@ -283,6 +304,12 @@ impl Parser<'_> {
             header,
             span: kind.span.to(close.span),
         })
+    }
+
+    /// Whether the first thing after the end of this line is a brace.
+    fn brace_in_next_line(&self) -> bool {
+        let rest = self.tokens[self.at..].iter().map(|token| token.kind);
+        rest.into_iter().find(|kind| !matches!(kind, T::Newline | T::Comment)) == Some(T::OpenBrace)
     }
 
     /// What is between the braces; the closing one is left to be read.

@@ -206,7 +206,7 @@ impl Parser<'_> {
         let open = self.next();
         self.newlines.push(false);
         let inner = self.expression()?;
-        let Some(close) = self.eat(T::CloseParen) else { return self.unexpected("`)`") };
+        let Some(close) = self.eat(T::CloseParen) else { return self.in_brackets(open, "`)`") };
         self.newlines.pop();
         let span = self.place(open.span.to(close.span));
         Ok(Node { kind: NodeKind::Paren(Box::new(inner)), span })
@@ -255,15 +255,18 @@ impl Parser<'_> {
             name.push_str(self.slice(part.span));
             name_span = name_span.to(part.span);
         }
-        if self.eat(T::OpenParen).is_none() {
+        let Some(open) = self.eat(T::OpenParen) else {
             return self.unexpected("`(` after the name of a function");
-        }
+        };
         let mut arguments = Vec::new();
         let mut expand = false;
         let close = self.lines_ignored(true, |parser| {
             loop {
                 if let Some(close) = parser.eat(T::CloseParen) {
                     return Ok(close);
+                }
+                if parser.at_other_end() {
+                    return parser.in_brackets(open, "an argument");
                 }
                 arguments.push(parser.expression()?);
                 if let Some(dots) = parser.eat(T::Ellipsis) {
@@ -274,7 +277,7 @@ impl Parser<'_> {
                     };
                 }
                 if parser.eat(T::Comma).is_none() && parser.peek().kind != T::CloseParen {
-                    return parser.unexpected("`,` or `)` after an argument");
+                    return parser.in_brackets(open, "`,` or `)` after an argument");
                 }
             }
         })?;
@@ -294,14 +297,20 @@ impl Parser<'_> {
                 let span = self.place(open.span.to(close.span));
                 return Ok(Node { kind: NodeKind::Tuple(elements), span });
             }
+            if self.at_other_end() {
+                return self.in_brackets(open, "an element");
+            }
             elements.push(self.expression()?);
             if self.eat(T::Comma).is_none() && self.peek().kind != T::CloseBracket {
-                if self.peek().kind == T::Eof {
-                    return self.fail(open.span, "this `[` is never closed", "");
-                }
-                return self.unexpected("`,` or `]` after an element");
+                return self.in_brackets(open, "`,` or `]` after an element");
             }
         }
+    }
+
+    /// Whether something ends here that began before the innermost brackets, or the text.
+    fn at_other_end(&self) -> bool {
+        let ends = [T::CloseParen, T::CloseBracket, T::CloseBrace, T::CloseSequence, T::Eof];
+        ends.contains(&self.peek().kind)
     }
 
     fn object(&mut self, open: Token) -> Parsed<Node> {

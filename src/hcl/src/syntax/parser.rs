@@ -115,7 +115,7 @@ impl<'a> Parser<'a> {
             T::QuotedNewline => "a line break in a string".to_owned(),
             T::OpenQuote | T::CloseQuote => "a quote".to_owned(),
             T::OpenHeredoc | T::CloseHeredoc => "a heredoc".to_owned(),
-            _ => format!("`{}`", self.slice(token.span).trim()),
+            _ => format!("`{}`", shown(self.slice(token.span).trim())),
         }
     }
 
@@ -127,6 +127,29 @@ impl<'a> Parser<'a> {
         }
         let found = self.describe(token);
         self.fail(token.span, format!("expected {wanted}, found {found}"), "")
+    }
+
+    /// What is wrong in brackets: that they never end, or what was found instead of their end or a comma.
+    pub(super) fn in_brackets<X>(&mut self, open: Token, wanted: &str) -> Parsed<X> {
+        let found = self.peek();
+        let name = self.slice(open.span);
+        let closes = match open.kind {
+            T::OpenParen => T::CloseParen,
+            T::OpenBracket => T::CloseBracket,
+            _ => T::CloseBrace,
+        };
+        let others = [T::CloseParen, T::CloseBracket, T::CloseBrace, T::CloseSequence, T::Eof];
+        if found.kind != closes && others.contains(&found.kind) {
+            return self.fail(open.span, format!("this `{name}` is never closed"), "");
+        }
+        let result = self.unexpected(wanted);
+        let opened = self.source.location(self.place(open.span));
+        if let Some(error) = self.errors.pop() {
+            let elsewhere = error.location.as_ref().is_some_and(|place| place.line != opened.line);
+            let note = format!("the `{name}` is here");
+            self.errors.push(if elsewhere { error.note(note, Some(opened)) } else { error });
+        }
+        result
     }
 
     fn invalid<X>(&mut self, token: Token) -> Parsed<X> {
@@ -143,9 +166,8 @@ impl<'a> Parser<'a> {
             Some('/') => return self.fail(token.span, "a comment has no end", "it ends with `*/`"),
             _ => "",
         };
-        let first = text.chars().next().unwrap_or_default();
-        let shown = if first.is_control() { first.escape_default().to_string() } else { first.to_string() };
-        self.fail(token.span, format!("the character `{shown}` means nothing here"), hint)
+        let first: String = text.chars().take(1).collect();
+        self.fail(token.span, format!("the character `{}` means nothing here", shown(&first)), hint)
     }
 
     pub(super) fn deeper<X>(&mut self, read: impl FnOnce(&mut Self) -> Parsed<X>) -> Parsed<X> {
@@ -173,4 +195,10 @@ impl<'a> Parser<'a> {
     pub(super) fn span_since(&self, start: Token) -> Span {
         self.since(self.place(start.span))
     }
+}
+
+/// A text with its control characters as escapes.
+fn shown(text: &str) -> String {
+    let escaped = |c: char| if c.is_control() { c.escape_default().to_string() } else { c.to_string() };
+    text.chars().map(escaped).collect()
 }

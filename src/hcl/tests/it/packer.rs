@@ -44,6 +44,9 @@ const VARIABLES: [(&str, &str, &str); 16] = [
 /// What Packer's functions, and not its language, make different: these are other functions in the tests.
 const OTHER_FUNCTIONS: [&str; 3] = ["concat", "length", "floor"];
 
+/// Debian's.
+const VERSION: &str = "Packer v1.6.6";
+
 /// What the language has changed since: a null decides nothing but counts as false, one side of `&&` and `||` is enough,
 /// nulls of no type have a JSON and are known, and remainders keep their precision. The last is ours: exponents
 /// have bounds.
@@ -65,22 +68,31 @@ const CHANGED: [&str; 13] = [
 
 /// Runs Packer in a folder of its own, or says why not.
 fn packer(folder: &Path, arguments: &[&str]) -> Option<Output> {
-    let run = Command::new("packer")
-        .args(arguments)
-        .current_dir(folder)
-        .env_clear()
-        .envs(["PATH", "TMPDIR"].iter().filter_map(|name| std::env::var_os(name).map(|value| (*name, value))))
-        .env("HOME", folder)
-        .env("CHECKPOINT_DISABLE", "1")
-        .env("PACKER_NO_COLOR", "1")
-        .output();
-    match run {
-        Ok(output) => Some(output),
+    let run = |arguments: &[&str]| {
+        let kept =
+            ["PATH", "TMPDIR"].iter().filter_map(|name| std::env::var_os(name).map(|value| (*name, value)));
+        Command::new("packer")
+            .args(arguments)
+            .current_dir(folder)
+            .env_clear()
+            .envs(kept)
+            .env("HOME", folder)
+            .env("CHECKPOINT_DISABLE", "1")
+            .env("PACKER_NO_COLOR", "1")
+            .output()
+    };
+    let version = match run(&["version"]) {
+        Ok(output) => String::from_utf8_lossy(&output.stdout).into_owned(),
         Err(error) => {
             eprintln!("skipped: `packer` cannot be run: {error}");
-            None
+            return None;
         }
+    };
+    if !version.starts_with(VERSION) {
+        eprintln!("skipped: `packer` is {}, what differs is known of {VERSION}", version.trim());
+        return None;
     }
+    Some(run(arguments).unwrap())
 }
 
 /// The expression as Packer can be given it: with `var.` before each variable. `None` if it uses anything else.
