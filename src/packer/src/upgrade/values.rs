@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::calls::Calls;
-use super::hcl::{Body, Scalar, Written, is_identifier};
+use super::hcl::{Body, Scalar, Written, identifier, is_identifier};
 use crate::json::{Member, Node, Value};
 use crate::legacy::Template;
 
@@ -30,7 +30,7 @@ pub(super) fn value(node: &Node, calls: &mut Calls) -> Written {
     }
 }
 
-/// The body of a block with these members. Empty lists are left out.
+/// The body of a block with these members. Empty lists are left out, as in Packer.
 pub(super) fn body(config: &Written) -> Body {
     let mut out = Body::default();
     let Written::Object(members) = config else { return out };
@@ -45,7 +45,8 @@ pub(super) fn body(config: &Written) -> Body {
             Written::Object(_) if is_identifier(name) && is_block(name, value) => {
                 out.block(name, &[], body(value))
             }
-            _ => out.attribute(name, value),
+            // No component has an attribute whose name is none, but what is written must be HCL.
+            _ => out.attribute(&identifier(name), value),
         }
     }
     out

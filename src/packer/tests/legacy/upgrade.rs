@@ -133,6 +133,7 @@ fn objects_become_blocks_or_attributes() {
         ),
         (r#""m": [{"a": 1}, {"b": true}]"#, "m {\n    a = 1\n  }\n  m {\n    b = true\n  }"),
         (r#""m": [1, {"a": 1}, [], null]"#, "m = [1, {\n    a = 1\n  }, [], null]"),
+        (r#""m": [{"a b": 1}, {"c": 2}]"#, "m = [{\n    \"a b\" = 1\n    }, {\n    c = 2\n  }]"),
         (r#""m": [], "n": 1e21"#, "n = 1000000000000000000000"),
         (r#""network_interface": {"a": "b"}"#, "network_interface {\n    a = \"b\"\n  }"),
     ] {
@@ -195,7 +196,7 @@ fn the_layout_is_that_of_fmt() {
     let Some(mut command) = packer() else { return };
     let folder = tempfile::tempdir().expect("a folder");
     let maps = r#"{"builders": [{"type": "null", "m": [1, {"a": 1, "bb": [{"c": {"d": 1}}]}, []], "n": {"a b": {"c": 1, "dd": 2}},
-        "o": {"x": {"yy": 1, "z": {"q": 1}}, "long": 2}}], "provisioners": [{"type": "shell", "x": {"a": null}}]}"#;
+        "l": [{"a b": 1, "c": {"d": 1}}, {"e": 2}, [{"f": 3}, [{"g": 4}]], 5], "o": {"x": {"yy": 1, "z": {"q": 1}}, "long": 2}}], "provisioners": [{"type": "shell", "x": {"a": null}}]}"#;
     for (name, text, annotations) in
         [("a", WHOLE, false), ("b", WHOLE, true), ("c", BUILT, false), ("d", maps, false), ("e", "{}", true)]
     {
