@@ -1,6 +1,6 @@
 //! Values of JSON as attributes and blocks.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::calls::Calls;
 use super::hcl::{Body, Scalar, Written, identifier, is_identifier};
@@ -34,6 +34,7 @@ pub(super) fn value(node: &Node, calls: &mut Calls) -> Written {
 pub(super) fn body(config: &Written) -> Body {
     let mut out = Body::default();
     let Written::Object(members) = config else { return out };
+    let mut taken = BTreeSet::new();
     for (name, value) in members {
         match value {
             Written::List(elements) if elements.is_empty() => {}
@@ -45,8 +46,15 @@ pub(super) fn body(config: &Written) -> Body {
             Written::Object(_) if is_identifier(name) && is_block(name, value) => {
                 out.block(name, &[], body(value))
             }
-            // No component has an attribute whose name is none, but what is written must be HCL.
-            _ => out.attribute(&identifier(name), value),
+            _ if is_identifier(name) => out.attribute(name, value),
+            _ => {
+                // No component has such an attribute, but what is written must be HCL.
+                let mut name = identifier(name);
+                while members.contains_key(&name) || !taken.insert(name.clone()) {
+                    name.push('_');
+                }
+                out.attribute(&name, value);
+            }
         }
     }
     out

@@ -6,6 +6,10 @@ use std::path::Path;
 
 use imgbuild_packer::legacy::Template;
 use imgbuild_packer::upgrade::{Options, Upgraded, upgrade};
+use proptest::prelude::*;
+use proptest::strategy::ValueTree as _;
+use proptest::test_runner::TestRunner;
+use serde_json::{Value, json};
 
 use crate::support::packer;
 
@@ -202,6 +206,92 @@ fn the_layout_is_that_of_fmt() {
     {
         let path = folder.path().join(format!("{name}.pkr.hcl"));
         fs_err::write(path, upgraded(text, annotations).text).expect("a template");
+    }
+    let output = command.args(["fmt", "-check", "-diff"]).arg(folder.path()).output().expect("it runs");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+}
+
+/// Strings of pieces that mean something in one of the two languages.
+fn any_text() -> impl Strategy<Value = String> {
+    let piece = prop::sample::select(vec![
+        "{{user `a`}}",
+        "{{user `a b`}}",
+        "${",
+        "%{",
+        "$",
+        "%",
+        "\"",
+        "\\",
+        "\n",
+        "{{",
+        "}}",
+        "{{.X}}",
+        "{{ .Y | upper }}",
+        "{{upper `a`}}",
+        "{{lower (upper (user `a`))}}",
+        "é",
+        " ",
+        "x",
+        "{",
+        "}",
+        "{{timestamp}}",
+        "{{isotime `2006`}}",
+        "{{build `ID`}}",
+        "{{`{{`}}",
+        "{{if .X}}",
+        "{{end}}",
+        "{{split (user `a`) `-` 0}}",
+        "{{env `A`}}",
+        "\u{1}",
+        "\u{e010}",
+        "`",
+        "~}",
+        "{{- uuid -}}",
+        "{{printf `%s\"` .X}}",
+        "{{aws_secretsmanager `a` `b`}}",
+        "{{isotime (user `a`)}}",
+        "{{user \"q\\\"\"}}",
+        "/*",
+        "#",
+    ]);
+    prop::collection::vec(piece, 0..6).prop_map(|pieces| pieces.concat())
+}
+
+fn any_value() -> impl Strategy<Value = Value> {
+    let leaf = prop_oneof![
+        Just(Value::Null),
+        any::<bool>().prop_map(Value::from),
+        any::<i32>().prop_map(Value::from),
+        any_text().prop_map(Value::from),
+    ];
+    leaf.prop_recursive(4, 30, 5, |inner| {
+        let name = prop::sample::select(vec!["a", "B-c", "a b", "linux_options"]).prop_map(str::to_owned);
+        let name = prop_oneof![name, any_text()];
+        let members = prop::collection::btree_map(name, inner.clone(), 0..5);
+        prop_oneof![
+            prop::collection::vec(inner, 0..5).prop_map(Value::from),
+            members.prop_map(|members| members.into_iter().collect::<serde_json::Map<_, _>>().into()),
+        ]
+    })
+}
+
+/// The real formatter reads what is made of templates at random, and would change nothing.
+#[test]
+fn whatever_is_upgraded_is_hcl() {
+    let Some(mut command) = packer() else { return };
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut runner = TestRunner::deterministic();
+    let parts = (any_value(), any_value(), any_text(), any_text(), any::<bool>());
+    for number in 0..300 {
+        let (x, y, text, name, annotations) = parts.new_tree(&mut runner).expect("a value").current();
+        let template = json!({
+            "variables": {"a": text, "a b": name, "c": text}, "sensitive-variables": ["a"], "description": text,
+            "builders": [{"type": "null", "name": name, "x": x, "y": y}, {"type": "amazon-ebs", "source_ami_filter": x}],
+            "provisioners": [{"type": "shell", "x": y, "override": {"amazon-ebs": {"q": x}}}],
+            "post-processors": [["manifest", {"type": "x", "y": x}]],
+        });
+        let path = folder.path().join(format!("{number}.pkr.hcl"));
+        fs_err::write(path, upgraded(&template.to_string(), annotations).text).expect("a template");
     }
     let output = command.args(["fmt", "-check", "-diff"]).arg(folder.path()).output().expect("it runs");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
