@@ -148,6 +148,20 @@ fn objects_become_blocks_or_attributes() {
 }
 
 #[test]
+fn notes_about_a_filter_stand_above_its_data_block_only() {
+    let filter = r#"{"filters": {"name": "{{lower `A`}}"}, "owners": ["self"]}"#;
+    let text = format!(
+        r#"{{"builders": [{{"type": "amazon-ebs", "source_ami_filter": {filter}}},
+            {{"type": "amazon-ebs", "name": "b", "source_ami_filter": {filter}}}]}}"#
+    );
+    let text = upgraded(&text, false).text;
+    let note =
+        "# unhandled \"lower\" call: it is left as a Go template. In HCL: lower(text)\ndata \"amazon-ami\"";
+    assert!(text.contains(note), "{text}");
+    assert_eq!(text.matches("# ").count(), 1, "{text}");
+}
+
+#[test]
 fn names_become_identifiers() {
     let text = r#"{"variables": {"a b": "1", "1st": "{{user `a b`}}"}, "builders": [
         {"type": "null", "name": "my box"}, {"type": "null", "name": "my_box"}, {"type": "null", "name": "{{user `a b`}}.1"}],
