@@ -210,11 +210,11 @@ impl Context {
 }
 
 impl Cleaner {
-    /// What the builders of this type have, if they have it.
+    /// What components of this type have, if they have it.
     #[must_use]
-    pub fn of_builder(kind: &str) -> Option<Self> {
+    pub fn of_component(kind: &str) -> Option<Self> {
         match kind {
-            "googlecompute" => Some(Self::Google),
+            "googlecompute" | "yandex" => Some(Self::Google),
             "azure-arm" | "azure-chroot" | "azure-dtl" => Some(Self::Azure),
             _ => kind.starts_with("amazon-").then_some(Self::Amazon),
         }

@@ -14,6 +14,7 @@ mod validate;
 mod variables;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -155,8 +156,8 @@ pub struct Given {
     pub location: Option<Location>,
 }
 
-/// The variables' values.
-#[derive(Clone, Debug, Default)]
+/// The variables' values. What must not be shown is not shown by `Debug` either.
+#[derive(Clone, Default)]
 pub struct Values {
     /// By name.
     pub values: BTreeMap<String, String>,
@@ -167,6 +168,13 @@ pub struct Values {
     pub reads: BTreeMap<String, Reads>,
     /// What the user should know.
     pub warnings: Vec<Diagnostic>,
+}
+
+impl fmt::Debug for Values {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let shown = |(name, value)| (name, if self.sensitive.contains(name) { MASKED } else { value });
+        f.debug_map().entries(self.values.iter().map(|(name, value)| shown((name, value.as_str())))).finish()
+    }
 }
 
 impl Selection {

@@ -2,6 +2,10 @@
 
 use std::collections::BTreeMap;
 
+/// Before each bracket that opens or closes something, until lines are indented.
+const OPENS: char = '\u{e010}';
+const CLOSES: char = '\u{e011}';
+
 /// The inside of a file or block.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Body(Vec<Item>);
@@ -43,18 +47,18 @@ impl Written {
         Self::Scalar(Scalar(value.to_string()))
     }
 
-    fn write(&self, out: &mut String, indent: usize) {
+    fn write(&self, out: &mut String) {
         match self {
             Self::Scalar(Scalar(text)) => out.push_str(text),
             Self::List(elements) => {
-                out.push('[');
+                out.extend([OPENS, '[']);
                 for (index, element) in elements.iter().enumerate() {
                     if index > 0 {
                         out.push_str(", ");
                     }
-                    element.write(out, indent);
+                    element.write(out);
                 }
-                out.push(']');
+                out.extend([CLOSES, ']']);
             }
             Self::Object(members) if members.is_empty() => out.push_str("{}"),
             Self::Object(members) => {
@@ -63,10 +67,9 @@ impl Written {
                     false => format!("\"{name}\""),
                 };
                 let item = |(name, value): (&String, &Written)| Item::Attribute(key(name), value.clone());
-                out.push_str("{\n");
-                Body(members.iter().map(item).collect()).write_to(out, indent + 1);
-                out.push_str(&"  ".repeat(indent));
-                out.push('}');
+                out.extend([OPENS, '{', '\n']);
+                Body(members.iter().map(item).collect()).write_to(out);
+                out.extend([CLOSES, '}']);
             }
         }
     }
@@ -82,7 +85,7 @@ impl Body {
     }
 
     pub fn line(&mut self, text: &str) {
-        self.0.push(Item::Line(text.to_owned()));
+        self.0.push(Item::Line(text.replace([OPENS, CLOSES], "")));
     }
 
     pub fn comment(&mut self, text: &str) {
@@ -111,24 +114,23 @@ impl Body {
 
     pub fn write(&self) -> String {
         let mut out = String::new();
-        self.write_to(&mut out, 0);
-        out
+        self.write_to(&mut out);
+        indented(&out)
     }
 
-    fn write_to(&self, out: &mut String, indent: usize) {
-        let space = "  ".repeat(indent);
+    fn write_to(&self, out: &mut String) {
         let mut rest = self.0.as_slice();
         while let Some((item, after)) = rest.split_first() {
             match item {
                 Item::Blank => out.push('\n'),
-                Item::Line(text) => out.push_str(&format!("{space}{text}\n")),
+                Item::Line(text) => out.push_str(&format!("{text}\n")),
                 Item::Block(head, body) => {
-                    out.push_str(&format!("{space}{head}{{\n"));
-                    body.write_to(out, indent + 1);
-                    out.push_str(&format!("{space}}}\n"));
+                    out.push_str(&format!("{head}{OPENS}{{\n"));
+                    body.write_to(out);
+                    out.push_str(&format!("{CLOSES}}}\n"));
                 }
                 Item::Attribute(..) => {
-                    let count = write_attributes(out, rest, indent);
+                    let count = write_attributes(out, rest);
                     rest = &rest[count..];
                     continue;
                 }
@@ -140,12 +142,12 @@ impl Body {
 
 /// Writes the attributes at the beginning whose `=` stand below each other, and says how many they are. One of several
 /// lines stands alone.
-fn write_attributes(out: &mut String, items: &[Item], indent: usize) -> usize {
+fn write_attributes(out: &mut String, items: &[Item]) -> usize {
     let mut lines: Vec<(&str, String)> = Vec::new();
     for item in items {
         let Item::Attribute(name, value) = item else { break };
         let mut text = String::new();
-        value.write(&mut text, indent);
+        value.write(&mut text);
         let is_long = text.contains('\n');
         if is_long && !lines.is_empty() {
             break;
@@ -157,9 +159,38 @@ fn write_attributes(out: &mut String, items: &[Item], indent: usize) -> usize {
     }
     let width = lines.iter().map(|(name, _)| name.chars().count()).max().unwrap_or_default();
     for (name, text) in &lines {
-        out.push_str(&format!("{}{name:width$} = {text}\n", "  ".repeat(indent)));
+        out.push_str(&format!("{name:width$} = {text}\n"));
     }
     lines.len()
+}
+
+/// Indents lines by the marked brackets, as the formatter does: a line that opens more than it closes indents what
+/// follows once, however many it opens, until as many are closed.
+fn indented(text: &str) -> String {
+    let mut out = String::new();
+    let mut open: Vec<usize> = Vec::new();
+    for line in text.lines() {
+        let (opens, mut closes) = (line.matches(OPENS).count(), line.matches(CLOSES).count());
+        let more = opens.saturating_sub(closes);
+        closes = closes.saturating_sub(opens);
+        while let Some(top) = open.last_mut().filter(|_| closes > 0) {
+            let closed = closes.min(*top);
+            *top -= closed;
+            closes -= closed;
+            if *top == 0 {
+                open.pop();
+            }
+        }
+        if !line.is_empty() {
+            out.push_str(&"  ".repeat(open.len()));
+            out.extend(line.chars().filter(|c| !matches!(*c, OPENS | CLOSES)));
+        }
+        out.push('\n');
+        if more > 0 {
+            open.push(more);
+        }
+    }
+    out
 }
 
 /// The text as it stands between the quotes of a string.
@@ -173,7 +204,9 @@ pub(super) fn escaped(text: &str) -> String {
             '\r' => out.push_str("\\r"),
             '\t' => out.push_str("\\t"),
             '$' | '%' if characters.peek() == Some(&'{') => out.extend([c, c]),
-            c if c.is_control() => out.push_str(&format!("\\u{:04x}", u32::from(c))),
+            c if c.is_control() || matches!(c, OPENS | CLOSES) => {
+                out.push_str(&format!("\\u{:04x}", u32::from(c)))
+            }
             c => out.push(c),
         }
     }

@@ -1,9 +1,9 @@
 //! Values of JSON as attributes and blocks.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::calls::Calls;
-use super::hcl::{Body, Scalar, Written, is_identifier};
+use super::hcl::{Body, Scalar, Written, identifier, is_identifier};
 use crate::json::{Member, Node, Value};
 use crate::legacy::Template;
 
@@ -30,10 +30,11 @@ pub(super) fn value(node: &Node, calls: &mut Calls) -> Written {
     }
 }
 
-/// The body of a block with these members. Empty lists are left out.
+/// The body of a block with these members. Empty lists are left out, as in Packer.
 pub(super) fn body(config: &Written) -> Body {
     let mut out = Body::default();
     let Written::Object(members) = config else { return out };
+    let mut taken = BTreeSet::new();
     for (name, value) in members {
         match value {
             Written::List(elements) if elements.is_empty() => {}
@@ -45,7 +46,15 @@ pub(super) fn body(config: &Written) -> Body {
             Written::Object(_) if is_identifier(name) && is_block(name, value) => {
                 out.block(name, &[], body(value))
             }
-            _ => out.attribute(name, value),
+            _ if is_identifier(name) => out.attribute(name, value),
+            _ => {
+                // No component has such an attribute, but what is written must be HCL.
+                let mut name = identifier(name);
+                while members.contains_key(&name) || !taken.insert(name.clone()) {
+                    name.push('_');
+                }
+                out.attribute(&name, value);
+            }
         }
     }
     out
