@@ -31,7 +31,6 @@ const ACCESS: Table = Table::of(&[
     flag("use_azure_cli_auth", Placement, "Whether the log-in of Azure's program is used."),
 ])
 .rules(&[
-    Rule::AtMostOne(&["client_secret", "client_cert_path", "client_jwt"]),
     Rule::Together(&["oidc_request_token", "oidc_request_url"]),
 ]);
 
@@ -339,7 +338,7 @@ static DTL: KindSchema = KindSchema {
                 .blocks(&[PARAMETERS]),
         ),
     ],
-    rules: &[Rule::All(&["managed_image_name", "managed_image_resource_group_name"])],
+    rules: &[Rule::All(&["managed_image_name", "managed_image_resource_group_name", "os_type", "lab_virtual_network_name"])],
     includes: &[&MACHINE],
     outputs: TEMPORARY,
     ..builder("azure-dtl", "An image of Azure, made of a machine in a lab.")

@@ -25,16 +25,14 @@ pub(super) const CONNECTION: Table = Table::of(&[dur(
 /// All attributes of communicators, SSH being the default.
 pub(super) const COMM: Table = Table::of(&[COMMUNICATOR.or_text("ssh")]).includes(&[&CONNECTION]);
 
-/// The same, for builders that know no user unless told.
-pub(super) const COMM_WITH_LOGIN: Table = Table {
-    attributes: &[],
-    blocks: &[],
-    rules: &[
-        Rule::When { attribute: "communicator", values: &["ssh"], then: &Rule::All(&["ssh_username"]) },
-        Rule::When { attribute: "communicator", values: &["winrm"], then: &Rule::All(&["winrm_username"]) },
-    ],
-    includes: &[&COMM],
-};
+/// Who logs in, for builders that know no user unless told.
+pub(super) const LOGIN: Table = Table::EMPTY.rules(&[
+    Rule::When { attribute: "communicator", values: &["ssh"], then: &Rule::All(&["ssh_username"]) },
+    Rule::When { attribute: "communicator", values: &["winrm"], then: &Rule::All(&["winrm_username"]) },
+]);
+
+/// All attributes of communicators, for such builders.
+pub(super) const COMM_WITH_LOGIN: Table = Table::EMPTY.includes(&[&COMM, &LOGIN]);
 
 const BYTES: AttributeType = AttributeType::Bytes;
 

@@ -5,7 +5,7 @@ use imgbuild_model::{AttributeSchema, KindSchema, Rule, Table};
 
 use super::attribute::{any, builder, flag, int, post_processor, secret, text, texts, word};
 use super::common::{BOOT, FLOPPY, HTTP, ISO_OPTIONAL};
-use super::communicator::COMM;
+use super::communicator::CONNECTION;
 
 /// Each component of the plugin.
 pub(super) static ALL: &[&KindSchema] = &[&VAGRANT, &BOX, &CLOUD, &REGISTRY];
@@ -13,6 +13,7 @@ pub(super) static ALL: &[&KindSchema] = &[&VAGRANT, &BOX, &CLOUD, &REGISTRY];
 /// A box made of another.
 static VAGRANT: KindSchema = KindSchema {
     attributes: &[
+        word("communicator", &["ssh"], Transport, "How the machine is reached; there is no default.").required(),
         text("output_dir", Output, "The folder that the box is put into; `output-` and the build's name if absent."),
         text("source_path", Content, "The box to start from: its name, a file or an address."),
         text("global_id", Content, "A machine of Vagrant that is there already."),
@@ -36,7 +37,7 @@ static VAGRANT: KindSchema = KindSchema {
         texts("package_include", Content, "Files that go into the box."),
     ],
     rules: &[Rule::ExactlyOne(&["source_path", "global_id"])],
-    includes: &[&COMM, &HTTP, &ISO_OPTIONAL, &FLOPPY, &BOOT],
+    includes: &[&CONNECTION, &HTTP, &ISO_OPTIONAL, &FLOPPY, &BOOT],
     ..builder("vagrant", "A box, made of a machine that Vagrant runs.")
 };
 

@@ -144,7 +144,7 @@ pub(super) static CHROOT: KindSchema = KindSchema {
     ],
     blocks: &[AMI_MAPPINGS, SOURCE_AMI_FILTER, tag("root_volume_tag", "A tag of the root volume.")],
     rules: &[
-        Rule::AtLeastOne(&["source_ami", "source_ami_filter", "from_scratch"]),
+        Rule::AtLeastOne(&["source_ami", "source_ami_filter.owners", "from_scratch"]),
         Rule::Excludes("from_scratch", &["source_ami", "source_ami_filter"]),
         Rule::Needs(
             "from_scratch",

@@ -34,7 +34,7 @@ fn virtualbox() {
         "virtualbox-ovf",
         json!({"source_path": "a.ova", "checksum": "none", "ssh_username": "x"}),
     )
-    .but(&[(json!({"checksum": null}), &["builder `virtualbox-ovf` needs the attribute `checksum`"])]);
+    .but(&[(json!({"source_path": null}), &["builder `virtualbox-ovf` needs the attribute `source_path`"])]);
     Good::new(
         Builder,
         "virtualbox-vm",
