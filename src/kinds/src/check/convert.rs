@@ -73,7 +73,11 @@ impl Checker {
             // Several maps are one.
             (NodeData::List(items), Dialect::Legacy) => {
                 for item in items {
-                    self.dict(type_, element, item, secret);
+                    match item.data {
+                        NodeData::Object(_) => self.dict(type_, element, item, secret),
+                        NodeData::Unknown => {}
+                        _ => self.wrong(type_, item, secret, None),
+                    }
                 }
             }
             _ => self.wrong(type_, node, secret, None),

@@ -122,7 +122,7 @@ const SHARED: Table = Table::of(&[
     int("vm_id", Naming, "The machine's number; the next free one if absent.").between(100, 999_999_999),
     text("tags", Naming, "The template's tags, joined with `;`."),
     text("boot", Machine, "The order of devices to boot from, as `order=scsi0;net0`."),
-    int("memory", Placement, "The memory in mebibytes.").or_int(512).at_least(16),
+    int("memory", Placement, "The memory in mebibytes.").or_int(512).at_least(0),
     int("ballooning_minimum", Placement, "The least memory in mebibytes.").at_least(0),
     int("cores", Placement, "The number of cores of a socket.").or_int(1).at_least(1),
     text("cpu_type", Machine, "The processor's model.").or_text("kvm64"),

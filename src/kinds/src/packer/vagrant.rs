@@ -46,7 +46,7 @@ const ARCHITECTURE: AttributeSchema = text("architecture", Content, "The box's a
 /// A box of an artifact.
 static BOX: KindSchema = KindSchema {
     attributes: &[
-        int("compression_level", Content, "How hard to compress, from 0 to 9; the format's own level if -1.").or_int(-1).between(-1, 9),
+        int("compression_level", Content, "How hard to compress, from 0 to 9; the format's own level if -1.").or_int(-1).between(-2, 9),
         texts("include", Content, "Files that go into the box."),
         text("output", Output, "The box: a template with `.BuildName`, `.Provider` and `.Architecture`.")
             .or_text("packer_{{.BuildName}}_{{.Provider}}_{{.Architecture}}.box")

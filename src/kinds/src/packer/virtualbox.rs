@@ -46,7 +46,7 @@ const VM_NAME: AttributeSchema = text("vm_name", Naming, "The machine's name; `p
 
 const HARDWARE: Table = Table::of(&[
     int("cpus", Placement, "The number of processors.").or_int(1).at_least(1),
-    int("memory", Placement, "The memory in mebibytes.").or_int(512).at_least(4),
+    int("memory", Placement, "The memory in mebibytes.").or_int(512).at_least(0),
     text("sound", Machine, "The sound's driver; none if absent."),
     flag("usb", Machine, "Whether it has USB."),
     word("chipset", &["piix3", "ich9", "armv8virtual"], Machine, "The chipset.").or_text("piix3"),

@@ -25,7 +25,7 @@ fn vagrant() {
     });
     Good::new(PostProcessor, "vagrant", made).but(&[(
         json!({"compression_level": 10}),
-        &["`compression_level`: the number must be from -1 to 9, not 10"],
+        &["`compression_level`: the number must be from -2 to 9, not 10"],
     )]);
     Good::new(
         PostProcessor,
