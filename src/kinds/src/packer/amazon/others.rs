@@ -70,7 +70,7 @@ pub(super) static PARAMETERSTORE: KindSchema = KindSchema {
 pub(super) static IMPORT: KindSchema = KindSchema {
     attributes: &[
         text("s3_bucket_name", Placement, "The bucket that the disk goes through.").required(),
-        text("s3_key_name", Placement, "What it is called there; `packer-import-{{timestamp}}` and the format if absent."),
+        text("s3_key_name", Placement, "What it is called there; `packer-import-{{timestamp}}` and the format if absent.").late(),
         word("s3_encryption", &["AES256", "aws:kms"], Placement, "How it is encrypted there."),
         text("s3_encryption_key", Placement, "The key that encrypts it there."),
         flag("skip_clean", Policy, "Whether it is left in the bucket."),
