@@ -158,10 +158,7 @@ const MEDIUM: Table = Table::of(&[
     flag("unmount_iso", Content, "Whether it is taken out at the end.").deprecated("it became part of the block `boot_iso`"),
 ])
 .blocks(&[BlockSchema::one("boot_iso", "The medium to boot from.", ISO_FILE)])
-.rules(&[
-    Rule::AtLeastOne(&["boot_iso", "iso_file", "iso_url", "iso_urls"]),
-    Rule::Excludes("boot_iso", &["iso_file", "iso_url", "iso_urls"]),
-])
+.rules(&[Rule::AtLeastOne(&["boot_iso", "iso_file", "iso_url", "iso_urls"])])
 .includes(&[&SHARED, &ISO_OPTIONAL]);
 
 /// From a medium.

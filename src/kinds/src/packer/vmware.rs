@@ -1,7 +1,7 @@
 //! The plugin `vmware`, for the hypervisors of desktops.
 
 use imgbuild_model::Role::{Content, Machine, Naming, Output, Placement, Transport};
-use imgbuild_model::{AttributeSchema, KindSchema, Rule, Table};
+use imgbuild_model::{AttributeSchema, KindSchema, Table};
 
 use super::attribute::{builder, dict, flag, int, ints, text, texts, word};
 use super::common::{BOOT_VNC, CD, FLOPPY, HTTP, ISO, SHUTDOWN};
@@ -42,7 +42,6 @@ const SHARED: Table = Table::of(&[
     text("guest_os_type", Machine, "The guest's system, as VMware calls it."),
     int("version", Machine, "The version of the virtual hardware.").at_least(1),
 ])
-.rules(&[Rule::Needs("tools_upload_path", &["tools_upload_flavor"])])
 .includes(&[&HTTP, &FLOPPY, &CD, &BOOT_VNC, &SHUTDOWN, &COMM_WITH_LOGIN]);
 
 const HARDWARE: Table = Table::of(&[

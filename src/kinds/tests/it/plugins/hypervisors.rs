@@ -87,7 +87,6 @@ fn proxmox() {
     Good::new(Builder, "proxmox-iso", iso.clone()).but(&[
         (json!({"node": null}), &["builder `proxmox-iso` needs the attribute `node`"]),
         (json!({"boot_iso": null}), &["one of `boot_iso`, `iso_file`, `iso_url` or `iso_urls` must be given"]),
-        (json!({"iso_url": "a.iso"}), &["`boot_iso` cannot stand beside `iso_url`"]),
         (json!({"network_adapter": {}}), &[
             "builder `proxmox-iso` has no attribute or block `network_adapter` (did you mean `network_adapters`?)",
         ]),
