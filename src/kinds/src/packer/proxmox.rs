@@ -180,7 +180,7 @@ const FULL_CLONE: AttributeSchema = tri("full_clone", Placement, "Whether disks 
 static CLONE: KindSchema = KindSchema {
     attributes: &[
         text("clone_vm", Content, "The template to start from."),
-        int("clone_vm_id", Content, "The template to start from, by number."),
+        int("clone_vm_id", Content, "The template to start from, by number.").between(100, 999_999_999),
         FULL_CLONE,
         text("nameserver", Content, "The server of names that cloud-init sets."),
         text("searchdomain", Content, "The domain that cloud-init sets."),
