@@ -45,6 +45,9 @@ const DISK: Table = Table::of(&[
     flag("ssd", Machine, "Whether it says that it does not turn."),
 ]);
 
+const ISO_RULES: &[Rule] =
+    &[Rule::AtMostOne(&["iso_file", "iso_url"]), Rule::Needs("iso_url", &["iso_storage_pool"])];
+
 const ISO_FILE: Table = Table::of(&[
     word("type", &["ide", "sata", "scsi"], Machine, "How it is attached."),
     text("index", Machine, "The port that it is attached to."),
@@ -55,6 +58,7 @@ const ISO_FILE: Table = Table::of(&[
     flag("unmount", Content, "Whether it is taken out at the end."),
     flag("keep_cdrom_device", Content, "Whether its empty drive is left."),
 ])
+.rules(ISO_RULES)
 .includes(&[&ISO_OPTIONAL, &CD]);
 
 const PCI: Table = Table::of(&[
@@ -158,7 +162,11 @@ const MEDIUM: Table = Table::of(&[
     flag("unmount_iso", Content, "Whether it is taken out at the end.").deprecated("it became part of the block `boot_iso`"),
 ])
 .blocks(&[BlockSchema::one("boot_iso", "The medium to boot from.", ISO_FILE)])
-.rules(&[Rule::AtLeastOne(&["boot_iso", "iso_file", "iso_url", "iso_urls"])])
+.rules(&[
+    Rule::AtLeastOne(&["boot_iso", "iso_file", "iso_url", "iso_urls"]),
+    Rule::AtMostOne(&["iso_file", "iso_url"]),
+    Rule::Needs("iso_url", &["iso_storage_pool"]),
+])
 .includes(&[&SHARED, &ISO_OPTIONAL]);
 
 /// From a medium.

@@ -50,7 +50,7 @@ const HARDWARE: Table = Table::of(&[
     text("sound", Machine, "The sound's driver; none if absent."),
     flag("usb", Machine, "Whether it has USB."),
     word("chipset", &["piix3", "ich9", "armv8virtual"], Machine, "The chipset.").or_text("piix3"),
-    word("firmware", &["bios", "efi", "efi32", "efi64"], Machine, "The firmware.").or_text("bios"),
+    word("firmware", &["bios", "efi"], Machine, "The firmware.").or_text("bios"),
     flag("nested_virt", Machine, "Whether the guest can run machines."),
     word("rtc_time_base", &["UTC", "local"], Machine, "The clock's time.").or_text("local"),
     int("disk_size", Machine, "The disk's size in mebibytes.").or_int(40000).at_least(1),
