@@ -98,6 +98,7 @@ impl Checker {
         }
         self.required(subject, table, body, fields);
         self.rules(table, body, fields);
+        self.rules(meta, body, fields);
     }
 
     /// What the name stands for. Legacy templates are not particular about upper and lower case.

@@ -14,7 +14,7 @@ const PLAYBOOK_FILE: AttributeSchema = text("playbook_file", Content, "The playb
 const GALAXY: Table = Table::of(&[
     text("galaxy_file", Content, "The file that lists roles and collections to fetch."),
     text("galaxy_command", Content, "The program that fetches them.").or_text("ansible-galaxy"),
-    flag("galaxy_force_install", Policy, "Whether they are fetched again."),
+    flag("galaxy_force_install", Content, "Whether they are fetched again."),
 ]);
 
 /// From the host.
@@ -22,8 +22,8 @@ static ANSIBLE: KindSchema = KindSchema {
     attributes: &[
         PLAYBOOK_FILE.required(),
         text("command", Content, "The program.").or_text("ansible-playbook"),
-        texts("extra_arguments", Content, "Further arguments."),
-        texts("ansible_env_vars", Content, "Environment variables, as `NAME=value`."),
+        texts("extra_arguments", Content, "Further arguments.").late(),
+        texts("ansible_env_vars", Content, "Environment variables, as `NAME=value`.").late(),
         texts("ansible_ssh_extra_args", Transport, "Further arguments of SSH."),
         texts("groups", Content, "Groups that the machine is put into."),
         texts("empty_groups", Content, "Groups that are there without a machine."),
@@ -41,7 +41,7 @@ static ANSIBLE: KindSchema = KindSchema {
         text("inventory_directory", Content, "The folder that the inventory is put into, beside variables of groups and hosts."),
         text("inventory_file_template", Content, "The machine's line in the inventory: a template with `.HostAlias`, `.Host`, `.User` and `.Port`.").late(),
         flag("keep_inventory_file", Policy, "Whether the inventory is left there."),
-        flag("galaxy_force_with_deps", Policy, "Whether what roles and collections depend on is fetched again too."),
+        flag("galaxy_force_with_deps", Content, "Whether what roles and collections depend on is fetched again too."),
         text("roles_path", Content, "Where roles are."),
         text("collections_path", Content, "Where collections are."),
         flag("ansible_winrm_use_http", Transport, "Whether WinRM goes without TLS."),

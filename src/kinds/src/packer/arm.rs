@@ -29,7 +29,6 @@ static ARM_IMAGE: KindSchema = KindSchema {
         flag("disable_embedded", Placement, "Whether the emulator that the plugin brings is left aside."),
         text("command_wrapper", Content, "A command around every command.").late(),
     ],
-    rules: &[Rule::AtMostOne(&["last_partition_extra_size", "target_image_size"])],
     includes: &[&ISO],
     outputs: &[output("MountPath", "Where the image is mounted.")],
     ..builder("arm-image", "A board's image, changed without the board.")
@@ -91,6 +90,6 @@ static ARM: KindSchema = KindSchema {
         BlockSchema::many("image_chroot_mounts", "A mount; those of a usual system if there are none.", MOUNT),
         BlockSchema::many("additional_chroot_mounts", "A further mount.", MOUNT),
     ],
-    rules: &[Rule::AtLeastOne(&["file_checksum", "file_checksum_url"])],
+    rules: &[Rule::AtLeastOne(&["file_checksum", "file_checksum_url", "file_checksum_type"])],
     ..builder("arm", "A board's image, made of an archive or changed, without the board.")
 };

@@ -31,7 +31,6 @@ const ACCESS: Table = Table::of(&[
     flag("use_azure_cli_auth", Placement, "Whether the log-in of Azure's program is used."),
 ])
 .rules(&[
-    Rule::AtMostOne(&["client_secret", "client_cert_path", "client_jwt"]),
     Rule::Together(&["oidc_request_token", "oidc_request_url"]),
 ]);
 
@@ -74,13 +73,13 @@ const MACHINE: Table = Table::of(&[
     text("vm_size", Placement, "The size of the machine.").or_text("Standard_A1"),
     text("managed_image_resource_group_name", Placement, "The resource group of the managed image that is made."),
     text("managed_image_name", Naming, "The managed image that is made."),
-    word_any_case("managed_image_storage_account_type", STORAGE, Placement, "The kind of storage of that image.").or_text("Standard_LRS"),
+    word("managed_image_storage_account_type", &["Standard_LRS", "Premium_LRS"], Placement, "The kind of storage of that image.").or_text("Standard_LRS"),
     AZURE_TAGS,
     POLLING_TIMEOUT,
     word_any_case("os_type", &["Linux", "Windows"], Machine, "The system on the source."),
     OS_DISK_SIZE,
     ints("disk_additional_size", Machine, "Sizes of further disks in gibibytes."),
-    word_any_case("disk_caching_type", CACHING, Placement, "How disks are cached.").or_text("ReadWrite"),
+    word("disk_caching_type", CACHING, Placement, "How disks are cached.").or_text("ReadWrite"),
 ])
 .rules(&[
     Rule::Together(&["image_publisher", "image_offer", "image_sku"]),
@@ -182,7 +181,10 @@ const ARM_MACHINE: Table = Table::of(&[
             text("plan_publisher", Content, "The publisher."),
             text("plan_promotion_code", Policy, "A code of a promotion."),
         ])
-        .rules(&[Rule::Together(&["plan_name", "plan_product", "plan_publisher"])]),
+        .rules(&[
+            Rule::Together(&["plan_name", "plan_product", "plan_publisher"]),
+            Rule::Needs("plan_promotion_code", &["plan_name"]),
+        ]),
     ),
 ])
 .rules(&[Rule::AtMostOne(&["custom_data", "custom_data_file"]), Rule::AtMostOne(&["user_data", "user_data_file"])]);
@@ -339,7 +341,7 @@ static DTL: KindSchema = KindSchema {
                 .blocks(&[PARAMETERS]),
         ),
     ],
-    rules: &[Rule::All(&["managed_image_name", "managed_image_resource_group_name"])],
+    rules: &[Rule::All(&["managed_image_name", "managed_image_resource_group_name", "os_type", "lab_virtual_network_name"])],
     includes: &[&MACHINE],
     outputs: TEMPORARY,
     ..builder("azure-dtl", "An image of Azure, made of a machine in a lab.")

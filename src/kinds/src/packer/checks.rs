@@ -26,7 +26,7 @@ static INSPEC: KindSchema = KindSchema {
         int("local_port", Transport, "The local port that InSpec connects to; a free one if absent.").between(1, 65535),
         text("ssh_host_key_file", Transport, "The host key of that port; made for the run if absent."),
         text("ssh_authorized_key_file", Transport, "The key that may connect to that port; made for the run if absent."),
-        ints("valid_exit_codes", Policy, "Exit codes that mean success; 0 and 101 if absent."),
+        ints("valid_exit_codes", Content, "Exit codes that mean success; 0 and 101 if absent."),
     ],
     ..provisioner("inspec", "Checks the guest by a profile of InSpec.")
 };
@@ -47,7 +47,7 @@ static GOSS: KindSchema = KindSchema {
         secret("password", Transport, "The password of that user."),
         flag("skip_install", Content, "Whether Goss is there already."),
         flag("skip_download", Content, "Whether Goss is not fetched."),
-        flag("inspect", Policy, "Whether a failed check is no failure."),
+        flag("inspect", Content, "Whether a failed check is no failure."),
         word("target_os", &["Linux", "Windows"], Content, "The guest's system.").or_text("Linux"),
         dur("retry_timeout", Policy, "How long checks are tried again.").or_text("0s"),
         dur("sleep", Policy, "How long to wait between.").or_text("1s"),

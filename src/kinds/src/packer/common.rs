@@ -114,7 +114,7 @@ pub(super) const GUEST_OS_TYPE: AttributeSchema =
 /// `x_tag` blocks beside an `x_tags` map.
 pub(super) const KEY_VALUE: Table = Table::of(&[
     text("key", Naming, "The tag's name.").required(),
-    text("value", Naming, "The tag's value."),
+    text("value", Naming, "The tag's value.").late(),
 ]);
 
 /// The same with other words.

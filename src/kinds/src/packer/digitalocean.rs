@@ -62,7 +62,7 @@ static IMAGE: KindSchema = KindSchema {
         text("region", Content, "The region that the image is in."),
         flag("latest", Content, "Whether the newest of several is taken."),
     ],
-    rules: &[Rule::ExactlyOne(&["name", "name_regex"])],
+    rules: &[Rule::AtMostOne(&["name", "name_regex"])],
     includes: &[&ACCESS],
     outputs: &[
         typed_output("image_id", AttributeType::Int, "The image's id."),

@@ -149,7 +149,7 @@ const CONNECTION: Table = Table::of(&[
     int("iap_tunnel_launch_wait", Transport, "How many seconds the proxy may take to start."),
     flag("use_internal_ip", Transport, "Whether the private address is used."),
     flag("use_os_login", Transport, "Whether Google's log-in is used."),
-    text("oslogin_ssh_username", Transport, "Who logs in by Google's log-in."),
+    text("oslogin_ssh_username", Content, "Who logs in by Google's log-in."),
     dur("oslogin_ssh_key_expire_after", Transport, "How long the key is good for."),
     dur("wait_to_add_ssh_keys", Policy, "How long to wait before keys are added."),
     dur("windows_password_timeout", Policy, "How long to wait for Windows' password."),

@@ -73,7 +73,7 @@ static CHEF_CLIENT: KindSchema = KindSchema {
 const PUPPET: Table = Table::of(&[
     dict("facter", Content, "Facts that are added."),
     texts("extra_arguments", Content, "Further arguments."),
-    flag("ignore_exit_codes", Policy, "Whether any exit code means success."),
+    flag("ignore_exit_codes", Content, "Whether any exit code means success."),
     PREVENT_SUDO,
     text("puppet_bin_dir", Content, "The folder of the guest with the program."),
     text("working_directory", Content, "The folder of the guest that it runs in."),
@@ -125,7 +125,7 @@ static SALT_MASTERLESS: KindSchema = KindSchema {
         text("bootstrap_args", Content, "Arguments of the program that installs it."),
         flag("disable_sudo", Content, "Whether commands go without `sudo`."),
         text("temp_config_dir", Content, "The folder of the guest that all goes through; `/tmp/salt` if absent."),
-        flag("no_exit_on_failure", Policy, "Whether a failure is ignored."),
+        flag("no_exit_on_failure", Content, "Whether a failure is ignored."),
         text("log_level", Policy, "How much Salt says."),
         text("salt_call_args", Content, "Further arguments."),
         text("salt_bin_dir", Content, "The folder of the guest with the program."),

@@ -4,8 +4,9 @@
 //! DESIGN section 5: what runs in the guest, what is written into it, where its chain starts and what files come out is
 //! content; virtual hardware that a guest can tell is the machine; accounts, regions, networks, sizes of instances and
 //! keys of storage are placement; names, tags, labels and descriptions are naming; who may use the image, waiting,
-//! retries and what is cleaned up are policy; all of a communicator is transport. A doubtful attribute is content: that
-//! costs a rebuild, the opposite a wrong image.
+//! retries and what is cleaned up are policy; how a machine is reached is transport, but who logs in is content. What says
+//! whether a step has succeeded is content too: a result that passed by other rules is another result. A doubtful attribute
+//! is content: that costs a rebuild, the opposite a wrong image.
 
 // The tables have an attribute a line, which is longer than code may be: `rustfmt` leaves them alone.
 #[rustfmt::skip]

@@ -58,7 +58,7 @@ const SOURCE: Table = Table::of(&[
 
 const IMAGE: Table = Table::of(&[
     text("image_name", Naming, "The image's name.").required(),
-    dict("metadata", Naming, "The image's metadata."),
+    dict("metadata", Machine, "The image's properties."),
     word("image_visibility", &["public", "private", "shared", "community"], Policy, "Who can see the image."),
     texts("image_members", Policy, "Projects that may use the image."),
     flag("image_auto_accept_members", Policy, "Whether those projects accept it at once."),

@@ -45,6 +45,9 @@ const DISK: Table = Table::of(&[
     flag("ssd", Machine, "Whether it says that it does not turn."),
 ]);
 
+const ISO_RULES: &[Rule] =
+    &[Rule::AtMostOne(&["iso_file", "iso_url"]), Rule::Needs("iso_url", &["iso_storage_pool"])];
+
 const ISO_FILE: Table = Table::of(&[
     word("type", &["ide", "sata", "scsi"], Machine, "How it is attached."),
     text("index", Machine, "The port that it is attached to."),
@@ -55,6 +58,7 @@ const ISO_FILE: Table = Table::of(&[
     flag("unmount", Content, "Whether it is taken out at the end."),
     flag("keep_cdrom_device", Content, "Whether its empty drive is left."),
 ])
+.rules(ISO_RULES)
 .includes(&[&ISO_OPTIONAL, &CD]);
 
 const PCI: Table = Table::of(&[
@@ -122,7 +126,7 @@ const SHARED: Table = Table::of(&[
     int("vm_id", Naming, "The machine's number; the next free one if absent.").between(100, 999_999_999),
     text("tags", Naming, "The template's tags, joined with `;`."),
     text("boot", Machine, "The order of devices to boot from, as `order=scsi0;net0`."),
-    int("memory", Placement, "The memory in mebibytes.").or_int(512).at_least(16),
+    int("memory", Placement, "The memory in mebibytes.").or_int(512).at_least(0),
     int("ballooning_minimum", Placement, "The least memory in mebibytes.").at_least(0),
     int("cores", Placement, "The number of cores of a socket.").or_int(1).at_least(1),
     text("cpu_type", Machine, "The processor's model.").or_text("kvm64"),
@@ -160,7 +164,8 @@ const MEDIUM: Table = Table::of(&[
 .blocks(&[BlockSchema::one("boot_iso", "The medium to boot from.", ISO_FILE)])
 .rules(&[
     Rule::AtLeastOne(&["boot_iso", "iso_file", "iso_url", "iso_urls"]),
-    Rule::Excludes("boot_iso", &["iso_file", "iso_url", "iso_urls"]),
+    Rule::AtMostOne(&["iso_file", "iso_url"]),
+    Rule::Needs("iso_url", &["iso_storage_pool"]),
 ])
 .includes(&[&SHARED, &ISO_OPTIONAL]);
 
@@ -183,7 +188,7 @@ const FULL_CLONE: AttributeSchema = tri("full_clone", Placement, "Whether disks 
 static CLONE: KindSchema = KindSchema {
     attributes: &[
         text("clone_vm", Content, "The template to start from."),
-        int("clone_vm_id", Content, "The template to start from, by number."),
+        int("clone_vm_id", Content, "The template to start from, by number.").between(100, 999_999_999),
         FULL_CLONE,
         text("nameserver", Content, "The server of names that cloud-init sets."),
         text("searchdomain", Content, "The domain that cloud-init sets."),

@@ -44,7 +44,7 @@ const HARDWARE: Table = Table::of(&[
     flag("efi_drop_efivars", Output, "Whether the variables are left out of the artifact."),
     text("net_device", Machine, "The network card.").or_text("virtio-net"),
     text("net_bridge", Transport, "A bridge of the host that the guest is attached to."),
-    word("cdrom_interface", &["ide", "scsi", "virtio", "virtio-scsi"], Machine, "How CDs are attached."),
+    text("cdrom_interface", Machine, "How CDs are attached: `ide`, `scsi`, `virtio` or `virtio-scsi`."),
     flag("vtpm", Machine, "Whether it has a TPM."),
     flag("use_tpm1", Machine, "Whether that is a TPM of version 1.2."),
     text("tpm_device_type", Machine, "The TPM's device.").or_text("tpm-tis"),

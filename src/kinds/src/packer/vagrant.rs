@@ -5,7 +5,7 @@ use imgbuild_model::{AttributeSchema, KindSchema, Rule, Table};
 
 use super::attribute::{any, builder, flag, int, post_processor, secret, text, texts, word};
 use super::common::{BOOT, FLOPPY, HTTP, ISO_OPTIONAL};
-use super::communicator::COMM;
+use super::communicator::CONNECTION;
 
 /// Each component of the plugin.
 pub(super) static ALL: &[&KindSchema] = &[&VAGRANT, &BOX, &CLOUD, &REGISTRY];
@@ -13,6 +13,7 @@ pub(super) static ALL: &[&KindSchema] = &[&VAGRANT, &BOX, &CLOUD, &REGISTRY];
 /// A box made of another.
 static VAGRANT: KindSchema = KindSchema {
     attributes: &[
+        word("communicator", &["ssh"], Transport, "How the machine is reached; there is no default.").required(),
         text("output_dir", Output, "The folder that the box is put into; `output-` and the build's name if absent."),
         text("source_path", Content, "The box to start from: its name, a file or an address."),
         text("global_id", Content, "A machine of Vagrant that is there already."),
@@ -36,7 +37,7 @@ static VAGRANT: KindSchema = KindSchema {
         texts("package_include", Content, "Files that go into the box."),
     ],
     rules: &[Rule::ExactlyOne(&["source_path", "global_id"])],
-    includes: &[&COMM, &HTTP, &ISO_OPTIONAL, &FLOPPY, &BOOT],
+    includes: &[&CONNECTION, &HTTP, &ISO_OPTIONAL, &FLOPPY, &BOOT],
     ..builder("vagrant", "A box, made of a machine that Vagrant runs.")
 };
 
@@ -45,7 +46,7 @@ const ARCHITECTURE: AttributeSchema = text("architecture", Content, "The box's a
 /// A box of an artifact.
 static BOX: KindSchema = KindSchema {
     attributes: &[
-        int("compression_level", Content, "How hard to compress, from 0 to 9; the format's own level if -1.").or_int(-1).between(-1, 9),
+        int("compression_level", Content, "How hard to compress, from 0 to 9; the format's own level if -1.").or_int(-1).between(-2, 9),
         texts("include", Content, "Files that go into the box."),
         text("output", Output, "The box: a template with `.BuildName`, `.Provider` and `.Architecture`.")
             .or_text("packer_{{.BuildName}}_{{.Provider}}_{{.Architecture}}.box")

@@ -34,9 +34,9 @@ const SHARED: Table = Table::of(&[
     text("virtualbox_version_file", Content, "The file of the guest that gets VirtualBox's version.").or_text(".vbox_version"),
     word("guest_additions_mode", &["upload", "attach", "disable"], Content, "How the guest gets VirtualBox's additions.").or_text("upload"),
     text("guest_additions_interface", Machine, "How the additions are attached; as the medium if absent."),
-    text("guest_additions_path", Content, "Where they are put in the guest.").or_text("VBoxGuestAdditions.iso"),
+    text("guest_additions_path", Content, "Where they are put in the guest: a template with `.Version`.").or_text("VBoxGuestAdditions.iso").late(),
     text("guest_additions_sha256", Content, "Their checksum."),
-    text("guest_additions_url", Content, "Where they are."),
+    text("guest_additions_url", Content, "Where they are: a template with `.Version`.").late(),
     flag("keep_registered", Policy, "Whether the machine is kept."),
     flag("skip_export", Output, "Whether nothing is exported."),
 ])
@@ -46,11 +46,11 @@ const VM_NAME: AttributeSchema = text("vm_name", Naming, "The machine's name; `p
 
 const HARDWARE: Table = Table::of(&[
     int("cpus", Placement, "The number of processors.").or_int(1).at_least(1),
-    int("memory", Placement, "The memory in mebibytes.").or_int(512).at_least(4),
+    int("memory", Placement, "The memory in mebibytes.").or_int(512).at_least(0),
     text("sound", Machine, "The sound's driver; none if absent."),
     flag("usb", Machine, "Whether it has USB."),
     word("chipset", &["piix3", "ich9", "armv8virtual"], Machine, "The chipset.").or_text("piix3"),
-    word("firmware", &["bios", "efi", "efi32", "efi64"], Machine, "The firmware.").or_text("bios"),
+    word("firmware", &["bios", "efi"], Machine, "The firmware.").or_text("bios"),
     flag("nested_virt", Machine, "Whether the guest can run machines."),
     word("rtc_time_base", &["UTC", "local"], Machine, "The clock's time.").or_text("local"),
     int("disk_size", Machine, "The disk's size in mebibytes.").or_int(40000).at_least(1),
@@ -86,7 +86,7 @@ static OVF: KindSchema = KindSchema {
     attributes: &[
         VM_NAME,
         text("source_path", Content, "The export to start from: a file or an address.").required(),
-        text("checksum", Content, "The checksum of that file.").required(),
+        text("checksum", Content, "The checksum of that file."),
         texts("import_flags", Machine, "Further arguments of the import."),
         text("import_opts", Machine, "Options of the import."),
         text("target_path", Output, "Where a download is kept; the cache if absent."),

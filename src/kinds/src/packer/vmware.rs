@@ -1,7 +1,7 @@
 //! The plugin `vmware`, for the hypervisors of desktops.
 
 use imgbuild_model::Role::{Content, Machine, Naming, Output, Placement, Transport};
-use imgbuild_model::{AttributeSchema, KindSchema, Rule, Table};
+use imgbuild_model::{AttributeSchema, KindSchema, Table};
 
 use super::attribute::{builder, dict, flag, int, ints, text, texts, word};
 use super::common::{BOOT_VNC, CD, FLOPPY, HTTP, ISO, SHUTDOWN};
@@ -22,7 +22,7 @@ const SHARED: Table = Table::of(&[
     flag("vnc_disable_password", Transport, "Whether VNC has no password."),
     word("tools_mode", &["upload", "attach", "disable"], Content, "How the guest gets VMware's tools."),
     text("tools_source_path", Content, "Where they are."),
-    word("tools_upload_flavor", &["darwin", "linux", "windows"], Content, "Which of them are put into the guest."),
+    text("tools_upload_flavor", Content, "Which of them are put into the guest: `darwin`, `linux` or `windows`."),
     text("tools_upload_path", Content, "Where they are put in the guest: a template with `.Flavor`.").late(),
     dict("vmx_data", Machine, "Entries of the machine's file before the start."),
     dict("vmx_data_post", Content, "Entries of the machine's file after the shutdown."),
@@ -33,7 +33,7 @@ const SHARED: Table = Table::of(&[
     flag("skip_export", Output, "Whether nothing is exported."),
     flag("skip_compaction", Content, "Whether disks are left as the guest wrote them."),
     ints("disk_additional_size", Machine, "Sizes of further disks in mebibytes."),
-    word("disk_adapter_type", &["ide", "sata", "nvme", "scsi", "lsilogic", "lsisas1068", "buslogic", "pvscsi"], Machine, "How disks are attached."),
+    text("disk_adapter_type", Machine, "How disks are attached: `ide`, `sata`, `nvme`, or the SCSI controller."),
     text("vmdk_name", Naming, "The disk's file name."),
     text("disk_type_id", Content, "How the disk is kept: a number from 0 to 5."),
     text("cdrom_adapter_type", Machine, "How CDs are attached."),
@@ -42,14 +42,13 @@ const SHARED: Table = Table::of(&[
     text("guest_os_type", Machine, "The guest's system, as VMware calls it."),
     int("version", Machine, "The version of the virtual hardware.").at_least(1),
 ])
-.rules(&[Rule::Needs("tools_upload_path", &["tools_upload_flavor"])])
 .includes(&[&HTTP, &FLOPPY, &CD, &BOOT_VNC, &SHUTDOWN, &COMM_WITH_LOGIN]);
 
 const HARDWARE: Table = Table::of(&[
     word("firmware", &["bios", "efi", "efi-secure"], Machine, "The firmware."),
     int("cpus", Placement, "The number of processors.").at_least(1),
     int("cores", Placement, "The number of cores of a processor.").at_least(1),
-    int("memory", Placement, "The memory in mebibytes.").at_least(4),
+    int("memory", Placement, "The memory in mebibytes.").at_least(0),
     text("network", Placement, "The network: `nat`, `bridged`, `hostonly`, or a device."),
     text("network_name", Placement, "The network's name."),
     text("network_adapter_type", Machine, "The network card."),

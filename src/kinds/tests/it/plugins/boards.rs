@@ -22,10 +22,6 @@ fn arm_image() {
             &["builder `arm-image` has no attribute or block `resolv_conf` (did you mean `resolv-conf`?)"],
         ),
         (
-            json!({"last_partition_extra_size": 1}),
-            &["only one of `last_partition_extra_size` and `target_image_size` may be given"],
-        ),
-        (
             json!({"additional_chroot_mounts": ["bind"]}),
             &["`additional_chroot_mounts[0]`: expected list of strings, got \"bind\" (write `[\"bind\"]`)"],
         ),
@@ -54,7 +50,7 @@ fn arm() {
     });
     Good::new(Builder, "arm", image).but(&[
         (json!({"image_path": null}), &["builder `arm` needs the attribute `image_path`"]),
-        (json!({"file_checksum_url": null}), &["one of `file_checksum` or `file_checksum_url` must be given"]),
+        (json!({"file_checksum_url": null, "file_checksum_type": null}), &["one of `file_checksum`, `file_checksum_url` or `file_checksum_type` must be given"]),
         (json!({"image_partitions": [{"fs": "ext4"}]}), &["block `image_partitions` has no attribute or block `fs`"]),
         (json!({"image_build_method": "copy"}), &[
             "`image_build_method`: expected \"new\" or \"reuse\" or \"resize\" or \"repartition\", got \"copy\"",

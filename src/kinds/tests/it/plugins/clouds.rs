@@ -116,9 +116,6 @@ fn azure_arm() {
             "`shared_image_gallery_destination.target_region.replicas`: the number must be from 1 to 100, not 101",
             "block `target_region` needs the attribute `name`",
         ]),
-        (json!({"client_secret": "a", "client_jwt": "b"}), &[
-            "only one of `client_secret` and `client_jwt` may be given",
-        ]),
         (json!({"object_id": "a"}), &["warning: `object_id` is deprecated: it is found without it"]),
         (json!({"winrm_user": "a"}), &[
             "builder `azure-arm` has no attribute or block `winrm_user` (did you mean `winrm_username`?)",
@@ -156,6 +153,8 @@ fn the_rest_of_azure() {
         "lab_name": "lab",
         "lab_resource_group_name": "labs",
         "lab_subnet_name": "default",
+        "lab_virtual_network_name": "net",
+        "os_type": "Linux",
         "dtl_artifacts": {"artifact_name": "git", "parameters": [{"name": "branch", "value": "main", "type": "string"}]},
     });
     Good::new(Builder, "azure-dtl", lab)

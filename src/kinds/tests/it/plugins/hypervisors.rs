@@ -34,7 +34,7 @@ fn virtualbox() {
         "virtualbox-ovf",
         json!({"source_path": "a.ova", "checksum": "none", "ssh_username": "x"}),
     )
-    .but(&[(json!({"checksum": null}), &["builder `virtualbox-ovf` needs the attribute `checksum`"])]);
+    .but(&[(json!({"source_path": null}), &["builder `virtualbox-ovf` needs the attribute `source_path`"])]);
     Good::new(
         Builder,
         "virtualbox-vm",
@@ -87,7 +87,10 @@ fn proxmox() {
     Good::new(Builder, "proxmox-iso", iso.clone()).but(&[
         (json!({"node": null}), &["builder `proxmox-iso` needs the attribute `node`"]),
         (json!({"boot_iso": null}), &["one of `boot_iso`, `iso_file`, `iso_url` or `iso_urls` must be given"]),
-        (json!({"iso_url": "a.iso"}), &["`boot_iso` cannot stand beside `iso_url`"]),
+        (json!({"boot_iso": {"iso_file": "a", "iso_url": "b", "iso_storage_pool": "c"}}), &[
+            "only one of `iso_file` and `iso_url` may be given",
+        ]),
+        (json!({"boot_iso": {"iso_url": "b"}}), &["`iso_url` needs `iso_storage_pool` beside it"]),
         (json!({"network_adapter": {}}), &[
             "builder `proxmox-iso` has no attribute or block `network_adapter` (did you mean `network_adapters`?)",
         ]),

@@ -8,10 +8,11 @@ fn vagrant() {
     Good::new(
         Builder,
         "vagrant",
-        json!({"source_path": "debian/bookworm64", "provider": "libvirt", "add_force": true}),
+        json!({"communicator": "ssh", "source_path": "debian/bookworm64", "provider": "libvirt", "add_force": true}),
     )
     .but(&[
-        (json!({"source_path": null}), &["one of `source_path` or `global_id` must be given"]),
+        (json!({"communicator": null}), &["builder `vagrant` needs the attribute `communicator`"]),
+            (json!({"source_path": null}), &["one of `source_path` or `global_id` must be given"]),
         (
             json!({"teardown_method": "stop"}),
             &["`teardown_method`: expected \"halt\" or \"suspend\" or \"destroy\", got \"stop\""],
@@ -24,7 +25,7 @@ fn vagrant() {
     });
     Good::new(PostProcessor, "vagrant", made).but(&[(
         json!({"compression_level": 10}),
-        &["`compression_level`: the number must be from -1 to 9, not 10"],
+        &["`compression_level`: the number must be from -2 to 9, not 10"],
     )]);
     Good::new(
         PostProcessor,
