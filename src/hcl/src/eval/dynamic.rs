@@ -111,6 +111,10 @@ impl Expansion<'_> {
             }
             return None;
         };
+        if let Some(label) = content.labels.first() {
+            let error = source.error(label.span, "`content` has no label");
+            self.fail(error.hint("labels of the blocks stand in `labels = […]`"));
+        }
         if let Some(second) = contents.next() {
             let error = source.error(second.header, "a `dynamic` block has one `content`");
             self.fail(error.note("the other one is here", Some(source.location(content.header))));

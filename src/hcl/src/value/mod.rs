@@ -340,16 +340,16 @@ fn equality(left: &Value, right: &Value) -> Option<bool> {
     }
     if !left.is_known() || !right.is_known() {
         let open = |value: &Value| value.ty.has_dynamic();
-        return (left.ty != right.ty && !open(left) && !open(right)
-            // A null of any type equals a null, and what is unknown may be one.
-            && !left.is_null() && !right.is_null())
-        .then_some(false);
+        // A null of any type equals a null, and what is unknown may be one.
+        let never_null = |value: &Value| value.is_known() && !value.is_null();
+        let apart = left.ty != right.ty && !open(left) && !open(right);
+        return (apart && (never_null(left) || never_null(right))).then_some(false);
     }
     if left.is_null() || right.is_null() {
         return Some(false);
     }
     if !left.has_known_type() || !right.has_known_type() {
-        return None;
+        return (!may_be_same(&left.ty, &right.ty)).then_some(false);
     }
     if left.ty != right.ty {
         return Some(false);
@@ -377,6 +377,24 @@ fn equality(left: &Value, right: &Value) -> Option<bool> {
             all_equal(a.values().zip(b.values()))
         }
         _ => Some(false),
+    }
+}
+
+/// Whether two types can turn out to be the same once all of both is known.
+fn may_be_same(left: &Type, right: &Type) -> bool {
+    match (left, right) {
+        (Type::Dynamic, _) | (_, Type::Dynamic) => true,
+        (Type::List(a), Type::List(b)) | (Type::Set(a), Type::Set(b)) | (Type::Map(a), Type::Map(b)) => {
+            may_be_same(a, b)
+        }
+        (Type::Tuple(a), Type::Tuple(b)) => {
+            a.len() == b.len() && a.iter().zip(b.iter()).all(|(a, b)| may_be_same(a, b))
+        }
+        (Type::Object(a), Type::Object(b)) => {
+            let pairs = || a.attributes.values().zip(b.attributes.values());
+            a.attributes.keys().eq(b.attributes.keys()) && pairs().all(|(a, b)| may_be_same(a, b))
+        }
+        (a, b) => a == b,
     }
 }
 
