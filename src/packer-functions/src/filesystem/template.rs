@@ -72,14 +72,15 @@ fn source(
     argument: &LazyArgument<'_>,
     name: &str,
     hidden: bool,
-) -> Result<Arc<Source>, Diagnostic> {
-    let at_argument = |error: CallError| {
+) -> Result<Arc<Source>, Diagnostics> {
+    let at_argument = |error: CallError| -> Diagnostics {
         let error =
             if hidden { CallError::new("what is wrong is not shown, as it is sensitive") } else { error };
         argument
             .expr
             .error(format!("the value for `path` of `templatefile` is wrong: {}", error.message))
             .maybe_hint(error.hint)
+            .into()
     };
     let path = resolved(host, name, 0).map_err(at_argument)?;
     let text = read_text(host, &path).map_err(at_argument)?;
