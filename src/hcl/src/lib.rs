@@ -15,7 +15,6 @@
 
 pub mod eval;
 pub mod format;
-
 pub mod json;
 pub mod syntax;
 pub mod value;

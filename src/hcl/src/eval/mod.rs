@@ -113,6 +113,9 @@ impl Evaluation {
         if let Some(value) = scope.get(name) {
             return value.clone();
         }
+        if self.errors.len() >= MAX_ERRORS {
+            return Value::dynamic();
+        }
         let names = scope.names();
         let mut error = expr.error(format!("there is no variable named `{name}`"));
         if names.is_empty() {

@@ -1,8 +1,8 @@
 //! The JSON syntax: a body whose members are attributes or blocks, as whoever reads it knows.
 //!
 //! A file of it is read with [`parse_json`]. Every member of its body is an attribute, repeated ones too, until
-//! [`Body::content`] is told which of them are blocks. Strings are templates; one that cannot be read says so when it is evaluated, so that what is never
-//! evaluated may hold anything.
+//! [`Body::content`] is told which of them are blocks. Strings are templates; one that cannot be read says so when it is
+//! evaluated, so that what is never evaluated may hold anything.
 
 use std::borrow::Cow;
 use std::collections::HashMap;

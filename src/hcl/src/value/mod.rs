@@ -8,12 +8,12 @@ mod convert;
 mod json;
 mod marks;
 mod number;
+mod order;
 mod path;
 mod render;
 mod types;
 mod unify;
 
-use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -132,7 +132,7 @@ impl Value {
                 element
             })
             .collect();
-        elements.sort_by(order);
+        order::sort(&mut elements);
         elements.dedup_by(|a, b| a.is_wholly_known() && a == b);
         Self { ty: Type::set(element), data: Data::Sequence(elements.into()), marks }
     }
@@ -408,34 +408,6 @@ fn all_equal<'a>(pairs: impl Iterator<Item = (&'a Value, &'a Value)>) -> Option<
         }
     }
     all
-}
-
-/// The order of elements in a set: by their own order for strings, numbers and truth values, nulls and unknowns last;
-/// for all else some order that does not change.
-fn order(left: &Value, right: &Value) -> Ordering {
-    let rank = |value: &Value| match value.data {
-        Data::Unknown => 2,
-        Data::Null => 1,
-        _ => 0,
-    };
-    rank(left).cmp(&rank(right)).then_with(|| match (&left.data, &right.data) {
-        (Data::Bool(a), Data::Bool(b)) => a.cmp(b),
-        (Data::Number(a), Data::Number(b)) => a.cmp(b),
-        (Data::String(a), Data::String(b)) => a.cmp(b),
-        (Data::Sequence(a), Data::Sequence(b)) => a
-            .iter()
-            .zip(b.iter())
-            .map(|(a, b)| order(a, b))
-            .find(|order| order.is_ne())
-            .unwrap_or_else(|| a.len().cmp(&b.len())),
-        (Data::Mapping(a), Data::Mapping(b)) => a
-            .iter()
-            .zip(b.iter())
-            .map(|((k, a), (l, b))| k.cmp(l).then_with(|| order(a, b)))
-            .find(|order| order.is_ne())
-            .unwrap_or_else(|| a.len().cmp(&b.len())),
-        _ => left.ty.cmp(&right.ty),
-    })
 }
 
 impl PartialEq for Value {
