@@ -2,7 +2,7 @@
 //!
 //! The language is that of RE2 as Go has it. The `regex` crate differs in a few places (`\w` and its like know only
 //! ASCII there, a `{` that starts no repetition is itself, a class has no operators, `\Q…\E` quotes), so a pattern is
-//! rewritten before it is compiled.
+//! rewritten before it is compiled. Some patterns that Go refuses are taken, for example `a++`.
 
 use imgbuild_hcl::eval::{Arguments, CallError, Function, Functions};
 use imgbuild_hcl::value::{Entries, Type, Value, normalize};
