@@ -95,7 +95,10 @@ fn bcrypt(arguments: &Arguments<'_>, host: &dyn Host) -> Returned {
 
 fn rsadecrypt(arguments: &Arguments<'_>) -> Returned {
     let ciphertext = base64(arguments)?;
-    let key = private_key(arguments.str(1)).map_err(|reason| wrong(1, reason))?;
+    let key = private_key(arguments.str(1)).map_err(|reason| {
+        wrong(1, reason)
+            .hint("`openssl pkey -in KEY` and `ssh-keygen -p -m PEM -f KEY` write keys that can be used")
+    })?;
     let mut plaintext = vec![0; key.min_output_size()];
     let plaintext = key
         .decrypt(&ciphertext, &mut plaintext)

@@ -2,12 +2,10 @@
 //!
 //! The language is that of RE2 as Go has it. The `regex` crate differs in a few places (`\w` and its like know only
 //! ASCII there, a `{` that starts no repetition is itself, a class has no operators, `\Q…\E` quotes), so a pattern is
-//! rewritten before it is compiled.
-
-use std::sync::Arc;
+//! rewritten before it is compiled. Some patterns that Go refuses are taken, for example `a++`.
 
 use imgbuild_hcl::eval::{Arguments, CallError, Function, Functions};
-use imgbuild_hcl::value::{Entries, Type, Value};
+use imgbuild_hcl::value::{Entries, Type, Value, normalize};
 use regex::{Captures, Regex, RegexBuilder};
 
 use crate::{text, wrong};
@@ -50,6 +48,9 @@ pub(crate) fn add(functions: &mut Functions) {
 fn compiled(arguments: &Arguments<'_>, index: usize) -> Result<Regex, CallError> {
     let pattern = rewritten(arguments.str(index));
     RegexBuilder::new(&pattern).octal(true).build().map_err(|error| {
+        if matches!(error, regex::Error::CompiledTooBig(_)) {
+            return wrong(index, "the pattern takes too much memory");
+        }
         let message = error.to_string();
         let reason = message.rsplit("error: ").next().unwrap_or_default().trim().to_owned();
         wrong(index, format!("the pattern is not valid: {reason}"))
@@ -82,7 +83,7 @@ fn matched(regex: &Regex, found: &Captures<'_>, ty: &Type) -> Value {
         Type::Tuple(_) => Value::tuple((1..found.len()).map(group).collect::<Vec<_>>()),
         Type::Object(_) => {
             let names = regex.capture_names().enumerate().filter_map(|(index, name)| Some((index, name?)));
-            Value::object(names.map(|(index, name)| (Arc::from(name), group(index))).collect::<Entries>())
+            Value::object(names.map(|(index, name)| (normalize(name), group(index))).collect::<Entries>())
         }
         _ => group(0),
     }

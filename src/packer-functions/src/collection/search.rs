@@ -88,12 +88,7 @@ fn coalesce_type(arguments: &Arguments<'_>) -> Result<Type, CallError> {
     if arguments.is_empty() {
         return Err(CallError::new("at least one argument is required"));
     }
-    // What has no type yet becomes what the others are.
-    let types: Vec<Type> = types(arguments).into_iter().filter(|ty| *ty != Type::Dynamic).collect();
-    if types.is_empty() {
-        return Ok(Type::Dynamic);
-    }
-    unify(&types).ok_or_else(|| CallError::new("all arguments must be convertible to one type"))
+    unify(&types(arguments)).ok_or_else(|| CallError::new("all arguments must be convertible to one type"))
 }
 
 fn coalesce(arguments: &Arguments<'_>) -> Returned {

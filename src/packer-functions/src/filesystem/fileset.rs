@@ -16,7 +16,10 @@ pub(super) fn files(host: &dyn Host, folder: &str, pattern: &str) -> Returned {
     let base = paths::clean(&format!("{folder}/{fixed}"));
     let mut found = Vec::new();
     if open.is_empty() {
-        if host.kind(Path::new(&base)).ok().flatten() == Some(FileKind::File) {
+        let kind = host.kind(Path::new(&base));
+        let kind =
+            kind.map_err(|error| wrong(1, format!("`{base}` cannot be looked at: {}", reason(&error))))?;
+        if kind == Some(FileKind::File) {
             found.push(base);
         }
     } else {

@@ -37,8 +37,9 @@ fn run(host: &dyn Host, functions: &Arc<Functions>, call: &LazyCall<'_>) -> Resu
     let hidden = marks.contains(&Mark::SENSITIVE);
     let (vars_value, more) = vars.evaluate()?.unmark();
     marks.extend(&more);
-    let path_value =
-        convert(&path_value, &Type::String).map_err(|error| path.expr.error(error.to_string()))?;
+    let path_value = convert(&path_value, &Type::String).map_err(|error| {
+        path.expr.error(format!("the value for `path` of `templatefile` is wrong: {error}"))
+    })?;
     if path_value.is_null() || vars_value.is_null() {
         let (null, name) = if path_value.is_null() { (path, "path") } else { (vars, "variables") };
         return Err(null.expr.error(format!("the {name} of `templatefile` must not be null")).into());
@@ -54,7 +55,8 @@ fn run(host: &dyn Host, functions: &Arc<Functions>, call: &LazyCall<'_>) -> Resu
     let (Some(name), Some(entries)) = (path_value.as_str(), vars_value.entries()) else {
         return Ok(Value::dynamic().with_marks(&marks));
     };
-    let template = parsed(host, path, name, hidden)?;
+    let template = syntax::parse_template(&source(host, path, name, hidden)?)
+        .map_err(|errors| called_here(errors, call))?;
     check_names(vars, entries)?;
     check_references(&template, call, entries)?;
     let mut scope = Scope::with_functions(Arc::clone(functions));
@@ -65,24 +67,25 @@ fn run(host: &dyn Host, functions: &Arc<Functions>, call: &LazyCall<'_>) -> Resu
     Ok(result.with_marks(&marks))
 }
 
-fn parsed(
+fn source(
     host: &dyn Host,
     argument: &LazyArgument<'_>,
     name: &str,
     hidden: bool,
-) -> Result<Expression, Diagnostics> {
-    let at_argument = |error: CallError| {
+) -> Result<Arc<Source>, Diagnostics> {
+    let at_argument = |error: CallError| -> Diagnostics {
         let error =
             if hidden { CallError::new("what is wrong is not shown, as it is sensitive") } else { error };
         argument
             .expr
             .error(format!("the value for `path` of `templatefile` is wrong: {}", error.message))
             .maybe_hint(error.hint)
+            .into()
     };
     let path = resolved(host, name, 0).map_err(at_argument)?;
     let text = read_text(host, &path).map_err(at_argument)?;
     let shown = if hidden { "(sensitive)".to_owned() } else { paths::clean(name) };
-    syntax::parse_template(&Source::new(&shown, text))
+    Ok(Source::new(&shown, text))
 }
 
 fn check_names(argument: &LazyArgument<'_>, entries: &Entries) -> Result<(), Diagnostics> {

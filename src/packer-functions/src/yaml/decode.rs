@@ -14,14 +14,15 @@ const DEEPEST: usize = 200;
 const MOST_ALIASED: usize = 1 << 20;
 
 pub(super) fn decoded(text: &str) -> Result<Value, String> {
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let text = if text.is_empty() { "\n" } else { text };
     let mut decoder = Decoder {
         parser: Parser::new_from_str(text),
         anchors: BTreeMap::new(),
         depth: 0,
         aliased: 0,
+        text,
         length: text.chars().count(),
-        open_end: !text.ends_with('\n'),
     };
     decoder.next()?;
     let (start, at) = decoder.next()?;
@@ -45,9 +46,9 @@ struct Decoder<'a> {
     anchors: BTreeMap<usize, (Value, usize)>,
     depth: usize,
     aliased: usize,
-    /// The number of characters of the text, and whether it ends without a line break.
+    text: &'a str,
+    /// The number of characters of the text.
     length: usize,
-    open_end: bool,
 }
 
 /// The name of a tag of YAML's own.
@@ -98,7 +99,7 @@ impl<'a> Decoder<'a> {
         }
         let (value, anchor) = match event {
             Event::Scalar(text, style, anchor, tag) => {
-                let text = self.as_it_ends(&text, style, span.end);
+                let text = self.as_it_is(&text, style, span);
                 (scalar(text, style, tag.as_deref()).map_err(|reason| placed(reason, at))?, anchor)
             }
             Event::SequenceStart(anchor, tag) => {
@@ -119,10 +120,13 @@ impl<'a> Decoder<'a> {
         Ok(value)
     }
 
-    /// A block of text that ends with the document, without a line break, has none at its end.
-    fn as_it_ends<'t>(&self, text: &'t str, style: ScalarStyle, end: Marker) -> &'t str {
+    /// A block of text that ends with the document, without a line break, has none at its end; and one without any
+    /// lines is empty.
+    fn as_it_is<'t>(&self, text: &'t str, style: ScalarStyle, span: Span) -> &'t str {
         let block = matches!(style, ScalarStyle::Literal | ScalarStyle::Folded);
-        let added = block && self.open_end && end.index() >= self.length;
+        let at_end = span.end.index() >= self.length;
+        let kept = || self.text.chars().skip(span.start.index()).take_while(|c| *c != '\n').any(|c| c == '+');
+        let added = block && at_end && (!self.text.ends_with('\n') || text == "\n" && !kept());
         if added { text.strip_suffix('\n').unwrap_or(text) } else { text }
     }
 

@@ -217,6 +217,17 @@ fn marks_reach_the_result() {
 }
 
 #[test]
+fn marks_of_the_unknown_reach_the_result() {
+    let lazy = ["can", "convert", "try"];
+    for (call, at) in each_argument().filter(|(call, _)| !lazy.contains(&call.0)) {
+        let (text, scope) =
+            changed(call, at, |value| Value::unknown(value.ty().clone()).mark(Mark::SENSITIVE));
+        let value = evaluate(&text, &scope).unwrap_or_else(|errors| panic!("{text} {at}: {errors}"));
+        assert!(value.marks().contains(&Mark::SENSITIVE), "{text} {at}: {}", render(&value));
+    }
+}
+
+#[test]
 fn the_unknown_makes_the_result_unknown() {
     for change in [|value: Value| Value::unknown(value.ty().clone()), |_| Value::dynamic()] {
         for (call, at) in each_argument().filter(|(call, at)| !NOT_NEEDED.contains(&(call.0, *at))) {

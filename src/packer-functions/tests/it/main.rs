@@ -3,5 +3,6 @@
 mod contract;
 mod host;
 mod packer;
+mod properties;
 mod support;
 mod tables;
