@@ -91,7 +91,7 @@ fn suggestion(name: &str, known: impl Iterator<Item = &'static str>) -> String {
         return format!("did you mean `{near}`?");
     }
     let all: Vec<String> = known.iter().map(|name| format!("`{name}`")).collect();
-    if all.is_empty() { "it is empty".to_owned() } else { format!("there are {}", all.join(", ")) }
+    format!("there are {}", all.join(", "))
 }
 
 /// A body with these blocks, whatever its syntax.

@@ -28,7 +28,7 @@ pub struct Build {
     pub name: Option<Arc<str>>,
     /// What it is for.
     pub description: Option<String>,
-    /// The sources as it names them: `type.name`.
+    /// The sources as they are declared: `type.name`.
     pub sources: Vec<String>,
     /// Its provisioners, whatever source they are for.
     pub provisioners: Vec<Label>,
@@ -201,7 +201,7 @@ impl Builder<'_> {
             |kind: &Arc<str>, name: &Option<String>| Label { kind: Arc::clone(kind), name: name.clone() };
         Some(Build {
             description: text("description"),
-            sources: parts.uses.iter().map(|used| format!("{}.{}", used.kind, used.local_name)).collect(),
+            sources: parts.uses.iter().map(|used| format!("{}.{}", used.kind, used.declared.name)).collect(),
             provisioners: parts.provisioners.iter().map(|step| label(&step.kind, &step.meta.name)).collect(),
             post_processors: parts
                 .chains

@@ -82,9 +82,9 @@ impl<'a> Reader<'a> {
         self.reads.into_inner().into_iter().collect()
     }
 
-    /// The files of a template: of one folder, or the given files.
+    /// The files of a template: of one folder, or the given files; none is a template too.
     pub(super) fn discover(&self, paths: &[String]) -> Discovered {
-        let mut found = Discovered::default();
+        let mut found = Discovered { root: ".".to_owned(), ..Discovered::default() };
         for (index, path) in paths.iter().enumerate() {
             let is_folder = self.files.kind(path) == Some(EntryKind::Directory);
             if index == 0 {

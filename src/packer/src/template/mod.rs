@@ -192,7 +192,7 @@ impl Template {
     }
 }
 
-/// Reads a template: a folder, or files.
+/// Reads a template: a folder, or files. Without any it is one that declares nothing.
 ///
 /// # Errors
 /// All that is wrong with it, and the warnings.

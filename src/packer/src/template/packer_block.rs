@@ -60,7 +60,10 @@ impl Requirements {
                 continue;
             }
             let body = PLUGINS.content(&block.body, report);
-            PLUGINS.check_blocks(&body, report);
+            for block in &body.blocks {
+                let hint = format!("a plugin is an attribute: write `{} = {{ … }}`", block.kind);
+                report.push(PLUGINS.unknown_block(block).hint(hint));
+            }
             for attribute in &body.attributes {
                 self.plugin(attribute, report);
             }

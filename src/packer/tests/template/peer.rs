@@ -128,7 +128,14 @@ EOT
     post-processor "manifest" {}
   }
 }
-build { sources = ["null.one"] }
+build {
+  source "null.one" { name = "local" }
+  dynamic "provisioner" {
+    for_each = ["a", "b"]
+    labels   = ["shell-local"]
+    content { inline = [provisioner.value] }
+  }
+}
 "#;
 
 #[test]

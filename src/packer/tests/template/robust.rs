@@ -6,7 +6,7 @@ use imgbuild_packer::template::{Console, Inputs, inspect, read};
 use proptest::prelude::*;
 
 use crate::cases::corpus;
-use crate::support::{Memory, Small, told};
+use crate::support::{Disk, Memory, Small, told};
 
 /// What is put in at random: signs and words that mean something.
 const PIECES: &[&str] = &[
@@ -112,4 +112,29 @@ fn a_long_cycle_is_told() {
         &told[..200]
     );
     assert_eq!(loaded.diagnostics.0.len(), 1);
+}
+
+#[test]
+fn a_file_that_is_no_text_is_told() {
+    let folder = tempfile::TempDir::new().expect("a folder");
+    fs_err::write(folder.path().join("a.pkr.hcl"), [0xff, 0xfe, b'a']).expect("it is written");
+    let files = Disk(folder.path().into());
+    let loaded = read(&["a.pkr.hcl".to_owned()], &Inputs::default(), &files, &Small);
+    assert_eq!(told(&loaded), "error: a.pkr.hcl: `a.pkr.hcl` cannot be read: it is not UTF-8 text\n");
+}
+
+#[test]
+fn what_declares_nothing_good_is_not_declared() {
+    for (text, declared) in [("a = ", false), ("variable {}", false), ("variable \"a\" {}", true), ("", true)]
+    {
+        let files = Memory([("a.pkr.hcl".to_owned(), text.to_owned())].into());
+        let loaded = read(&["a.pkr.hcl".to_owned()], &Inputs::default(), &files, &Small);
+        assert_eq!(loaded.declared, declared, "{text}");
+    }
+}
+
+#[test]
+fn no_files_are_a_template_that_declares_nothing() {
+    let loaded = read(&[], &Inputs::default(), &Memory::default(), &Small);
+    assert_eq!((told(&loaded), loaded.template.root.as_str(), loaded.declared), (String::new(), ".", true));
 }
