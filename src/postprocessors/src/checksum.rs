@@ -157,6 +157,7 @@ impl PostProcessor for Checksum {
     }
 }
 
+#[derive(Debug)]
 struct Line {
     digest: String,
     name: Vec<u8>,
@@ -270,5 +271,40 @@ impl Line {
         to.push(b'\t');
         to.extend_from_slice(&self.name);
         to.push(b'\n');
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn line() -> impl Strategy<Value = Line> {
+        (prop::sample::select(vec![32, 40, 64]), "[0-9a-f]", "[a-c]")
+            .prop_map(|(length, digit, name)| Line { digest: digit.repeat(length), name: name.into_bytes() })
+    }
+
+    proptest! {
+        #[test]
+        fn lines_are_merged_once_and_others_stay(
+            before in "([0-9a-f]{2}\\t[a-z]\n|[a-z ]{0,3}\n|[0]{32}\\t[a-c]\n){0,6}",
+            lines in prop::collection::vec(line(), 0..4),
+        ) {
+            let (once, _) = merged(before.as_bytes(), &lines);
+            let (twice, _) = merged(&once, &lines);
+            prop_assert_eq!(&once, &twice);
+            let text = String::from_utf8(once).unwrap();
+            for line in &lines {
+                let name = std::str::from_utf8(&line.name).unwrap();
+                let written = format!("{}\t{name}", line.digest);
+                prop_assert!(text.lines().any(|found| found == written));
+            }
+            let foreign = |text: &str| -> Vec<String> {
+                let is_foreign = |line: &&str| line.split_once('\t').is_none_or(|(digest, _)| digest.len() == 2);
+                text.lines().filter(is_foreign).map(str::to_owned).collect()
+            };
+            prop_assert_eq!(foreign(&before), foreign(&text));
+        }
     }
 }

@@ -368,3 +368,26 @@ fn keep(
     context.cache.put(key, &result)?;
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_key_has_not_drifted() {
+        let input = |name: &str, executable| Input {
+            file: PathBuf::from("somewhere"),
+            path: PathBuf::from("/somewhere"),
+            name: name.to_owned(),
+            digest: Digest::of(name.as_bytes()),
+            executable,
+        };
+        let key = |output: &str, level| {
+            let settings = CompressSettings { output: output.to_owned(), ..CompressSettings::default() };
+            let settings = CompressSettings { compression_level: level, ..settings };
+            Compress::new(settings).unwrap().key(&[input("a", false), input("b", true)]).to_string()
+        };
+        assert_eq!(key("x.tar.gz", None), "98ff615d93afb888894f375dcd34b69cc961ef0260d764d6926f657e50967d15");
+        assert_eq!(key("x.zip", Some(9)), "7101be47422f8355b5887424141ba72c61f87ff83945eee2f00ab33cc1167488");
+    }
+}

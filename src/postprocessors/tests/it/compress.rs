@@ -307,3 +307,15 @@ async fn what_a_link_leads_to_is_written() {
     assert!(link.is_symlink());
     assert_ne!(world.read("real/out.gz"), b"old");
 }
+
+#[tokio::test]
+async fn the_bytes_of_tar_have_not_drifted() {
+    let world = World::new();
+    world.write("d/b.img", "image");
+    world.write_script("a.sh", "#!/bin/sh\n");
+    world.process(&compress("out.tar", None), &built(&["d/b.img", "a.sh"])).await.unwrap();
+    assert_eq!(
+        imgbuild_digest::Digest::of(&world.read("out.tar")).to_string(),
+        "blake3:3d411948b8acc69143d6b6a1261df1eb8601e5c2fed89e386fc0453957c394b0/3072"
+    );
+}

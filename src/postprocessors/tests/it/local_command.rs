@@ -248,3 +248,19 @@ async fn a_cancelled_command_ends_with_what_it_started() {
     assert_eq!(reader.await.unwrap(), "ready\n");
     assert_eq!(world.journal.events()[1..], ["started", "ended"]);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 8)]
+async fn scripts_that_start_at_once_all_run() {
+    let world = World::new();
+    let runs: Vec<_> = (0..60)
+        .map(|number| {
+            let context = world.context.local();
+            let command = LocalCommand::new(inline(&[&format!("echo {number}")])).unwrap();
+            tokio::spawn(async move { command.run(&context).await })
+        })
+        .collect();
+    for run in runs {
+        assert_eq!(run.await.unwrap(), Ok(Ran::Yes));
+    }
+    assert_eq!(said(&world).len(), 60);
+}

@@ -3,6 +3,7 @@
 mod chains;
 mod checksum;
 mod compress;
+mod go;
 mod local_command;
 mod manifest;
 mod packer;
