@@ -8,15 +8,13 @@ use std::io;
 
 use aho_corasick::{AhoCorasick, MatchKind};
 use async_trait::async_trait;
-use base64::Engine as _;
-use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
-use imgbuild_model::{Diagnostic, Secret, SecretReference};
+use imgbuild_model::{Diagnostic, Secret, SecretReference, written_forms};
 
 /// What stands in the place of a secret.
 pub const MASK: &str = "***";
 
 /// The shortest secret in bytes: a shorter one would be found everywhere.
-pub const SHORTEST: usize = 4;
+pub const SHORTEST: usize = imgbuild_model::SHORTEST_SECRET;
 
 /// The shortest line of a secret of several lines, in bytes, that counts as secret by itself in files.
 const SHORTEST_LINE_IN_FILES: usize = 32;
@@ -74,12 +72,12 @@ impl SecretFinder {
             let whole = value.expose().trim_ascii();
             let lines = || whole.split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii);
             // Output comes in lines, but encoded a value of several lines is one.
-            forms(whole, &mut output);
+            output.extend(written_forms(whole));
             for line in lines() {
-                forms(line, &mut output);
+                output.extend(written_forms(line));
             }
             let before = files.len();
-            forms(whole, &mut files);
+            files.extend(written_forms(whole));
             // The frame of a PEM file is in every key, also in those that a step may make.
             let telling = |line: &&[u8]| line.len() >= SHORTEST_LINE_IN_FILES && !line.starts_with(b"-----");
             files.extend(lines().filter(telling).map(<[u8]>::to_vec));
@@ -143,56 +141,11 @@ impl SecretFinder {
     }
 }
 
-/// Adds a value in each way that it is looked for.
-fn forms(value: &[u8], patterns: &mut Vec<Vec<u8>>) {
-    if value.len() < SHORTEST {
-        return;
-    }
-    let mut all = vec![value.to_vec(), percent(value, false), percent(value, true), hexadecimal(value)];
-    all.push(hexadecimal(value).to_ascii_uppercase());
-    if let Ok(text) = std::str::from_utf8(value)
-        && let Ok(json) = serde_json::to_string(text)
-    {
-        all.push(json.as_bytes()[1..json.len() - 1].to_vec());
-    }
-    for engine in [STANDARD_NO_PAD, URL_SAFE_NO_PAD] {
-        all.extend((0..3).map(|offset| base64_at(&engine, value, offset)));
-    }
-    all.sort();
-    all.dedup();
-    patterns.extend(all.into_iter().filter(|form| form.len() >= SHORTEST));
-}
-
-/// The characters of a longer text's base64 that this value alone decides, if it begins `offset` bytes after a group of
-/// three.
-fn base64_at(engine: &base64::engine::GeneralPurpose, value: &[u8], offset: usize) -> Vec<u8> {
-    let mut bytes = vec![0; offset];
-    bytes.extend_from_slice(value);
-    let encoded = engine.encode(&bytes).into_bytes();
-    // A character is six bits: those that hold a bit of a neighbour are left out.
-    let (first, end) = ((offset * 8).div_ceil(6), bytes.len() * 8 / 6);
-    encoded[first.min(end)..end].to_vec()
-}
-
-/// As in an address; a space as `+` in a form.
-fn percent(value: &[u8], form: bool) -> Vec<u8> {
-    let mut encoded = Vec::new();
-    for byte in value {
-        match byte {
-            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => encoded.push(*byte),
-            b' ' if form => encoded.push(b'+'),
-            byte => encoded.extend_from_slice(format!("%{byte:02X}").as_bytes()),
-        }
-    }
-    encoded
-}
-
-fn hexadecimal(value: &[u8]) -> Vec<u8> {
-    value.iter().flat_map(|byte| format!("{byte:02x}").into_bytes()).collect()
-}
-
 #[cfg(test)]
 mod tests {
+    use base64::Engine as _;
+    use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
+
     use super::*;
 
     fn finder(value: &str) -> SecretFinder {
