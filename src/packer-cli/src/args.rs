@@ -111,7 +111,7 @@ pub fn parse_packer(words: &[OsString]) -> Result<Invocation, Refusal> {
     if let Some(word) = before_escape().find(|word| is_completion_flag(word)) {
         return Err(marked(no_completions(&word.to_string_lossy())));
     }
-    let asks_for_help = before_escape().any(|word| is_help(word));
+    let asks_for_help = before_escape().any(is_help);
     let first = words.iter().position(|word| word == "--" || !begins_with_dash(word));
     let Some(first) = first.filter(|index| words[*index] != "--" && !words[*index].is_empty()) else {
         return match asks_for_help {
@@ -151,7 +151,7 @@ pub fn parse_imgbuild(words: &[OsString], passthrough: &[Passthrough<'_>]) -> Re
     }
     let (verb, used) = table::find(Program::Imgbuild, &words[first..])
         .ok_or_else(|| marked(unknown(Program::Imgbuild, &word.to_string_lossy())))?;
-    if words.iter().take_while(|word| *word != "--").any(|word| is_help(word)) {
+    if words.iter().take_while(|word| *word != "--").any(is_help) {
         return Ok(Invocation { command: Command::Help(Some(verb)), machine_readable, passed: Vec::new() });
     }
     let mut read =

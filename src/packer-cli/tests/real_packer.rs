@@ -91,7 +91,7 @@ fn steady_line(line: &str) -> String {
     }
     // `2023-11-14T22:13:20Z: ` is 22 long.
     if let Some(place) = line.find("Z: ").filter(|end| *end >= 19).map(|end| end - 19)
-        && line[place..].as_bytes()[10] == b'T'
+        && line.as_bytes()[place + 10] == b'T'
     {
         line.replace_range(place..place + 20, "TIME");
     }

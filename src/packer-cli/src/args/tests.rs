@@ -284,7 +284,7 @@ fn the_flags_of_the_program_itself_come_back() {
     let read = imgbuild("build --cache-dir /c -q x.json --cache-dir=/d").unwrap();
     assert_eq!(read.passed, ["--cache-dir", "/c", "-q", "--cache-dir=/d"]);
     assert_eq!(imgbuild("-q --cache-dir /c fmt . -q").unwrap().passed, ["-q", "--cache-dir", "/c", "-q"]);
-    assert!(matches!(read.command, Command::Build(build) if build.template == PathBuf::from("x.json")));
+    assert!(matches!(read.command, Command::Build(build) if *build.template == *"x.json"));
     // Packer has none of them.
     assert_eq!(refused(packer("build -q x")).0, 1);
 }

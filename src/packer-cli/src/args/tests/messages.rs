@@ -110,7 +110,7 @@ fn a_flag_that_is_no_text_is_refused_and_a_template_is_not() {
     assert_eq!(said, "the flag `-\u{fffd}` is not UTF-8");
     let template = OsString::from_vec(vec![b'x', 0xff]);
     let read = parse_packer(&["build".into(), template.clone()]).unwrap();
-    assert!(matches!(read.command, Command::Build(build) if build.template == PathBuf::from(template)));
+    assert!(matches!(read.command, Command::Build(build) if *build.template == *template));
 }
 
 #[test]
