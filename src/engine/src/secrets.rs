@@ -10,15 +10,16 @@ use std::io;
 
 use aho_corasick::{AhoCorasick, MatchKind};
 use async_trait::async_trait;
-use base64::Engine as _;
-use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
-use imgbuild_model::{Diagnostic, Secret, SecretReference};
+use imgbuild_model::{Diagnostic, Secret, SecretReference, written_forms};
 
 /// What stands in the place of a secret.
 pub const MASK: &str = "***";
 
+/// What stands in the place of a sensitive text of a template, as Packer writes it.
+pub const SENSITIVE: &str = "<sensitive>";
+
 /// The shortest secret in bytes: a shorter one would be found everywhere.
-pub const SHORTEST: usize = 4;
+pub const SHORTEST: usize = imgbuild_model::SHORTEST_SECRET;
 
 /// The shortest line of a secret of several lines, in bytes, that counts as secret by itself in files.
 const SHORTEST_LINE_IN_FILES: usize = 32;
@@ -76,12 +77,12 @@ impl SecretFinder {
             let whole = value.expose().trim_ascii();
             let lines = || whole.split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii);
             // Output comes in lines, but encoded a value of several lines is one.
-            forms(whole, &mut output);
+            output.extend(written_forms(whole));
             for line in lines() {
-                forms(line, &mut output);
+                output.extend(written_forms(line));
             }
             let before = files.len();
-            forms(whole, &mut files);
+            files.extend(written_forms(whole));
             // The frame of a PEM file is in every key, also in those that a step may make.
             let telling = |line: &&[u8]| line.len() >= SHORTEST_LINE_IN_FILES && !line.starts_with(b"-----");
             files.extend(lines().filter(telling).map(<[u8]>::to_vec));
@@ -113,12 +114,18 @@ impl SecretFinder {
     /// A line, or a piece of one, with each secret in it replaced by [`MASK`].
     #[must_use]
     pub fn mask(&self, line: &[u8]) -> Vec<u8> {
+        self.mask_as(line, MASK)
+    }
+
+    /// As [`Self::mask`], with another text in the place of each secret.
+    #[must_use]
+    pub fn mask_as(&self, line: &[u8], mask: &str) -> Vec<u8> {
         let Some(finder) = &self.output else { return line.to_vec() };
         let mut masked = Vec::with_capacity(line.len());
         let mut rest = 0;
         for found in finder.find_iter(line) {
             masked.extend_from_slice(&line[rest..found.start()]);
-            masked.extend_from_slice(MASK.as_bytes());
+            masked.extend_from_slice(mask.as_bytes());
             rest = found.end();
         }
         masked.extend_from_slice(&line[rest..]);
@@ -143,54 +150,6 @@ impl SecretFinder {
         let found = self.files.as_ref()?.find(bytes)?;
         Some(&self.owners[found.pattern().as_usize()])
     }
-}
-
-/// Adds a value in each way that it is looked for.
-fn forms(value: &[u8], patterns: &mut Vec<Vec<u8>>) {
-    if value.len() < SHORTEST {
-        return;
-    }
-    let mut all = vec![value.to_vec(), percent(value, false), percent(value, true), hexadecimal(value)];
-    all.push(hexadecimal(value).to_ascii_uppercase());
-    if let Ok(text) = std::str::from_utf8(value)
-        && let Ok(json) = serde_json::to_string(text)
-    {
-        all.push(json.as_bytes()[1..json.len() - 1].to_vec());
-    }
-    for engine in [STANDARD_NO_PAD, URL_SAFE_NO_PAD] {
-        all.extend((0..3).map(|offset| base64_at(&engine, value, offset)));
-    }
-    all.sort();
-    all.dedup();
-    patterns.extend(all.into_iter().filter(|form| form.len() >= SHORTEST));
-}
-
-/// The characters of a longer text's base64 that this value alone decides, if it begins `offset` bytes after a group of
-/// three.
-fn base64_at(engine: &base64::engine::GeneralPurpose, value: &[u8], offset: usize) -> Vec<u8> {
-    let mut bytes = vec![0; offset];
-    bytes.extend_from_slice(value);
-    let encoded = engine.encode(&bytes).into_bytes();
-    // A character is six bits: those that hold a bit of a neighbour are left out.
-    let (first, end) = ((offset * 8).div_ceil(6), bytes.len() * 8 / 6);
-    encoded[first.min(end)..end].to_vec()
-}
-
-/// As in an address; a space as `+` in a form.
-fn percent(value: &[u8], form: bool) -> Vec<u8> {
-    let mut encoded = Vec::new();
-    for byte in value {
-        match byte {
-            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => encoded.push(*byte),
-            b' ' if form => encoded.push(b'+'),
-            byte => encoded.extend_from_slice(format!("%{byte:02X}").as_bytes()),
-        }
-    }
-    encoded
-}
-
-fn hexadecimal(value: &[u8]) -> Vec<u8> {
-    value.iter().flat_map(|byte| format!("{byte:02x}").into_bytes()).collect()
 }
 
 /// Texts that actions hold marks in place of, so that no key, plan or record has them: those that must not be shown, and
@@ -225,13 +184,19 @@ impl Fillings {
     pub fn mask<'l>(&self, line: &'l str) -> Cow<'l, str> {
         match &self.finder {
             None => Cow::Borrowed(line),
-            Some(finder) => Cow::Owned(String::from_utf8_lossy(&finder.mask(line.as_bytes())).into_owned()),
+            Some(finder) => {
+                let masked = finder.mask_as(line.as_bytes(), SENSITIVE);
+                Cow::Owned(String::from_utf8_lossy(&masked).into_owned())
+            }
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use base64::Engine as _;
+    use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
+
     use super::*;
 
     fn finder(value: &str) -> SecretFinder {

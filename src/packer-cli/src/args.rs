@@ -24,7 +24,7 @@ pub use command::{
 };
 pub use help::help;
 pub use table::{Passthrough, Verb};
-pub use template::{is_template, template_word};
+pub use template::{concerns_template, is_template};
 
 /// The exit codes of Packer.
 pub mod exit {
@@ -111,7 +111,7 @@ pub fn parse_packer(words: &[OsString]) -> Result<Invocation, Refusal> {
     if let Some(word) = before_escape().find(|word| is_completion_flag(word)) {
         return Err(marked(no_completions(&word.to_string_lossy())));
     }
-    let asks_for_help = before_escape().any(|word| is_help(word));
+    let asks_for_help = before_escape().any(is_help);
     let first = words.iter().position(|word| word == "--" || !begins_with_dash(word));
     let Some(first) = first.filter(|index| words[*index] != "--" && !words[*index].is_empty()) else {
         return match asks_for_help {
@@ -125,33 +125,38 @@ pub fn parse_packer(words: &[OsString]) -> Result<Invocation, Refusal> {
         return Ok(Invocation { command: Command::Help(Some(verb)), machine_readable, passed: Vec::new() });
     }
     if let Some(flag) = words[..first].first() {
-        let message = format!("the flag `{}` stands before the command", flag.to_string_lossy());
-        let hint = format!("flags follow their command: `packer {verb} [flags]`");
-        let diagnostic = Diagnostic::error(message).hint(hint);
+        let diagnostic = before_command(Program::Packer, flag, verb.name());
         return Err(marked(Refusal::new(Some(verb), exit::FAILURE, Some(diagnostic))));
     }
     let read = read::command(Program::Packer, verb, &words[first + used..], &[]).map_err(marked)?;
     Ok(Invocation { machine_readable: machine_readable || read.machine_readable, ..read })
 }
 
-/// Reads the words behind the program's name `imgbuild`, the first of which is one of [`Verb::of_templates`]. Flags may
-/// stand before and behind the arguments, up to `--`. `passthrough` names the flags that the program reads itself; they
-/// come back in [`Invocation::passed`].
+/// Reads the words behind the program's name `imgbuild`, of which [`concerns_template`] says that they are for here. Flags
+/// may stand before and behind the arguments, up to `--`. `passthrough` names the flags that the program reads itself, which
+/// may also stand before the command; they come back in [`Invocation::passed`].
 ///
 /// # Errors
 /// As [`parse_packer`].
 pub fn parse_imgbuild(words: &[OsString], passthrough: &[Passthrough<'_>]) -> Result<Invocation, Refusal> {
     let (words, machine_readable) = without_machine_readable(words);
     let marked = |refusal: Refusal| Refusal { machine_readable, ..refusal };
-    let Some(first) = words.first() else {
+    let first = flags::skip(&words, passthrough);
+    let Some(word) = words.get(first) else {
         return Err(marked(Refusal::new(None, exit::UNKNOWN_COMMAND, None)));
     };
-    let (verb, used) = table::find(Program::Imgbuild, &words)
-        .ok_or_else(|| marked(unknown(Program::Imgbuild, &first.to_string_lossy())))?;
-    if words.iter().take_while(|word| *word != "--").any(|word| is_help(word)) {
+    if flags::is_flag(word) {
+        let diagnostic = before_command(Program::Imgbuild, word, "<command>");
+        return Err(marked(Refusal::new(None, exit::FAILURE, Some(diagnostic))));
+    }
+    let (verb, used) = table::find(Program::Imgbuild, &words[first..])
+        .ok_or_else(|| marked(unknown(Program::Imgbuild, &word.to_string_lossy())))?;
+    if words.iter().take_while(|word| *word != "--").any(is_help) {
         return Ok(Invocation { command: Command::Help(Some(verb)), machine_readable, passed: Vec::new() });
     }
-    let read = read::command(Program::Imgbuild, verb, &words[used..], passthrough).map_err(marked)?;
+    let mut read =
+        read::command(Program::Imgbuild, verb, &words[first + used..], passthrough).map_err(marked)?;
+    read.passed.splice(..0, words[..first].iter().cloned());
     Ok(Invocation { machine_readable: machine_readable || read.machine_readable, ..read })
 }
 
@@ -179,6 +184,12 @@ fn no_completions(flag: &str) -> Refusal {
     let diagnostic = Diagnostic::error(format!("`{flag}` is not supported: no shell's files are changed"))
         .hint("`imgbuild completions bash` writes completions for a shell of your choice");
     Refusal::new(None, exit::FAILURE, Some(diagnostic))
+}
+
+fn before_command(program: Program, flag: &OsString, command: &str) -> Diagnostic {
+    let name = flag.to_string_lossy();
+    Diagnostic::error(format!("the flag `{name}` stands before the command"))
+        .hint(format!("flags follow their command: `{program} {command} [flags]`"))
 }
 
 fn unknown(program: Program, word: &str) -> Refusal {

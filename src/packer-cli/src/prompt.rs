@@ -88,7 +88,7 @@ pub fn debug_provisioner(kind: &str) -> Question {
 pub fn breakpoint(note: &str) -> Question {
     let said = match note {
         "" => "Pausing at breakpoint provisioner.".to_owned(),
-        note => format!("Pausing at breakpoint provisioner with note {note:?}."),
+        note => format!("Pausing at breakpoint provisioner with note \"{note}\"."),
     };
     Question { said: Some(said), text: "Press enter to continue.".to_owned() }
 }

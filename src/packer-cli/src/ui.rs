@@ -203,6 +203,9 @@ impl Ui {
     }
 
     /// What an event looks like.
+    ///
+    /// # Panics
+    /// If the event's build is one of another `Ui` that has more of them.
     #[must_use]
     pub fn event(&mut self, now: &Zoned, event: &Event) -> String {
         let mut text = match (event.build(), event) {

@@ -91,7 +91,7 @@ fn steady_line(line: &str) -> String {
     }
     // `2023-11-14T22:13:20Z: ` is 22 long.
     if let Some(place) = line.find("Z: ").filter(|end| *end >= 19).map(|end| end - 19)
-        && line[place..].as_bytes()[10] == b'T'
+        && line.as_bytes()[place + 10] == b'T'
     {
         line.replace_range(place..place + 20, "TIME");
     }
@@ -162,6 +162,37 @@ fn a_run_looks_the_same() {
         let (text, code) = told(&packer, appearance);
         assert_eq!(steady(&text), steady(&real.output), "{line}");
         assert_eq!(i32::from(code), real.code, "{line}");
+    }
+}
+
+/// What a breakpoint that is switched off says is the template's own text, so anything can be said.
+#[test]
+fn messages_of_several_lines_and_sensitive_values_look_the_same() {
+    let Some(packer) = Packer::find() else { return };
+    let template = r#"{"variables": {"password": "hunter22"}, "sensitive-variables": ["password"],
+        "builders": [{"type": "null", "name": "one", "communicator": "none"}],
+        "provisioners": [{"type": "breakpoint", "disable": true, "note": NOTE}]}"#;
+    for (note, flags) in [
+        (r"a, b\n\r\nc  \n\n", ""),
+        (r"a, b\n\r\nc  \n\n", "-machine-readable"),
+        (r"a\nb", "-timestamp-ui"),
+        // As lines for programs, this version shows what is sensitive.
+        ("the {{user `password`}}, hunter222", "-color=false"),
+    ] {
+        fs_err::write(packer.path("note.json"), template.replace("NOTE", &format!("\"{note}\""))).unwrap();
+        let line = format!("build {flags} note.json");
+        let real = packer.run(&line);
+        let invocation = parse(&line).unwrap();
+        let args::Command::Build(build) = invocation.command else { panic!() };
+        let appearance = Appearance::of(&build, invocation.machine_readable, false);
+        let mut ui = Ui::new(appearance, Masker::new(["hunter22"]), ["one".to_owned()]);
+        let build = ui.builds().next().unwrap();
+        let said = note.replace(r"\n", "\n").replace(r"\r", "\r").replace("{{user `password`}}", "hunter22");
+        let text = format!("Breakpoint provisioner with note \"{said}\" disabled; continuing...");
+        let events = [Event::Started { debug: false }, Event::Say { build, text }];
+        let told: String = events.iter().map(|event| ui.event(&Zoned::now(), event)).collect();
+        let real = steady(&real.output);
+        assert!(real.starts_with(&steady(&told)), "{line}: {real}\nand here: {told}");
     }
 }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use imgbuild_engine::secrets::Fillings;
-use imgbuild_model::{Event, EventSink, Outcome, Stream};
+use imgbuild_model::{Event, EventSink, KindClass, Outcome, Stream};
 use imgbuild_packer_cli::ui::{BuildId, Event as Said, Stream as SaidStream};
 use imgbuild_plan::ActionGraph;
 use imgbuild_postprocessors::{OutputSink, Speaker, Voice};
@@ -48,8 +48,13 @@ fn beginning(kind: &str, description: &str) -> Option<String> {
     })
 }
 
+/// What a step says of itself, without its kind and the line that names an interpreter.
 fn rest(description: &str) -> &str {
-    description.split_once(' ').map_or(description, |(_, rest)| rest)
+    let rest = description.split_once(' ').map_or(description, |(_, rest)| rest);
+    match rest.strip_prefix("#!").and_then(|rest| rest.split_once("; ")) {
+        Some((_, rest)) => rest,
+        None => rest,
+    }
 }
 
 /// What the template calls a kind.
@@ -78,12 +83,14 @@ impl EventSink for EngineEvents {
                 self.voice.tell(Said::Remote { build, stream, text: line });
             }
             Event::ActionFinished { id, outcome: Outcome::Hit | Outcome::Unchanged, .. } => {
-                if let Some(node) = self.graph.nodes.get(id.0 as usize) {
+                let node = self.graph.nodes.get(id.0 as usize);
+                if let Some(node) = node.filter(|node| node.schema.class == KindClass::Step) {
                     let step = packer_name(node.schema.id).to_owned();
                     self.voice.tell(Said::Cached { build, step, age: None });
                 }
             }
-            Event::Waiting { message, .. } | Event::Warning { message } => self.voice.say(&message),
+            Event::Waiting { .. } => self.voice.say("Waiting for another build that carries out the same step"),
+            Event::Warning { message } => self.voice.say(&message),
             _ => {}
         }
     }

@@ -60,19 +60,10 @@ pub(crate) struct Place {
 
 /// A template that was read.
 pub(crate) struct Loaded {
-    pub(crate) read: ReadTemplate,
     pub(crate) recipes: Recipes,
     /// Texts that must not be shown.
     pub(crate) sensitive: Vec<String>,
     pub(crate) warnings: Diagnostics,
-}
-
-/// A template of either kind.
-pub(crate) enum ReadTemplate {
-    /// In HCL.
-    Hcl(Box<Template>),
-    /// In JSON.
-    Legacy(Box<legacy::Template>),
 }
 
 /// In which language a path is read.
@@ -279,7 +270,7 @@ fn hcl(path: &Path, common: &Common, options: LoadOptions, place: &Place) -> Res
         true => Recipes::default(),
         false => of_template(&template, &place.run(None), &generated_names)?,
     };
-    Ok(Loaded { read: ReadTemplate::Hcl(Box::new(template)), recipes, sensitive, warnings })
+    Ok(Loaded { recipes, sensitive, warnings })
 }
 
 /// The sensitive texts of a template in HCL.
@@ -375,8 +366,7 @@ fn json(path: &Path, common: &Common, place: &Place) -> Result<Loaded, Diagnosti
     if problems.iter().any(|problem| problem.severity == Severity::Error) {
         return Err(Diagnostics(problems));
     }
-    drop(builds);
-    Ok(Loaded { read: ReadTemplate::Legacy(Box::new(template)), recipes, sensitive, warnings: Diagnostics(problems) })
+    Ok(Loaded { recipes, sensitive, warnings: Diagnostics(problems) })
 }
 
 /// What is wrong with the components of a template in JSON; those in HCL are checked while it is read.

@@ -328,7 +328,9 @@ fn cycle(edges: &[Vec<usize>]) -> Option<Vec<usize>> {
     let mut graph = petgraph::graph::DiGraph::<(), ()>::new();
     let nodes: Vec<_> = edges.iter().map(|_| graph.add_node(())).collect();
     for (index, needed) in edges.iter().enumerate() {
-        needed.iter().for_each(|needed| drop(graph.add_edge(nodes[index], nodes[*needed], ())));
+        for needed in needed {
+            graph.add_edge(nodes[index], nodes[*needed], ());
+        }
     }
     petgraph::algo::tarjan_scc(&graph)
         .into_iter()

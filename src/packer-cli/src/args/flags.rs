@@ -109,6 +109,19 @@ pub(super) fn read(
     Ok(read)
 }
 
+/// How many words at the beginning are flags of the program itself, with their values.
+pub(super) fn skip(words: &[OsString], passthrough: &[Passthrough<'_>]) -> usize {
+    let mut index = 0;
+    while let Some(word) = words.get(index)
+        && is_flag(word)
+        && let Some((name, value)) = word.to_str().and_then(|typed| split(typed).ok())
+        && let Some(flag) = passthrough.iter().find(|flag| flag.name == name)
+    {
+        index += if flag.takes_value && value.is_none() { 2 } else { 1 };
+    }
+    index
+}
+
 /// Whether a word is a flag: it begins with a dash and is more than that.
 pub(super) fn is_flag(word: &OsString) -> bool {
     let bytes = word.as_encoded_bytes();

@@ -18,7 +18,7 @@ pub(super) fn command(
     words: &[OsString],
     passthrough: &[Passthrough<'_>],
 ) -> Result<Invocation, Refusal> {
-    let wrong = |diagnostic: Diagnostic| Refusal::new(Some(verb), exit::FAILURE, Some(diagnostic));
+    let wrong = |diagnostic: Box<Diagnostic>| Refusal::new(Some(verb), exit::FAILURE, Some(*diagnostic));
     if verb == Verb::Version {
         return Ok(Invocation { command: Command::Version, machine_readable: false, passed: Vec::new() });
     }
@@ -29,13 +29,13 @@ pub(super) fn command(
             words.first().map(|word| no_plugins_command(program, word)),
         ));
     }
-    let read = flags::read(program, verb, words, passthrough).map_err(|diagnostic| wrong(*diagnostic))?;
+    let read = flags::read(program, verb, words, passthrough).map_err(wrong)?;
     check_arguments(program, verb, &read.arguments).map_err(wrong)?;
     let command = make(verb, &read).map_err(wrong)?;
     Ok(Invocation { command, machine_readable: read.switch("machine-readable", false), passed: read.passed })
 }
 
-fn make(verb: Verb, words: &Words) -> Result<Command, Diagnostic> {
+fn make(verb: Verb, words: &Words) -> Result<Command, Box<Diagnostic>> {
     let common = common(words);
     let argument = |index: usize| words.arguments.get(index).map(PathBuf::from);
     let text = |index: usize| words.arguments.get(index).map(|word| word.to_string_lossy().into_owned());
@@ -93,13 +93,13 @@ fn make(verb: Verb, words: &Words) -> Result<Command, Diagnostic> {
     })
 }
 
-fn build(words: &Words, template: PathBuf, common: Common) -> Result<Build, Diagnostic> {
+fn build(words: &Words, template: PathBuf, common: Common) -> Result<Build, Box<Diagnostic>> {
     let on = |name| words.switch(name, false);
     let lock = match (on("lock"), on("locked")) {
         (true, true) => {
-            return Err(Diagnostic::error("`-lock` and `-locked` cannot both be given").hint(
-                "`-lock` writes what is resolved into the lock file; `-locked` refuses what it lacks",
-            ));
+            let error = Diagnostic::error("`-lock` and `-locked` cannot both be given");
+            let hint = "`-lock` writes what is resolved into the lock file; `-locked` refuses what it lacks";
+            return Err(error.hint(hint).into());
         }
         (true, false) => Lock::Write,
         (false, true) => Lock::Required,
@@ -177,7 +177,7 @@ fn upgraded(template: &Path) -> PathBuf {
     name.into()
 }
 
-fn check_arguments(program: Program, verb: Verb, arguments: &[OsString]) -> Result<(), Diagnostic> {
+fn check_arguments(program: Program, verb: Verb, arguments: &[OsString]) -> Result<(), Box<Diagnostic>> {
     let (least, most) = match verb {
         Verb::Console | Verb::Inspect => (0, 1),
         Verb::Fmt => (1, usize::MAX),
@@ -195,7 +195,7 @@ fn check_arguments(program: Program, verb: Verb, arguments: &[OsString]) -> Resu
     if arguments.len() < least {
         let missing = verb.arguments().split(' ').next().unwrap_or_default().trim_end_matches("...");
         let message = format!("`{program} {verb}` needs an argument: `{missing}`");
-        return Err(Diagnostic::error(message).hint(format!("write `{usage}`")));
+        return Err(Diagnostic::error(message).hint(format!("write `{usage}`")).into());
     }
     if arguments.len() > most {
         let extra = &arguments[most];
@@ -210,7 +210,7 @@ fn check_arguments(program: Program, verb: Verb, arguments: &[OsString]) -> Resu
             }
             _ => format!("write `{}`", usage.trim_end()),
         };
-        return Err(Diagnostic::error(message).hint(hint));
+        return Err(Diagnostic::error(message).hint(hint).into());
     }
     Ok(())
 }

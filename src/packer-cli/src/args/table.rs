@@ -226,7 +226,7 @@ impl Verb {
     }
 
     /// The first words that `imgbuild` takes as commands of templates. `build` is among them, and is one of targets too:
-    /// [`super::template_word`] tells which is meant. `version` is not: that is the program's own.
+    /// [`super::concerns_template`] tells which is meant. `version` is not: that is the program's own.
     pub fn of_templates() -> impl Iterator<Item = &'static str> {
         shown(Program::Imgbuild).map(Self::name)
     }

@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 
-use super::table::{Kind, Passthrough, Verb};
+use super::table::{self, Kind, Passthrough, Verb};
 use super::{Program, flags};
 
 /// Whether a word means a template: `-` (JSON on standard input), a file that ends with `.pkr.hcl`, `.pkr.json` or
@@ -19,16 +19,31 @@ pub fn is_template(word: &str, is_folder_of_templates: bool) -> bool {
             || [".pkr.hcl", ".pkr.json", ".json"].iter().any(|end| word.ends_with(end)))
 }
 
-/// Where among the words behind `build` the first template stands; `None` if labels are to be built.
+/// Whether the words behind the program's name `imgbuild` are for [`super::parse_imgbuild`]: whether they name one of
+/// [`Verb::of_templates`], and for `build` also a template. The rest is about targets.
 ///
-/// The values of flags are no templates, as in `-var-file common.json //images:web`. `is_folder_of_templates` is asked
-/// only for words that are neither files of that kind nor labels.
+/// The values of flags are no templates, as in `build -var-file common.json //images:web`. `is_folder_of_templates` is
+/// asked only for words that are neither files of that kind nor labels.
 #[must_use]
-pub fn template_word(
+pub fn concerns_template(
     words: &[OsString],
     passthrough: &[Passthrough<'_>],
     is_folder_of_templates: &dyn Fn(&str) -> bool,
-) -> Option<usize> {
+) -> bool {
+    let words = words.get(flags::skip(words, passthrough)..).unwrap_or_default();
+    match table::find(Program::Imgbuild, words) {
+        None => false,
+        Some((Verb::Build, used)) => names_template(&words[used..], passthrough, is_folder_of_templates),
+        Some(_) => true,
+    }
+}
+
+/// Whether there is a template among the words behind `build`.
+fn names_template(
+    words: &[OsString],
+    passthrough: &[Passthrough<'_>],
+    is_folder_of_templates: &dyn Fn(&str) -> bool,
+) -> bool {
     let takes_value = |word: &str| match flags::split(word) {
         Ok((_, Some(_))) | Err(_) => false,
         Ok((name, None)) => {
@@ -47,12 +62,12 @@ pub fn template_word(
             } else if flags::is_flag(&words[index]) && !escaped {
                 index += usize::from(takes_value(word));
             } else if is_template(word, false) || (is_template(word, true) && is_folder_of_templates(word)) {
-                return Some(index);
+                return true;
             }
         }
         index += 1;
     }
-    None
+    false
 }
 
 #[cfg(test)]
@@ -84,33 +99,44 @@ mod tests {
     }
 
     #[test]
-    fn the_template_is_found_behind_flags_and_their_values() {
+    fn templates_are_found_behind_flags_and_their_values() {
         let passthrough = [
             Passthrough { name: "cache-dir", takes_value: true },
             Passthrough { name: "v", takes_value: false },
         ];
-        let find = |line: &str| {
+        let concerns = |line: &str| {
             let words: Vec<OsString> = line.split_whitespace().map(OsString::from).collect();
-            template_word(&words, &passthrough, &|word| word == "folder")
+            concerns_template(&words, &passthrough, &|word| word == "folder")
         };
-        for (line, place) in [
-            ("a.json", Some(0)),
-            ("-var-file x.json a.pkr.hcl -force", Some(2)),
-            ("-var-file=x.json //a", None),
-            ("--var-file x.json //a", None),
-            ("--cache-dir x.json //a", None),
-            ("-v a.json", Some(1)),
-            ("-force folder", Some(1)),
-            ("folder", Some(0)),
-            ("other", None),
-            ("-", Some(0)),
-            ("-only x -", Some(2)),
-            ("-- -x.json", Some(1)),
-            ("//a b.json", Some(1)),
-            ("-//a.json", None),
-            ("", None),
+        for (line, expected) in [
+            ("build a.json", true),
+            ("build -var-file x.json a.pkr.hcl -force", true),
+            ("build -var-file=x.json //a", false),
+            ("build --var-file x.json //a", false),
+            ("build --cache-dir x.json //a", false),
+            ("build -v a.json", true),
+            ("-v --cache-dir c build a.json", true),
+            ("-v --cache-dir=c build a.json", true),
+            ("--cache-dir build a.json", false),
+            ("--cache-dir", false),
+            ("build -force folder", true),
+            ("build folder", true),
+            ("build other", false),
+            ("build -", true),
+            ("build -only x -", true),
+            ("build -- -x.json", true),
+            ("build //a b.json", true),
+            ("build -//a.json", false),
+            ("build", false),
+            ("fmt", true),
+            ("-v migrate x", true),
+            ("plugins installed", true),
+            ("version", false),
+            ("test a.json", false),
+            ("//a:b", false),
+            ("", false),
         ] {
-            assert_eq!(find(line), place, "{line}");
+            assert_eq!(concerns(line), expected, "{line}");
         }
     }
 }
