@@ -4,7 +4,7 @@ use imgbuild_gotemplate::{Error, Rendered};
 use imgbuild_kinds::component;
 use imgbuild_model::{Diagnostic, Field, Form, KindClass, Location, Node, NodeData};
 
-use crate::interpolate::{Output, Reads, Renderer};
+use crate::interpolate::{Cleaner, Output, Reads, Renderer};
 use crate::json;
 
 /// The members of an object of JSON, without those named in `skip`, as one node.
@@ -43,6 +43,16 @@ pub(super) fn late_attributes(class: KindClass, kind: &str) -> Vec<&'static str>
     let table = schema.table();
     let is_late = |name: &&'static str| table.attribute(name).is_some_and(|attribute| attribute.late_template);
     table.names().filter(is_late).collect()
+}
+
+/// What `clean_resource_name` does in the configuration of a component, if it has it: builders for clouds do.
+pub(super) fn cleaner(class: KindClass, kind: &str) -> Option<Cleaner> {
+    match kind {
+        _ if class != KindClass::Builder => None,
+        "googlecompute" => Some(Cleaner::Google),
+        "azure-arm" | "azure-chroot" | "azure-dtl" => Some(Cleaner::Azure),
+        _ => kind.starts_with("amazon-").then_some(Cleaner::Amazon),
+    }
 }
 
 /// Renders all strings of a body, keys of maps too, but for the attributes in `late`, which are only checked.

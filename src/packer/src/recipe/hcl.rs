@@ -3,9 +3,9 @@
 use imgbuild_kinds::Dialect;
 use imgbuild_model::{Diagnostic, Diagnostics, KindClass, Node, Severity};
 
-use super::body::{Rendering, late_attributes};
+use super::body::{Rendering, cleaner, late_attributes};
 use super::{Post, Recipe, Recipes, Step};
-use crate::interpolate::{self, Cleaner, Context, Generated, Place, Reads, Renderer, Run};
+use crate::interpolate::{self, Context, Generated, Place, Reads, Renderer, Run};
 use crate::template::{Pair, PostProcessor, Provisioner, Settings, Template};
 
 /// The recipes of a template that has been read. `generated` names what a builder of a kind tells of its machine.
@@ -93,7 +93,7 @@ impl Maker<'_> {
                 KindClass::Builder => Generated::Nothing,
                 _ => Generated::Late(self.generated.iter().cloned().collect()),
             },
-            cleaner: (class == KindClass::Builder).then(|| Cleaner::of_builder(kind)).flatten(),
+            cleaner: cleaner(class, kind),
             ..Context::new(self.run.clone(), Place::Elsewhere, None)
         };
         Rendering {

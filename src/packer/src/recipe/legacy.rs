@@ -5,9 +5,9 @@ use std::sync::Arc;
 use imgbuild_kinds::Dialect;
 use imgbuild_model::{Diagnostics, KindClass, Node};
 
-use super::body::{late_attributes, node_of_json};
+use super::body::{cleaner, late_attributes, node_of_json};
 use super::{Post, Recipe, Recipes, Step};
-use crate::interpolate::{self, Cleaner, Context, Generated, Place, Renderer, Run};
+use crate::interpolate::{self, Context, Generated, Place, Renderer, Run};
 use crate::json::Member;
 use crate::legacy::{self, Build, Selected, Template, Values};
 
@@ -113,7 +113,7 @@ impl Maker<'_> {
                 KindClass::Builder => Generated::Nothing,
                 _ => Generated::Late(of.generated.iter().cloned().collect()),
             },
-            cleaner: (class == KindClass::Builder).then(|| Cleaner::of_builder(kind)).flatten(),
+            cleaner: cleaner(class, kind),
             ..Context::new(self.run.clone(), Place::Elsewhere, Some(self.values.values.clone()))
         };
         let source = &self.template.source;
