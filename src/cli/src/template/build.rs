@@ -33,7 +33,13 @@ use crate::verbs::diagnostic;
 use crate::{ENTER_MARKER, registry};
 
 /// `build`.
-pub(super) fn build(command: &Build, appearance: Appearance, place: &Place, environment: Environment) -> Done {
+pub(super) fn build(
+    command: &Build,
+    appearance: Appearance,
+    place: &Place,
+    global: &Global,
+    environment: Environment,
+) -> Done {
     let options = LoadOptions { ask: true, warn_undeclared: command.warn_on_undeclared_var, syntax_only: false };
     let loaded = load(&command.template, &command.common, options, place)?;
     let recipes = &loaded.recipes.recipes;
@@ -47,8 +53,8 @@ pub(super) fn build(command: &Build, appearance: Appearance, place: &Place, envi
             .into());
     }
     let edges = edges(recipes, place)?;
-    let shell = Shell::of_process(&Global::default(), &environment);
-    let mut session = Session::new(&Global::default(), environment, shell)?;
+    let shell = Shell::of_process(global, &environment);
+    let mut session = Session::new(global, environment, shell)?;
     let cache = session.cache()?;
     let run_uuid = uuid::Uuid::new_v4().to_string();
     let holes = Holes::new(secret_key(&cache)?, loaded.sensitive.iter().map(String::as_str));

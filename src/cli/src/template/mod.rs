@@ -18,9 +18,9 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use imgbuild::args::Environment;
-use imgbuild_model::Diagnostics;
-use imgbuild_packer_cli::args::{self, Command, Invocation, Plugins, Program, Refusal, Verb, exit};
+use imgbuild::args::{Environment, Global};
+use imgbuild_model::{Diagnostic, Diagnostics};
+use imgbuild_packer_cli::args::{self, Command, Invocation, Passthrough, Plugins, Program, Refusal, exit};
 use imgbuild_packer_cli::diagnostics::Style;
 use imgbuild_packer_cli::ui::{Appearance, Masker, Ui, Version};
 use jiff::Zoned;
@@ -35,19 +35,21 @@ pub(crate) enum Typed {
     Other,
 }
 
+/// The flags of the program itself that Packer's verbs take too.
+const PASSTHROUGH: &[Passthrough<'static>] = &[
+    Passthrough { name: "cache-dir", takes_value: true },
+    Passthrough { name: "config", takes_value: true },
+];
+
 /// Looks whether words, without the program's name, are for templates. `program` is the name that it was called by.
 pub(crate) fn typed(program: &Path, words: &[OsString]) -> Typed {
     if program.file_name().is_some_and(|name| name == "packer") {
         return Typed::Template(Program::Packer, args::parse_packer(words));
     }
-    let Some(verb) = words.first().and_then(|word| word.to_str()) else { return Typed::Other };
-    if !Verb::of_templates().any(|name| name == verb) {
+    if !args::concerns_template(words, PASSTHROUGH, &is_folder_of_templates) {
         return Typed::Other;
     }
-    if verb == "build" && args::template_word(&words[1..], &[], &is_folder_of_templates).is_none() {
-        return Typed::Other;
-    }
-    Typed::Template(Program::Imgbuild, args::parse_imgbuild(words, &[]))
+    Typed::Template(Program::Imgbuild, args::parse_imgbuild(words, PASSTHROUGH))
 }
 
 /// Whether a folder holds templates. One that is a package is built as such.
@@ -73,7 +75,7 @@ pub(crate) struct Printer {
 
 impl Printer {
     fn new(appearance: Appearance, sensitive: &[String], builds: Vec<String>, cwd: &Path) -> Self {
-        let color = appearance.color && std::io::stdout().is_terminal();
+        let color = appearance.color;
         let width = std::io::stdout().is_terminal().then_some(80);
         Self {
             ui: Mutex::new(Ui::new(appearance, Masker::new(sensitive), builds)),
@@ -110,6 +112,16 @@ impl Printer {
     }
 }
 
+/// The program's own flags, as it reads them everywhere.
+fn global(passed: &[OsString]) -> Result<Global, Diagnostics> {
+    let words = std::iter::once("imgbuild".into()).chain(passed.iter().cloned()).chain(["version".into()]);
+    match imgbuild::args::parse(words.collect::<Vec<_>>(), &|_| false) {
+        Ok(cli) => Ok(cli.global),
+        Err(imgbuild::args::Stop::Unknown(diagnostics)) => Err(diagnostics),
+        Err(imgbuild::args::Stop::Said { text, .. }) => Err(Diagnostic::error(text.trim().to_owned()).into()),
+    }
+}
+
 /// What a command gives: an exit code, or what is wrong.
 type Done = Result<u8, Diagnostics>;
 
@@ -142,13 +154,18 @@ pub(crate) fn run(
         }
     };
     let machine_readable = invocation.machine_readable;
+    // Called by its own name, the program has colours on terminals alone; as `packer`, wherever Packer has them.
+    let no_color = no_color
+        || (program == Program::Imgbuild
+            && (!std::io::stdout().is_terminal() || environment.no_color));
     let appearance = match &invocation.command {
         Command::Build(build) => Appearance::of(build, machine_readable, no_color),
         _ => Appearance { color: !no_color && !machine_readable, machine_readable, ..Appearance::default() },
     };
     let printer = Arc::new(Printer::new(appearance, &[], Vec::new(), &place.cwd));
     let done = match invocation.command {
-        Command::Build(command) => build::build(&command, appearance, &place, environment),
+        Command::Build(command) => global(&invocation.passed)
+            .and_then(|global| build::build(&command, appearance, &place, &global, environment)),
         Command::Validate(command) => show::validate(&command, &printer, &place),
         Command::Inspect(command) => show::inspect(&command, &printer, &place),
         Command::Console(command) => show::console(&command, &printer, &place),
