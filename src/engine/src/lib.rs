@@ -16,7 +16,7 @@ pub mod secrets;
 pub use cancel::Cancel;
 pub use context::{ActionContext, InputFile};
 pub use contract::{
-    ActionError, Bind, Builder, Command, Executor, Exit, FileOperation, LayerMetadata, Machine, MachineSpec,
+    ActionError, Bind, Builder, Command, DelegatedArtifact, Executor, Exit, FileOperation, LayerMetadata, Machine, MachineSpec,
     Nobody, OnLine, Outcome, Prompt, Session, SharedExecutor, Snapshot, Stat, UnitState, UserSpec,
     files_output, layer_output,
 };

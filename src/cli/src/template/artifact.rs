@@ -1,14 +1,16 @@
 //! The artifacts of builds of this program.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use imgbuild_cache::Cache;
-use imgbuild_engine::{RunReport, outputs, secrets::Fillings};
+use imgbuild_cache::{ActionResult, Cache};
+use imgbuild_digest::Digest;
+use imgbuild_engine::{DelegatedArtifact, RunReport, outputs, secrets::Fillings};
 use imgbuild_model::{Class, Diagnostic, Diagnostics};
 use imgbuild_packer::lower::{Export, FileContent, Makes};
 use imgbuild_postprocessors::{Artifact, Destroy};
 
 use super::prepare::Planned;
+use crate::session::cache_error;
 use crate::verbs::diagnostic;
 
 /// Writes what a build makes where the user wants it, and says what it is, with lines for the user.
@@ -28,7 +30,57 @@ pub(super) fn make(
         }),
         Makes::File { target, shown, from } => file(target, shown, from, fillings, say),
         Makes::Exports(exports) => images(planned, exports, report, cache),
+        Makes::Delegated { .. } => Err(Diagnostic::error("a delegated build has several artifacts").class(Class::Bug).into()),
     }
+}
+
+/// What a real `packer` told of its artifacts, now or when it ran.
+pub(super) fn delegated(
+    action: u32,
+    planned: &Planned,
+    report: &RunReport,
+    cache: &Cache,
+) -> Result<Vec<Artifact>, Diagnostics> {
+    let place = planned.graph.nodes.iter().position(|node| node.reference.index == action);
+    let file = place.and_then(|place| report.results.get(&place)?.files.first().cloned());
+    let Some(file) = file else {
+        return Err(Diagnostic::error("nothing is known of the build's artifacts").class(Class::Bug).into());
+    };
+    Ok(told(&file.digest, cache)?
+        .into_iter()
+        .map(|artifact| Artifact {
+            builder_id: artifact.builder_id,
+            id: artifact.id,
+            description: artifact.description,
+            files: artifact.files.into_iter().map(|(path, _)| PathBuf::from(path)).collect(),
+            ..Artifact::default()
+        })
+        .collect())
+}
+
+/// Whether all files of a delegated build are as it left them.
+pub(super) fn are_there(result: &ActionResult, cache: &Cache, cwd: &Path) -> Result<bool, Diagnostics> {
+    let Some(file) = result.files.first() else { return Ok(false) };
+    for artifact in told(&file.digest, cache)? {
+        for (path, digest) in artifact.files {
+            let path = cwd.join(path);
+            let Some(digest) = digest else { continue };
+            if !path.is_file() {
+                return Ok(false);
+            }
+            let found = cache.file_memo(false).digest_many(&[path]).map_err(|error| cache_error(&error))?;
+            if found.into_iter().flatten().next().map(|file| file.digest.to_string()) != Some(digest) {
+                return Ok(false);
+            }
+        }
+    }
+    Ok(true)
+}
+
+fn told(digest: &Digest, cache: &Cache) -> Result<Vec<DelegatedArtifact>, Diagnostics> {
+    let bytes = cache.read(digest).map_err(|error| cache_error(&error))?;
+    serde_json::from_slice(&bytes)
+        .map_err(|error| Diagnostic::error(format!("the record of a build is damaged: {error}")).into())
 }
 
 fn file(

@@ -11,11 +11,11 @@ use imgbuild_cache::Cache;
 use imgbuild_engine::secrets::{Fillings, NamedSecret};
 use imgbuild_engine::{ActionError, Cancel, Failure, Registry, RunOptions, RunReport, RunRequest, outputs};
 use imgbuild_model::{Diagnostic, Diagnostics, Secret};
-use imgbuild_packer::lower::{Holes, Lowering, Volatile};
+use imgbuild_packer::lower::{Holes, Makes, Volatile};
 use imgbuild_packer::recipe::Recipe;
 use imgbuild_packer_cli::args::{Build, OnError, Purpose, exit};
 use imgbuild_packer_cli::ui::{Appearance, Artifact as Shown, BuildId, Event as Said};
-use imgbuild_plan::Status;
+use imgbuild_plan::{Reason, Status};
 use imgbuild_postprocessors::{Artifact, PostContext, run_chains};
 use rustix::process::geteuid;
 use tokio::sync::{Mutex, Semaphore, watch};
@@ -24,7 +24,7 @@ use tokio_util::sync::CancellationToken;
 use super::chains::{GoTemplates, Processes, chains};
 use super::events::{BuildVoice, EngineEvents, packer_name};
 use super::load::{LoadOptions, Place, generated, load};
-use super::prepare::{Planned, Planner, edges, files, folder_of, real_packer, secret_key};
+use super::prepare::{Planned, Planner, ask_real_packer, edges, files, folder_of, secret_key};
 use super::{Done, Printer, artifact};
 use crate::prompt::Terminal;
 use crate::secrets::Store;
@@ -65,6 +65,7 @@ pub(super) fn build(
         reuse: command.reuse,
         force: false,
         holes: &holes,
+        real: ask_real_packer(&command.template, arguments(command))?,
     };
     let first = first_plans(&planner, recipes, &edges, &mut session)?;
     if command.purpose != Purpose::Build {
@@ -140,7 +141,7 @@ fn first_plans(
             planned.push(None);
             continue;
         }
-        match lowered(planner, recipe) {
+        match planner.lower(recipe) {
             Ok(lowered) if problems.is_empty() => planned.push(Some(planner.plan(lowered, session)?)),
             Ok(_) => {}
             Err(diagnostics) => {
@@ -148,24 +149,27 @@ fn first_plans(
             }
         }
         // What is wrong with post-processors is to be known before anything runs.
-        if let Err(diagnostics) = chains(recipe, &Fillings::default()) {
+        let is_native = planned.last().and_then(Option::as_ref).is_some_and(|planned: &Planned| {
+            !matches!(planned.lowered.makes, Makes::Delegated { .. })
+        });
+        if is_native && let Err(diagnostics) = chains(recipe, &Fillings::default()) {
             problems.extend(diagnostics.0);
         }
     }
     if problems.is_empty() { Ok(planned) } else { Err(Diagnostics(problems)) }
 }
 
-fn lowered(planner: &Planner<'_>, recipe: &Recipe) -> Result<imgbuild_packer::lower::Lowered, Diagnostics> {
-    match planner.lower(recipe)? {
-        Lowering::Native(lowered) => Ok(*lowered),
-        Lowering::Foreign(why) => {
-            let hint = match real_packer() {
-                Some(_) => "such builds are not handed to a real `packer` yet",
-                None => "`null` with `communicator = \"none\"`, `file` and `rootfs` are built in",
-            };
-            Err(why.hint(hint).into())
-        }
-    }
+/// The arguments by which a real `packer` gets the same variables.
+fn arguments(command: &Build) -> Vec<String> {
+    let files = command.common.var_files.iter().map(|file| format!("-var-file={}", file.display()));
+    let vars = command.common.vars.iter().map(|(name, value)| format!("-var={name}={value}"));
+    let on_error = match command.on_error {
+        OnError::Cleanup | OnError::Ask => None,
+        OnError::Abort => Some("-on-error=abort".to_owned()),
+        OnError::RunCleanupProvisioner => Some("-on-error=run-cleanup-provisioner".to_owned()),
+    };
+    let force = command.force.then(|| "-force".to_owned());
+    files.chain(vars).chain(on_error).chain(force).collect()
 }
 
 /// `-plan` and `-explain`.
@@ -265,7 +269,7 @@ fn run_all(
                         None => {
                             let mut session = session.lock().await;
                             tokio::task::block_in_place(|| {
-                                lowered(planner, recipe).and_then(|lowered| planner.plan(lowered, &mut session))
+                                planner.lower(recipe).and_then(|lowered| planner.plan(lowered, &mut session))
                             })
                             .map_err(|problems| first_message(&problems))?
                         }
@@ -310,6 +314,10 @@ async fn one(house: &House<'_>, recipe: &Recipe, planned: &Planned, voice: &Buil
     }
     if report.cancelled || house.cancel.is_cancelled() {
         return Err("it was cancelled".to_owned());
+    }
+    if let Makes::Delegated { action } = planned.lowered.makes {
+        return artifact::delegated(action, planned, &report, &house.cache)
+            .map_err(|problems| first_message(&problems));
     }
     let made = artifact::make(planned, &report, &house.cache, &house.fillings, &|text| voice.say(text))
         .map_err(|problems| first_message(&problems))?;
@@ -371,6 +379,8 @@ async fn execute(house: &House<'_>, planned: &Planned, voice: &BuildVoice) -> Re
         let results = results.filter_map(|(place, action)| Some((place, action.result.clone()?))).collect();
         return Ok(RunReport { results, hits: planned.plan.actions.len(), ..RunReport::default() });
     }
+    let is_forced = planned.plan.actions.iter().any(|action| action.status == Status::Run(Reason::Forced));
+    let force = is_forced.then(|| planned.lowered.label.clone()).into_iter().collect();
     let request = RunRequest {
         graph: planned.graph.clone(),
         plan: planned.plan.clone(),
@@ -384,7 +394,7 @@ async fn execute(house: &House<'_>, planned: &Planned, voice: &BuildVoice) -> Re
         secrets: house.store.clone(),
         fillings: house.fillings.clone(),
         prompt: Arc::new(Terminal { shell: house.shell.clone() }),
-        options: RunOptions { jobs: house.jobs, keep_going: false, force: std::collections::BTreeSet::new() },
+        options: RunOptions { jobs: house.jobs, keep_going: false, force },
         now: Session::now(),
         cancel: house.cancel.clone(),
         events: Arc::new(EngineEvents { voice: voice.clone(), graph: planned.graph.clone() }),

@@ -13,7 +13,7 @@ use imgbuild_model::{
     Action, ActionRef, Class, Diagnostic, Diagnostics, KindClass, Label, Node, NodeData, PackagePath,
     Platform, TargetName,
 };
-use imgbuild_packer::lower::{Holes, Lowered, Lowering, Surroundings, lower};
+use imgbuild_packer::lower::{Holes, Lowered, Lowering, RealPacker, Surroundings, delegate, lower};
 use imgbuild_packer::recipe::Recipe;
 use imgbuild_packer_cli::args::{Lock, Reuse};
 use imgbuild_plan::{
@@ -21,6 +21,7 @@ use imgbuild_plan::{
 };
 use imgbuild_rootfs::RootfsBuilder;
 
+use super::artifact;
 use super::load::{Loaded, LocalFiles, Place};
 use crate::session::{Session, cache_error, lock_error};
 
@@ -47,6 +48,7 @@ pub(super) struct Planner<'a> {
     pub(super) reuse: Reuse,
     pub(super) force: bool,
     pub(super) holes: &'a Holes,
+    pub(super) real: Option<RealPacker>,
 }
 
 /// The files of templates: all of this machine's.
@@ -101,9 +103,21 @@ fn label(template: &Path, place: &Place, name: &str) -> Label {
 }
 
 impl Planner<'_> {
-    /// Lowers a build.
-    pub(super) fn lower(&self, recipe: &Recipe) -> Result<Lowering, Diagnostics> {
-        lower_in(recipe, &self.template, self.place, self.holes)
+    /// Lowers a build; one that is not built in is handed to a real `packer`, if there is one.
+    pub(super) fn lower(&self, recipe: &Recipe) -> Result<Lowered, Diagnostics> {
+        match lower_in(recipe, &self.template, self.place, self.holes)? {
+            Lowering::Native(lowered) => Ok(*lowered),
+            Lowering::Foreign(why) => match &self.real {
+                Some(real) => {
+                    let files = LocalFiles { cwd: self.place.cwd.clone() };
+                    let cwd = self.place.cwd.display().to_string();
+                    delegate(recipe, &surroundings(recipe, &self.template, self.place, &cwd, &files, self.holes), real)
+                }
+                None => Err(why
+                    .hint("`null` with `communicator = \"none\"`, `file` and `rootfs` are built in; others run through a real `packer` on the path")
+                    .into()),
+            },
+        }
     }
 
     /// Plans a build; asks archives and registries for what its sources mean.
@@ -155,6 +169,21 @@ impl Planner<'_> {
             rounds += 1;
             if rounds > 64 {
                 return Err(Diagnostic::error(format!("`{}` cannot be resolved", planned.needs[0])).into());
+            }
+        };
+        let gone = |place: &usize| -> Result<bool, Diagnostics> {
+            match (graph.nodes[*place].schema.id, &plan.actions[*place].result) {
+                ("packer_build", Some(result)) => Ok(!artifact::are_there(result, &cache, &self.place.cwd)?),
+                _ => Ok(false),
+            }
+        };
+        let plan = match places.iter().map(gone).collect::<Result<Vec<_>, _>>()?.contains(&true) {
+            false => plan,
+            true => {
+                let force = PlanOptions { force: BTreeSet::from([lowered.label.clone()]), ..options.clone() };
+                let context =
+                    KeyContext { graph: &graph, lock: &lock, digests: &digests, builder: &builder_key, salt: &salt };
+                imgbuild_plan::plan(context, &places, &cache, &force).map_err(|error| cache_error(&error))?
             }
         };
         if self.reuse.lock == Lock::Write {
@@ -235,16 +264,52 @@ struct Epoch {
     created: i64,
 }
 
+fn surroundings<'a>(
+    recipe: &Recipe,
+    template: &Path,
+    place: &Place,
+    cwd: &'a str,
+    files: &'a LocalFiles,
+    holes: &'a Holes,
+) -> Surroundings<'a> {
+    Surroundings { label: label(template, place, &recipe.name), platform: Platform::host(), cwd, files, holes }
+}
+
 fn lower_in(recipe: &Recipe, template: &Path, place: &Place, holes: &Holes) -> Result<Lowering, Diagnostics> {
     let files = LocalFiles { cwd: place.cwd.clone() };
-    let around = Surroundings {
-        label: label(template, place, &recipe.name),
-        platform: Platform::host(),
-        cwd: &place.cwd.display().to_string(),
-        files: &files,
-        holes,
+    let cwd = place.cwd.display().to_string();
+    lower(recipe, &surroundings(recipe, template, place, &cwd, &files, holes))
+}
+
+/// The real `packer` on the path, asked for its versions; `None` if there is none.
+///
+/// # Errors
+/// If it does not say its version.
+pub(super) fn ask_real_packer(template: &Path, args: Vec<String>) -> Result<Option<RealPacker>, Diagnostics> {
+    let Some(program) = real_packer() else { return Ok(None) };
+    let ask = |words: &[&str]| {
+        std::process::Command::new(&program)
+            .args(words)
+            .env("CHECKPOINT_DISABLE", "1")
+            .stdin(std::process::Stdio::null())
+            .output()
+            .ok()
+            .filter(|output| output.status.success())
+            .map(|output| String::from_utf8_lossy(&output.stdout).trim().to_owned())
     };
-    lower(recipe, &around)
+    let version = ask(&["version"]).ok_or_else(|| {
+        Diagnostic::error(format!("`{}` does not say its version", program.display())).class(Class::Environment)
+    })?;
+    // Versions before 1.7 have their plugins inside. The folders of plugins are this machine's.
+    let plugins = ask(&["plugins", "installed"]).unwrap_or_default();
+    let names = plugins.lines().filter_map(|line| line.rsplit('/').next());
+    let versions = std::iter::once(version.lines().next().unwrap_or_default()).chain(names).collect::<Vec<_>>();
+    Ok(Some(RealPacker {
+        program: program.display().to_string(),
+        versions: versions.join(" "),
+        template: template.display().to_string(),
+        args,
+    }))
 }
 
 /// What is wrong with a template beyond its components' settings: files that are not there, steps that need a machine.
