@@ -74,6 +74,7 @@ fn with_digests(
 struct Told {
     artifacts: BTreeMap<usize, DelegatedArtifact>,
     errors: Vec<String>,
+    ended: bool,
 }
 
 impl Told {
@@ -85,7 +86,9 @@ impl Told {
             return Some(line.to_owned());
         }
         match (kind.as_str(), data) {
-            ("ui", [_, text, ..]) => return Some(without_name(text).to_owned()),
+            // What stands after a build's end sums up what is told at the end of this run.
+            ("ui", [_, text, ..]) if text.starts_with("Build '") => self.ended = true,
+            ("ui", [_, text, ..]) if !self.ended => return Some(without_name(text).to_owned()),
             ("error", [text, ..]) => self.errors.push(text.clone()),
             ("artifact", [index, what, rest @ ..]) => {
                 if let Ok(index) = index.parse() {

@@ -355,7 +355,8 @@ fn tell_cached(planned: &Planned, voice: &BuildVoice) {
     for (place, node) in planned.graph.nodes.iter().enumerate() {
         let provisioner = planned.lowered.provisioners.get(node.reference.index as usize).copied().flatten();
         let runs = matches!(planned.plan.actions[place].status, Status::Run(_));
-        if runs || provisioner.is_none() || provisioner == told {
+        let is_whole = node.schema.id == "packer_build";
+        if runs || !is_whole && (provisioner.is_none() || provisioner == told) {
             continue;
         }
         told = provisioner;

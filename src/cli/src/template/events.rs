@@ -62,6 +62,7 @@ pub(super) fn packer_name(kind: &str) -> &str {
     match kind {
         "shell_local" => "shell-local",
         "download" => "file",
+        "packer_build" => "packer",
         other => other,
     }
 }
