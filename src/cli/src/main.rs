@@ -1,6 +1,7 @@
 //! The program: reads the command line, makes the session, carries out the verb, and turns what went wrong into
 //! messages and an exit code.
 
+mod packer;
 mod provenance;
 mod publish;
 mod registry;
@@ -32,6 +33,9 @@ fn main() -> ExitCode {
         sandbox::helper_main();
     }
     let environment = Environment::of_process();
+    if let Some(call) = packer::Call::of(&words, &environment) {
+        return call.run();
+    }
     let is_package = |name: &str| std::path::Path::new(name).join("BUILD.star").is_file();
     let cli = match args::parse(words.clone(), &is_package) {
         Ok(cli) => cli,
