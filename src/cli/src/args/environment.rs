@@ -58,10 +58,7 @@ pub const VARIABLES: &[Variable] = &[
               `imgbuild_engine=trace,warn`.",
     },
     Variable { name: "NO_COLOR", doc: "If set and not empty: no colours, unless `--color always` is given." },
-    Variable {
-        name: "PACKER_NO_COLOR",
-        doc: "The same for the verbs that read templates.",
-    },
+    Variable { name: "PACKER_NO_COLOR", doc: "The same for the verbs that read templates." },
     Variable {
         name: "CLICOLOR_FORCE",
         doc: "If set and neither empty nor `0`: colours also where the output is not a terminal.",
@@ -130,7 +127,8 @@ impl Environment {
     /// All variables of this process, for templates, which can name any. Those that are not UTF-8 are left out.
     #[must_use]
     pub fn whole() -> BTreeMap<String, String> {
-        let text = |(name, value): (OsString, OsString)| Some((name.into_string().ok()?, value.into_string().ok()?));
+        let text =
+            |(name, value): (OsString, OsString)| Some((name.into_string().ok()?, value.into_string().ok()?));
         std::env::vars_os().filter_map(text).collect()
     }
 

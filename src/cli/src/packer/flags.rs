@@ -71,9 +71,10 @@ pub(super) fn parse(flags: &[Flag], words: &[String]) -> Result<Parsed, Stop> {
         let value = match (flag.takes_value, given) {
             (false, given) => truth(given.unwrap_or("true"), name)?.to_string(),
             (true, Some(value)) => value.to_owned(),
-            (true, None) => {
-                words.next().cloned().ok_or_else(|| Stop::Wrong(format!("the value of `-{name}` is missing")))?
-            }
+            (true, None) => words
+                .next()
+                .cloned()
+                .ok_or_else(|| Stop::Wrong(format!("the value of `-{name}` is missing")))?,
         };
         parsed.values.push((flag.name, value));
     }
@@ -125,7 +126,10 @@ mod tests {
         assert!(!parsed("-check=false").expect("good flags").is_on("check", true));
         assert!(parsed("-check=0 -check=T").expect("good flags").is_on("check", false));
         let flags = parsed("-check false").expect("good flags");
-        assert_eq!((flags.is_on("check", false), flags.rest.as_slice()), (true, ["false".to_owned()].as_slice()));
+        assert_eq!(
+            (flags.is_on("check", false), flags.rest.as_slice()),
+            (true, ["false".to_owned()].as_slice())
+        );
         assert!(parsed("").expect("good flags").is_on("check", true));
     }
 

@@ -107,7 +107,10 @@ fn one(path: &Path, options: Options, output: &Output) -> Result<usize, Told> {
         return folder(path, options, output);
     }
     if !is_ours(path) {
-        let message = format!("`{}` is not a template in HCL: its name ends in neither `.pkr.hcl` nor `.pkrvars.hcl`", path.display());
+        let message = format!(
+            "`{}` is not a template in HCL: its name ends in neither `.pkr.hcl` nor `.pkrvars.hcl`",
+            path.display()
+        );
         return Err(fail(output, &message));
     }
     file(path, options, output)
@@ -143,7 +146,8 @@ fn file(path: &Path, options: Options, output: &Output) -> Result<usize, Told> {
     }
     output.say(&name);
     if options.diff {
-        let shown = diff(&name, &result).map_err(|error| fail(output, &format!("`diff` cannot be run: {error}")))?;
+        let shown =
+            diff(&name, &result).map_err(|error| fail(output, &format!("`diff` cannot be run: {error}")))?;
         output.print(&shown);
     }
     if options.write {

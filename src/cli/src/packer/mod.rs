@@ -32,10 +32,25 @@ struct Verb {
 }
 
 const VERBS: &[Verb] = &[
-    Verb { name: "console", flags: template::CONSOLE_FLAGS, usage: template::CONSOLE_USAGE, run: template::console },
+    Verb {
+        name: "console",
+        flags: template::CONSOLE_FLAGS,
+        usage: template::CONSOLE_USAGE,
+        run: template::console,
+    },
     Verb { name: "fmt", flags: format::FLAGS, usage: format::USAGE, run: format::run },
-    Verb { name: "inspect", flags: template::INSPECT_FLAGS, usage: template::INSPECT_USAGE, run: template::inspect },
-    Verb { name: "validate", flags: template::VALIDATE_FLAGS, usage: template::VALIDATE_USAGE, run: template::validate },
+    Verb {
+        name: "inspect",
+        flags: template::INSPECT_FLAGS,
+        usage: template::INSPECT_USAGE,
+        run: template::inspect,
+    },
+    Verb {
+        name: "validate",
+        flags: template::VALIDATE_FLAGS,
+        usage: template::VALIDATE_USAGE,
+        run: template::validate,
+    },
 ];
 
 /// What a command line asks for, if it is one of these verbs or the program is called `packer`.
@@ -67,7 +82,8 @@ impl Call {
         let shell: Arc<Shell> = Shell::of_process(&Global::default(), &self.environment);
         shell.report_panics();
         let output = Output::new(shell, machine);
-        let Some(verb) = self.words.first().and_then(|word| VERBS.iter().find(|verb| verb.name == word)) else {
+        let Some(verb) = self.words.first().and_then(|word| VERBS.iter().find(|verb| verb.name == word))
+        else {
             output.error(&unknown(self.words.first().map(String::as_str)));
             return UNKNOWN_VERB.into();
         };
@@ -95,6 +111,9 @@ fn help(verb: &Verb) -> String {
 
 fn unknown(word: Option<&str>) -> String {
     let names: Vec<&str> = VERBS.iter().map(|verb| verb.name).collect();
-    let word = word.map_or_else(|| "a command is missing".to_owned(), |word| format!("there is no command `{word}` for templates"));
+    let word = word.map_or_else(
+        || "a command is missing".to_owned(),
+        |word| format!("there is no command `{word}` for templates"),
+    );
     format!("error: {word}; there are {}", names.join(", "))
 }

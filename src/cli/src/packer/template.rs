@@ -7,7 +7,9 @@ use std::sync::Arc;
 
 use imgbuild::args::Environment;
 use imgbuild_model::{Diagnostic, EntryKind, Location, Severity};
-use imgbuild_packer::template::{Answer, Components, Console, Files, Inputs, Loaded, inspect as inspection, read};
+use imgbuild_packer::template::{
+    Answer, Components, Console, Files, Inputs, Loaded, inspect as inspection, read,
+};
 use imgbuild_packer_functions::{Host, LocalHost};
 
 use super::disk::Disk;
@@ -15,10 +17,12 @@ use super::flags::{Flag, Parsed, switch, value};
 use super::output::Output;
 
 pub(super) const ONLY: Flag = value("only", "Only builds whose names match one of these patterns");
-pub(super) const EXCEPT: Flag = value("except", "Not the builds and post-processors whose names match one of these patterns");
+pub(super) const EXCEPT: Flag =
+    value("except", "Not the builds and post-processors whose names match one of these patterns");
 pub(super) const VAR: Flag = value("var", "A variable, `name=value`; may be given several times");
 pub(super) const VAR_FILE: Flag = value("var-file", "A file of variables; may be given several times");
-pub(super) const CONFIG_TYPE: Flag = value("config-type", "What a file of another name holds: `json` or `hcl2`");
+pub(super) const CONFIG_TYPE: Flag =
+    value("config-type", "What a file of another name holds: `json` or `hcl2`");
 const SEQUENTIAL: Flag = switch("use-sequential-evaluation", "Has no effect: order does not change values");
 
 pub(super) const VALIDATE_USAGE: &str = "[options] TEMPLATE";
@@ -132,8 +136,11 @@ fn load(flags: &Parsed, output: &Output, adjust: impl FnOnce(&mut Inputs)) -> Op
         return None;
     };
     if !is_hcl(path) {
-        let error = Diagnostic::error(format!("`{path}` is a template in the older JSON form, which this verb cannot read yet"));
-        let error = error.at(Location::file(path)).hint("names of templates in HCL end in `.pkr.hcl` or `.pkr.json`");
+        let error = Diagnostic::error(format!(
+            "`{path}` is a template in the older JSON form, which this verb cannot read yet"
+        ));
+        let error =
+            error.at(Location::file(path)).hint("names of templates in HCL end in `.pkr.hcl` or `.pkr.json`");
         output.diagnostics(&error.into(), &[]);
         return None;
     }
@@ -183,7 +190,8 @@ fn inputs(flags: &Parsed) -> Result<Inputs, String> {
         let all = flags.all(name).flat_map(|text| text.split(','));
         all.filter(|text| !text.is_empty()).map(str::to_owned).collect()
     };
-    let cwd = std::env::current_dir().map_err(|error| format!("the working folder cannot be told: {error}"))?;
+    let cwd =
+        std::env::current_dir().map_err(|error| format!("the working folder cannot be told: {error}"))?;
     Ok(Inputs {
         variables: flags.all("var").map(variable).collect::<Result<_, _>>()?,
         var_files: flags.all("var-file").map(str::to_owned).collect(),
