@@ -1,4 +1,4 @@
-//! HCL2 as a language: values ([`value`]), syntax ([`syntax`]), evaluation ([`eval`]) and formatting ([`format`]).
+//! HCL2 as a language: values ([`value`]), syntax ([`syntax`]), evaluation ([`eval`]) and layout ([`mod@format`]).
 //!
 //! It knows nothing of Packer, of images, or of input and output; a front end brings variables and functions and walks
 //! the bodies. The usual way:
@@ -15,7 +15,6 @@
 
 pub mod eval;
 pub mod format;
-
 pub mod json;
 pub mod syntax;
 pub mod value;

@@ -61,16 +61,17 @@ impl Evaluation {
         if *collection.ty() == Type::Dynamic {
             return Value::dynamic().with_marks(&marks);
         }
+        let pairs = pairs(&collection);
         // What is wrong with the condition whatever the element does not wait for one.
         if parts.condition.is_some() {
-            self.included(
-                expr,
-                parts,
-                &bound(scope, parts, Value::dynamic(), Value::dynamic()),
-                &mut Marks::default(),
-            );
+            let any = bound(scope, parts, Value::dynamic(), Value::dynamic());
+            let mut its_marks = Marks::default();
+            self.included(expr, parts, &any, &mut its_marks);
+            if pairs.is_none() {
+                marks.extend(&its_marks);
+            }
         }
-        let Some(pairs) = pairs(&collection) else {
+        let Some(pairs) = pairs else {
             if collection.ty().is_primitive() {
                 let name = collection.ty().name();
                 return self.fail(

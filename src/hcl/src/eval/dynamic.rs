@@ -3,6 +3,7 @@
 //! The body that comes out is a plain one: in the content of each block the iterator is replaced by its value, so the
 //! rest need not know that there was a `dynamic` block.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use imgbuild_model::{Diagnostic, Diagnostics};
@@ -113,20 +114,21 @@ impl Expansion<'_> {
             return None;
         };
         self.strangers(body);
+        let for_each = body.attribute("for_each");
         let mut contents = body.blocks_of("content");
-        let (Some(for_each), Some(content)) = (body.attribute("for_each"), contents.next()) else {
-            for (missing, there) in [
-                ("for_each", body.attribute("for_each").is_some()),
-                ("content", body.blocks_of("content").next().is_some()),
-            ] {
-                if !there {
-                    let error =
-                        source.error(block.header, format!("`{missing}` is missing in this `dynamic` block"));
-                    self.fail(error.hint("write `for_each = list` and `content { … }`"));
-                }
+        let first = contents.next();
+        for (name, there) in [("for_each", for_each.is_some()), ("content", first.is_some())] {
+            if !there {
+                let error =
+                    source.error(block.header, format!("`{name}` is missing in this `dynamic` block"));
+                self.fail(error.hint("write `for_each = list` and `content { … }`"));
             }
-            return None;
-        };
+        }
+        let (for_each, content) = (for_each?, first?);
+        if let Some(label) = content.labels.first() {
+            let error = source.error(label.span, "`content` has no label");
+            self.fail(error.hint("labels of the blocks stand in `labels = […]`"));
+        }
         if let Some(second) = contents.next() {
             let error = source.error(second.header, "a `dynamic` block has one `content`");
             self.fail(error.note("the other one is here", Some(source.location(content.header))));
@@ -199,7 +201,7 @@ impl Expansion<'_> {
         let labels: Vec<Option<Label>> = nodes
             .iter()
             .map(|node| {
-                let node = bindings.apply(std::borrow::Cow::Borrowed(node));
+                let node = bindings.apply(Cow::Borrowed(node));
                 self.label(expr.at(&node))
             })
             .collect();

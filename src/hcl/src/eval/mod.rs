@@ -51,6 +51,9 @@ impl ExprRef<'_> {
     }
 }
 
+/// How many errors are told of one expression.
+const MAX_ERRORS: usize = 100;
+
 /// One evaluation and what went wrong in it. A part that failed is an unknown, so that the rest can go on.
 #[derive(Default)]
 pub(crate) struct Evaluation {
@@ -59,7 +62,7 @@ pub(crate) struct Evaluation {
 
 impl Evaluation {
     pub(crate) fn fail(&mut self, error: Diagnostic) -> Value {
-        if !self.errors.contains(&error) {
+        if self.errors.len() < MAX_ERRORS && !self.errors.contains(&error) {
             self.errors.push(error);
         }
         Value::dynamic()
@@ -109,6 +112,9 @@ impl Evaluation {
     fn variable(&mut self, expr: ExprRef<'_>, name: &str, scope: &Scope<'_>) -> Value {
         if let Some(value) = scope.get(name) {
             return value.clone();
+        }
+        if self.errors.len() >= MAX_ERRORS {
+            return Value::dynamic();
         }
         let names = scope.names();
         let mut error = expr.error(format!("there is no variable named `{name}`"));

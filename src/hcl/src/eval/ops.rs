@@ -66,7 +66,7 @@ impl Evaluation {
     }
 
     /// `&&` and `||`. What is decided by one side does not depend on the other, nor on whether the other can be
-    /// evaluated; a null on the way to a decision counts as false, as it does in Go.
+    /// evaluated; a null is as good as false until it is decisive.
     fn logical(
         &mut self,
         expr: ExprRef<'_>,
@@ -75,25 +75,36 @@ impl Evaluation {
         scope: &Scope<'_>,
     ) -> Value {
         let decides = operand.operator == Operator::Or;
+        let right_span = operand.node.span;
         let (right, right_errors) = self.apart(|this| this.value(expr.at(&operand.node), scope));
-        let marks = [left.marks().clone(), right.marks().clone()];
-        let marked = |value: Value| marks.iter().fold(value, Value::with_marks);
+        // What is wrong decides nothing.
+        let left = if left_errors.is_empty() { left } else { Value::dynamic() };
+        let right = if right_errors.is_empty() { right } else { Value::dynamic() };
+        let marked = |value: Value| value.with_marks_of([&left, &right]);
         let left_bool = self.truth(expr, left_span, &left, "left operand");
-        let right_bool = self.truth(expr, operand.node.span, &right, "right operand");
-        if let (Some(left), Some(right)) = (left_bool, right_bool) {
-            if left == Some(decides) || right == Some(decides) {
-                return marked(Value::bool(decides));
-            }
-            if left.is_none() && left_errors.is_empty() {
-                return marked(Value::unknown(Type::Bool));
-            }
-            if left.is_some() && right.is_some() {
-                return marked(Value::bool(!decides));
-            }
+        let right_bool = self.truth(expr, right_span, &right, "right operand");
+        let (Some(left_bool), Some(right_bool)) = (left_bool, right_bool) else {
+            self.extend(left_errors);
+            self.extend(right_errors);
+            return marked(Value::unknown(Type::Bool));
+        };
+        if left_bool == Some(decides) || right_bool == Some(decides) {
+            return marked(Value::bool(decides));
+        }
+        if left_bool.is_none() && left_errors.is_empty() {
+            return marked(Value::unknown(Type::Bool));
         }
         self.extend(left_errors);
         self.extend(right_errors);
-        marked(Value::unknown(Type::Bool))
+        if left_bool.is_none() || right_bool.is_none() {
+            return marked(Value::unknown(Type::Bool));
+        }
+        for (value, span, side) in [(&left, left_span, "left"), (&right, right_span, "right")] {
+            if value.is_null() {
+                return self.fail(expr.source.error(span, format!("the {side} operand is null")));
+            }
+        }
+        marked(Value::bool(!decides))
     }
 
     /// A truth value, or that it is unknown; `None` if it is wrong.

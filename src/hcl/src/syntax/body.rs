@@ -92,6 +92,9 @@ pub(super) fn set_twice(source: &Source, attribute: &Attribute, first: Span) -> 
         .hint("keep one of them")
 }
 
+/// After how many errors a file is not read further.
+const MAX_ERRORS: usize = 100;
+
 enum Item {
     Attribute(Attribute),
     Block(Block),
@@ -118,7 +121,7 @@ impl Parser<'_> {
                 _ => {}
             }
             let before = (self.at, self.newlines.len(), self.depth);
-            match self.item(end) {
+            match self.item(false) {
                 Ok(Item::Attribute(attribute)) => {
                     if let Some(first) = seen.get(&attribute.name) {
                         self.errors.push(set_twice(self.source, &attribute, *first));
@@ -131,7 +134,7 @@ impl Parser<'_> {
                 Err(Reported) => {
                     self.newlines.truncate(before.1);
                     self.depth = before.2;
-                    self.recover(before.0);
+                    self.recover(before.0, end);
                 }
             }
         }
@@ -141,7 +144,11 @@ impl Parser<'_> {
 
     /// Goes to the end of the line that ends the item which starts at `start`, or before the brace that ends its body. An
     /// item at the margin ends brackets that were left open before.
-    fn recover(&mut self, start: usize) {
+    fn recover(&mut self, start: usize, end: T) {
+        if self.errors.len() >= MAX_ERRORS {
+            self.at = self.tokens.len() - 1;
+            return;
+        }
         let mut open = Vec::new();
         for index in start..self.tokens.len() {
             let token = self.tokens[index];
@@ -157,8 +164,9 @@ impl Parser<'_> {
                         open.pop();
                     }
                     if open.pop().is_none() {
-                        // The brace that ends the body stays; one that starts an item ends nothing and is skipped.
-                        self.at = if index == start { index + 1 } else { index };
+                        // The brace that ends the body stays; one that ends nothing is skipped.
+                        let stray = index == start || end == T::Eof && index >= self.at;
+                        self.at = if stray { index + 1 } else { index };
                         return;
                     }
                 }
@@ -186,7 +194,8 @@ impl Parser<'_> {
         line_start && name.kind == T::Ident && heads
     }
 
-    fn item(&mut self, end: T) -> Parsed<Item> {
+    /// An attribute or a block; `inline` in a body of one line, where a brace may follow an attribute.
+    fn item(&mut self, inline: bool) -> Parsed<Item> {
         let token = self.peek();
         match token.kind {
             T::Ident => {}
@@ -199,9 +208,12 @@ impl Parser<'_> {
         self.next();
         let next = self.peek();
         match next.kind {
-            T::Equal => self.attribute(token, end).map(Item::Attribute),
+            T::Equal => self.attribute(token, inline).map(Item::Attribute),
             T::OpenBrace | T::OpenQuote | T::Ident => {
-                self.deeper(|parser| parser.block(token, end)).map(Item::Block)
+                self.deeper(|parser| parser.block(token)).map(Item::Block)
+            }
+            T::Newline if self.brace_in_next_line() => {
+                self.deeper(|parser| parser.block(token)).map(Item::Block)
             }
             T::Colon => self.fail(next.span, "an attribute is set with `=`, not `:`", "write `=`"),
             T::Dot => self.fail(next.span, "the name of an attribute has no dots", ""),
@@ -218,13 +230,13 @@ impl Parser<'_> {
         }
     }
 
-    fn attribute(&mut self, name: Token, end: T) -> Parsed<Attribute> {
+    fn attribute(&mut self, name: Token, inline: bool) -> Parsed<Attribute> {
         self.next();
         let node = self.expression()?;
         let span = name.span.to(node.span);
         let next = self.peek();
-        let inline = end == T::CloseBrace && next.kind == T::CloseBrace;
-        if !matches!(next.kind, T::Newline | T::Eof) && !inline {
+        let ended = matches!(next.kind, T::Newline | T::Eof);
+        if !ended && (!inline || next.kind != T::CloseBrace) {
             let found = self.describe(next);
             let name = self.slice(name.span);
             return self.fail(
@@ -237,8 +249,7 @@ impl Parser<'_> {
         Ok(Attribute { name: normalize(self.slice(name.span)), name_span: name.span, expr, span })
     }
 
-    fn block(&mut self, kind: Token, outer: T) -> Parsed<Block> {
-        let _ = outer;
+    fn block(&mut self, kind: Token) -> Parsed<Block> {
         let mut labels = Vec::new();
         let mut header = kind.span;
         let open = loop {
@@ -258,7 +269,17 @@ impl Parser<'_> {
                     );
                 }
                 T::Newline => {
-                    return self.fail(token.span, "the `{` of a block stands on the line of its kind", "");
+                    let misplaced = self.brace_in_next_line();
+                    let failed = self.fail(
+                        token.span,
+                        "the `{` of a block stands on the line of its kind",
+                        "move it there",
+                    );
+                    if !misplaced {
+                        return failed;
+                    }
+                    while self.eat(T::Newline).is_some() {}
+                    continue;
                 }
                 _ => return self.unexpected("a label or `{`"),
             }
@@ -285,6 +306,12 @@ impl Parser<'_> {
         })
     }
 
+    /// Whether the first thing after the end of this line is a brace.
+    fn brace_in_next_line(&self) -> bool {
+        let rest = self.tokens[self.at..].iter().map(|token| token.kind);
+        rest.into_iter().find(|kind| !matches!(kind, T::Newline | T::Comment)) == Some(T::OpenBrace)
+    }
+
     /// What is between the braces; the closing one is left to be read.
     fn block_body(&mut self, open: Token, header: Span) -> Parsed<Body> {
         let first = self.peek();
@@ -309,19 +336,18 @@ impl Parser<'_> {
     }
 
     fn inline_body(&mut self, first: Token) -> Parsed<Body> {
+        let second = self.tokens.get(self.at + 1).map_or(T::Eof, |token| token.kind);
+        if first.kind == T::Ident && matches!(second, T::OpenBrace | T::OpenQuote | T::Ident) {
+            return self.fail(
+                first.span,
+                "a block on one line holds one attribute, no blocks",
+                "start a new line after `{`",
+            );
+        }
         let mut body = Body::empty(self.source, first.span);
-        match self.item(T::CloseBrace)? {
-            Item::Attribute(attribute) => {
-                body.span = attribute.span;
-                body.attributes.push(attribute);
-            }
-            Item::Block(block) => {
-                return self.fail(
-                    block.header,
-                    "a block on one line holds one attribute, no blocks",
-                    "start a new line after `{`",
-                );
-            }
+        if let Item::Attribute(attribute) = self.item(true)? {
+            body.span = attribute.span;
+            body.attributes.push(attribute);
         }
         if self.peek().kind != T::CloseBrace {
             let span = self.peek().span;

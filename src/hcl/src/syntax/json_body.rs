@@ -1,8 +1,8 @@
 //! The JSON syntax: a body whose members are attributes or blocks, as whoever reads it knows.
 //!
 //! A file of it is read with [`parse_json`]. Every member of its body is an attribute, repeated ones too, until
-//! [`Body::content`] is told which of them are blocks. Strings are templates; one that cannot be read says so when it is evaluated, so that what is never
-//! evaluated may hold anything.
+//! [`Body::content`] is told which of them are blocks. Strings are templates; one that cannot be read says so when it is
+//! evaluated, so that what is never evaluated may hold anything.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -94,7 +94,7 @@ struct Reader<'a> {
 type Members = [(Text, json::Node)];
 
 impl Reader<'_> {
-    /// The members of an object or of all objects of an array; null stands for none.
+    /// The members of an object or of all objects of an array; null stands for none, in an array for an empty one.
     fn objects(&mut self, node: &json::Node, what: &str, each: &mut dyn FnMut(&json::Node, &Members)) {
         match &node.kind {
             Kind::Object(members) => each(node, members),
@@ -102,6 +102,7 @@ impl Reader<'_> {
                 for element in elements {
                     match &element.kind {
                         Kind::Object(members) => each(element, members),
+                        Kind::Null => each(element, &[]),
                         _ => self.no_object(element, what),
                     }
                 }
@@ -150,6 +151,9 @@ impl Reader<'_> {
             format!("what holds the labels of a `{}` block", kind.text)
         };
         let mut objects = Vec::new();
+        if missing > 0 && matches!(node.kind, Kind::Null) {
+            objects.push((span(&node.span), Vec::new()));
+        }
         self.objects(node, &what, &mut |node, members| objects.push((span(&node.span), members.to_vec())));
         for (place, members) in objects {
             if missing > 0 {

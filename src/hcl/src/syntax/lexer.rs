@@ -327,6 +327,7 @@ impl Lexer<'_> {
             }
             (b'\n', _) => self.push(TokenKind::QuotedNewline, 1),
             (b'\r', b'\n') => self.push(TokenKind::QuotedNewline, 2),
+            (b'\r', _) => self.push(TokenKind::QuotedNewline, 1),
             _ => self.literal(TokenKind::QuotedText),
         }
     }
@@ -351,8 +352,7 @@ impl Lexer<'_> {
             match byte {
                 b'$' | b'%' => break,
                 b'"' if quoted => break,
-                b'\n' if quoted => break,
-                b'\r' if quoted && rest.get(length + 1) == Some(&b'\n') => break,
+                b'\n' | b'\r' if quoted => break,
                 b'\n' => {
                     length += 1;
                     break;

@@ -5,6 +5,7 @@
 
 pub mod ast;
 mod body;
+mod expression;
 mod json_body;
 mod lexer;
 mod parser;

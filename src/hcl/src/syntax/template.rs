@@ -123,6 +123,11 @@ impl Parser<'_> {
         };
         let Some(_) = self.eat(T::CloseSequence) else {
             let token = self.peek();
+            if matches!(token.kind, T::OpenQuote | T::Eof) {
+                let name = self.slice(open.span).trim_end_matches('~');
+                let hint = format!("a `}}` is missing; for a literal `{name}` write `{}{name}`", &name[..1]);
+                return self.fail(open.span, format!("this `{name}` is never closed"), &hint);
+            }
             let found = self.describe(token);
             return self.fail(
                 token.span,

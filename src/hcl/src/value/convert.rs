@@ -68,7 +68,11 @@ fn conversion(from: &Type, to: &Type, lossy: bool) -> bool {
             a.len() == b.len() && a.iter().zip(b.iter()).all(|(a, b)| conversion(a, b, lossy))
         }
         (Object(a), Map(b)) => unified_to(a.attributes.values(), b, lossy),
-        (Map(a), Object(b)) => lossy && b.attributes.values().all(|b| conversion(a, b, lossy)),
+        (Map(a), Object(b)) => {
+            let converts =
+                |(name, to): (&Arc<str>, &Type)| b.optional.contains(name) || conversion(a, to, lossy);
+            lossy && b.attributes.iter().all(converts)
+        }
         (Object(a), Object(b)) => b.attributes.iter().all(|(name, to)| match a.attributes.get(name) {
             Some(from) => conversion(from, to, lossy),
             None => b.optional.contains(name),
@@ -105,6 +109,12 @@ fn converted(value: &Value, to: &Type) -> Result<Value, ConvertError> {
             Number::parse(text).map(Value::number).map_err(|error| ConvertError::new(error.to_string()))
         }
         Data::String(text) if *to == Type::Bool => truth(text),
+        Data::Sequence(elements) if elements.is_empty() && to.element().is_some() => {
+            Ok(Value::new(resolved(&value.ty, to), value.data.clone()))
+        }
+        Data::Mapping(entries) if entries.is_empty() && to.element().is_some() => {
+            Ok(Value::new(resolved(&value.ty, to), value.data.clone()))
+        }
         Data::Sequence(elements) => sequence(elements, to),
         Data::Mapping(entries) => mapping(entries, to),
         _ => Err(mismatch(&value.ty, to)),
@@ -149,28 +159,30 @@ fn each(elements: &[Value], to: &Type) -> Result<Vec<Value>, ConvertError> {
         .collect()
 }
 
-/// The one type of the elements of a collection: the asked one, or, where that is open, what they can all become.
-fn element_type<'a>(elements: impl Iterator<Item = &'a Value>, to: &Type) -> Result<Type, ConvertError> {
-    if !to.has_dynamic() {
-        return Ok(to.clone());
+/// Elements converted to what was asked for and, where that is open, to what they can all become.
+fn unified_elements(elements: Vec<Value>, to: &Type) -> Result<(Type, Vec<Value>), ConvertError> {
+    if !to.has_dynamic() || elements.is_empty() {
+        return Ok((to.without_optional(), elements));
     }
-    let types: Vec<Type> =
-        elements.map(|element| convert(element, to).map(|value| value.ty)).collect::<Result<_, _>>()?;
-    if types.is_empty() {
-        return Ok(to.clone());
-    }
-    unify::unified(&types, true).ok_or_else(|| ConvertError::new("all elements must have the same type"))
+    let failed = || ConvertError::new("all elements must have the same type");
+    // A null, or something unknown, without a type is of the type of the others.
+    let types: Vec<Type> = elements.iter().map(|e| e.ty.clone()).filter(|ty| *ty != Type::Dynamic).collect();
+    let ty =
+        if types.is_empty() { Type::Dynamic } else { unify::unified(&types, true).ok_or_else(failed)? };
+    let elements: Vec<Value> = elements.iter().map(|e| convert(e, &ty)).collect::<Result<_, _>>()?;
+    let same = elements.iter().all(|element| element.ty == elements[0].ty);
+    if same { Ok((elements[0].ty.clone(), elements)) } else { Err(failed()) }
 }
 
 fn sequence(elements: &[Value], to: &Type) -> Result<Value, ConvertError> {
     match to {
         Type::List(element) => {
-            let element = element_type(elements.iter(), element)?;
-            Ok(Value::list(element.without_optional(), each(elements, &element)?))
+            let (ty, elements) = unified_elements(each(elements, element)?, element)?;
+            Ok(Value::list(ty, elements))
         }
         Type::Set(element) => {
-            let element = element_type(elements.iter(), element)?;
-            Ok(Value::set(element.without_optional(), each(elements, &element)?))
+            let (ty, elements) = unified_elements(each(elements, element)?, element)?;
+            Ok(Value::set(ty, elements))
         }
         Type::Tuple(types) => {
             let converted: Result<Vec<Value>, ConvertError> = elements
@@ -190,16 +202,12 @@ fn sequence(elements: &[Value], to: &Type) -> Result<Value, ConvertError> {
 fn mapping(entries: &Entries, to: &Type) -> Result<Value, ConvertError> {
     match to {
         Type::Map(element) => {
-            let element = element_type(entries.values(), element)?;
-            let converted: Result<Entries, ConvertError> = entries
-                .iter()
-                .map(|(name, value)| {
-                    let value = convert(value, &element)
-                        .map_err(|error| error.inside(PathStep::Key(Arc::clone(name))))?;
-                    Ok((Arc::clone(name), value))
-                })
-                .collect();
-            Ok(Value::map(element.without_optional(), converted?))
+            let converted = |(name, value): (&Arc<str>, &Value)| {
+                convert(value, element).map_err(|error| error.inside(PathStep::Key(Arc::clone(name))))
+            };
+            let values: Vec<Value> = entries.iter().map(converted).collect::<Result<_, _>>()?;
+            let (ty, values) = unified_elements(values, element)?;
+            Ok(Value::map(ty, entries.keys().cloned().zip(values).collect()))
         }
         Type::Object(object) => attributes(entries, object),
         _ => Err(ConvertError::new(requirement(to))),

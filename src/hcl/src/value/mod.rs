@@ -8,12 +8,12 @@ mod convert;
 mod json;
 mod marks;
 mod number;
+mod order;
 mod path;
 mod render;
 mod types;
 mod unify;
 
-use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -132,7 +132,7 @@ impl Value {
                 element
             })
             .collect();
-        elements.sort_by(order);
+        order::sort(&mut elements);
         elements.dedup_by(|a, b| a.is_wholly_known() && a == b);
         Self { ty: Type::set(element), data: Data::Sequence(elements.into()), marks }
     }
@@ -340,16 +340,16 @@ fn equality(left: &Value, right: &Value) -> Option<bool> {
     }
     if !left.is_known() || !right.is_known() {
         let open = |value: &Value| value.ty.has_dynamic();
-        return (left.ty != right.ty && !open(left) && !open(right)
-            // A null of any type equals a null, and what is unknown may be one.
-            && !left.is_null() && !right.is_null())
-        .then_some(false);
+        // A null of any type equals a null, and what is unknown may be one.
+        let never_null = |value: &Value| value.is_known() && !value.is_null();
+        let apart = left.ty != right.ty && !open(left) && !open(right);
+        return (apart && (never_null(left) || never_null(right))).then_some(false);
     }
     if left.is_null() || right.is_null() {
         return Some(false);
     }
     if !left.has_known_type() || !right.has_known_type() {
-        return None;
+        return (!may_be_same(&left.ty, &right.ty)).then_some(false);
     }
     if left.ty != right.ty {
         return Some(false);
@@ -380,6 +380,24 @@ fn equality(left: &Value, right: &Value) -> Option<bool> {
     }
 }
 
+/// Whether two types can turn out to be the same once all of both is known.
+fn may_be_same(left: &Type, right: &Type) -> bool {
+    match (left, right) {
+        (Type::Dynamic, _) | (_, Type::Dynamic) => true,
+        (Type::List(a), Type::List(b)) | (Type::Set(a), Type::Set(b)) | (Type::Map(a), Type::Map(b)) => {
+            may_be_same(a, b)
+        }
+        (Type::Tuple(a), Type::Tuple(b)) => {
+            a.len() == b.len() && a.iter().zip(b.iter()).all(|(a, b)| may_be_same(a, b))
+        }
+        (Type::Object(a), Type::Object(b)) => {
+            let pairs = || a.attributes.values().zip(b.attributes.values());
+            a.attributes.keys().eq(b.attributes.keys()) && pairs().all(|(a, b)| may_be_same(a, b))
+        }
+        (a, b) => a == b,
+    }
+}
+
 fn all_equal<'a>(pairs: impl Iterator<Item = (&'a Value, &'a Value)>) -> Option<bool> {
     let mut all = Some(true);
     for (a, b) in pairs {
@@ -390,34 +408,6 @@ fn all_equal<'a>(pairs: impl Iterator<Item = (&'a Value, &'a Value)>) -> Option<
         }
     }
     all
-}
-
-/// The order of elements in a set: by their own order for strings, numbers and truth values, nulls and unknowns last;
-/// for all else some order that does not change.
-fn order(left: &Value, right: &Value) -> Ordering {
-    let rank = |value: &Value| match value.data {
-        Data::Unknown => 2,
-        Data::Null => 1,
-        _ => 0,
-    };
-    rank(left).cmp(&rank(right)).then_with(|| match (&left.data, &right.data) {
-        (Data::Bool(a), Data::Bool(b)) => a.cmp(b),
-        (Data::Number(a), Data::Number(b)) => a.cmp(b),
-        (Data::String(a), Data::String(b)) => a.cmp(b),
-        (Data::Sequence(a), Data::Sequence(b)) => a
-            .iter()
-            .zip(b.iter())
-            .map(|(a, b)| order(a, b))
-            .find(|order| order.is_ne())
-            .unwrap_or_else(|| a.len().cmp(&b.len())),
-        (Data::Mapping(a), Data::Mapping(b)) => a
-            .iter()
-            .zip(b.iter())
-            .map(|((k, a), (l, b))| k.cmp(l).then_with(|| order(a, b)))
-            .find(|order| order.is_ne())
-            .unwrap_or_else(|| a.len().cmp(&b.len())),
-        _ => left.ty.cmp(&right.ty),
-    })
 }
 
 impl PartialEq for Value {

@@ -265,30 +265,39 @@ impl Number {
         Self { negative: !self.negative, ..self.clone() }
     }
 
-    /// The whole number towards zero; infinities stay.
+    /// The whole number towards zero, which has no sign if it is zero; infinities stay.
     #[must_use]
     pub fn trunc(&self) -> Self {
-        match &self.magnitude {
+        let whole = match &self.magnitude {
             Magnitude::Finite { mantissa, exponent } if *exponent < 0 => {
                 let whole = mantissa >> exponent.unsigned_abs();
                 Self::rounded(self.negative, whole, 0, self.precision, false)
             }
             _ => self.clone(),
-        }
+        };
+        if whole.is_zero() { whole.abs() } else { whole }
     }
 
     /// The largest whole number that is not above.
     #[must_use]
     pub fn floor(&self) -> Self {
         let whole = self.trunc();
-        if self.negative && whole != *self { whole.add_finite(&Self::from(-1)) } else { whole }
+        if self.negative && whole != *self {
+            whole.add_finite(&Self::from(-1), self.precision)
+        } else {
+            whole
+        }
     }
 
     /// The smallest whole number that is not below.
     #[must_use]
     pub fn ceil(&self) -> Self {
         let whole = self.trunc();
-        if !self.negative && whole != *self { whole.add_finite(&Self::from(1)) } else { whole }
+        if !self.negative && whole != *self {
+            whole.add_finite(&Self::from(1), self.precision)
+        } else {
+            whole
+        }
     }
 
     /// The sum.
@@ -297,12 +306,12 @@ impl Number {
             (true, true) if self.negative != other.negative => Err(NumberError::InfinityMinusInfinity),
             (true, _) => Ok(self.clone()),
             (_, true) => Ok(other.clone()),
-            _ => Ok(self.add_finite(other)),
+            _ => Ok(self.add_finite(other, self.precision.max(other.precision))),
         }
     }
 
-    fn add_finite(&self, other: &Self) -> Self {
-        let precision = self.precision.max(other.precision);
+    /// The sum, rounded to a precision.
+    fn add_finite(&self, other: &Self, precision: u32) -> Self {
         let (Magnitude::Finite { mantissa: a, exponent: x }, Magnitude::Finite { mantissa: b, exponent: y }) =
             (&self.magnitude, &other.magnitude)
         else {
@@ -374,8 +383,20 @@ impl Number {
         if other.is_zero() {
             return Ok(self.clone());
         }
-        let whole = self.div(other)?.trunc();
-        self.sub(&other.mul(&whole)?)
+        // Each step is rounded to the precision of the dividend, as `cty` does it.
+        let exactly = self.div(other)?.trunc();
+        let round = |number: &Self| Self::rounded_to(number, self.precision);
+        let multiple = round(&other.mul(&round(&exactly))?);
+        Ok(self.add_finite(&multiple.neg(), self.precision))
+    }
+
+    fn rounded_to(number: &Self, precision: u32) -> Self {
+        match &number.magnitude {
+            Magnitude::Finite { mantissa, exponent } => {
+                Self::rounded(number.negative, mantissa.clone(), *exponent, precision, false)
+            }
+            Magnitude::Infinite => number.clone(),
+        }
     }
 
     /// The value is the same whatever the precision; infinities are ordered, and `-0` equals `0`.

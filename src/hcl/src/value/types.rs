@@ -189,7 +189,11 @@ impl fmt::Display for Type {
                 f.write_str("object({")?;
                 for (index, (name, ty)) in object.attributes.iter().enumerate() {
                     let comma = if index == 0 { "" } else { "," };
-                    write!(f, "{comma}{name}=")?;
+                    if crate::syntax::is_identifier(name) {
+                        write!(f, "{comma}{name}=")?;
+                    } else {
+                        write!(f, "{comma}{}=", super::quote(name))?;
+                    }
                     if object.optional.contains(name) {
                         write!(f, "optional({ty})")?;
                     } else {

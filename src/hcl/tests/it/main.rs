@@ -1,5 +1,6 @@
 //! Tests of the language.
 
+mod functions;
 mod packer;
 mod peers;
 mod properties;

@@ -3,7 +3,7 @@
 use imgbuild_hcl::eval::Scope;
 use imgbuild_hcl::format::format;
 use imgbuild_hcl::syntax::{self, Body, Source, Start, TokenKind, tokens};
-use imgbuild_hcl::value::{Number, Type, Value, convert, from_json, quote, to_json};
+use imgbuild_hcl::value::{Mark, Number, Type, Value, convert, from_json, quote, to_json};
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
 
@@ -204,6 +204,19 @@ proptest! {
         let source = Source::new("x", value.to_string());
         let read = syntax::parse_expression(&source).unwrap().evaluate(&Scope::new()).unwrap();
         prop_assert_eq!(read, value);
+    }
+
+    #[test]
+    fn marks_survive_being_taken_off(value in value(), places in prop::collection::vec(any::<bool>(), 40)) {
+        let mut places = places.into_iter().cycle();
+        let marked = value.map_leaves(&mut |leaf| {
+            if places.next() == Some(true) { leaf.clone().mark(Mark::SENSITIVE) } else { leaf.clone() }
+        });
+        let (plain, marks) = marked.clone().unmark_with_paths();
+        prop_assert_eq!(&plain, &value);
+        prop_assert!(!plain.is_sensitive());
+        prop_assert_eq!(marks.is_empty(), !marked.is_sensitive());
+        prop_assert_eq!(plain.mark_with_paths(&marks), marked);
     }
 
     #[test]

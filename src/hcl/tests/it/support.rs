@@ -233,6 +233,15 @@ pub fn run(kind: &str, text: &str) -> Result<String, String> {
                 .map(|constraint| constraint.ty.without_optional().to_string())
                 .map_err(|errors| errors.to_string());
         }
+        "default" => {
+            let (ty, value) = text.split_once(" <- ").expect("a type, ` <- ` and a value");
+            let read = |text: &str| {
+                syntax::parse_expression(&Source::new("x", text)).map_err(|errors| errors.to_string())
+            };
+            let constraint = syntax::parse_type(&read(ty)?).map_err(|errors| errors.to_string())?;
+            let value = read(value)?.evaluate(&scope).map_err(|errors| errors.to_string())?;
+            return constraint.apply(&value).map(|value| render(&value)).map_err(|error| error.to_string());
+        }
         "type" => {
             return syntax::parse_expression(&source)
                 .and_then(|expression| syntax::parse_type(&expression))

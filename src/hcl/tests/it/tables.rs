@@ -16,7 +16,8 @@ fn program(line: &str) -> (&str, String) {
     }
 }
 
-const TABLES: [&str; 8] = [
+const TABLES: [&str; 9] = [
+    "defaults.txt",
     "differing.txt",
     "dynamic.txt",
     "expressions.txt",
@@ -121,6 +122,11 @@ fn the_json_syntax() {
 #[test]
 fn dynamic_blocks() {
     assert!(table("dynamic.txt") > 50);
+}
+
+#[test]
+fn defaults_of_optional_attributes() {
+    assert!(table("defaults.txt") > 200);
 }
 
 #[test]

@@ -168,3 +168,12 @@ fn long_chains_are_not_deep() {
         }
     }
 }
+
+#[test]
+fn errors_are_told_up_to_a_number() {
+    let file = syntax::parse("x", &"a = = 1\n".repeat(100_000));
+    assert_eq!(file.errors.len(), 100);
+    let list = format!("[{}]", "missing, ".repeat(100_000));
+    let errors = parse_expression(&Source::new("x", list)).unwrap().evaluate(&Scope::new()).unwrap_err();
+    assert_eq!(errors.0.len(), 100);
+}
