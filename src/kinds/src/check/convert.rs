@@ -34,7 +34,7 @@ impl Checker {
                 AttributeType::Enum(_) | AttributeType::EnumAnyCase(_) | AttributeType::GoDuration
             ),
         };
-        free && matches!(&node.data, NodeData::String(text) if text.contains("{{"))
+        free && holds_template(node)
     }
 
     fn list(&mut self, type_: AttributeType, element: AttributeType, node: &Node, secret: bool) {
@@ -73,7 +73,11 @@ impl Checker {
             // Several maps are one.
             (NodeData::List(items), Dialect::Legacy) => {
                 for item in items {
-                    self.dict(type_, element, item, secret);
+                    match item.data {
+                        NodeData::Object(_) => self.dict(type_, element, item, secret),
+                        NodeData::Unknown => {}
+                        _ => self.wrong(type_, item, secret, None),
+                    }
                 }
             }
             _ => self.wrong(type_, node, secret, None),
@@ -84,7 +88,7 @@ impl Checker {
         let fits = match type_ {
             AttributeType::Int | AttributeType::Number => match self.number(node) {
                 Some(number) if type_ == AttributeType::Int && number.fract() != 0.0 => {
-                    let kind = ProblemKind::Fraction { found: number };
+                    let kind = ProblemKind::Fraction { found: visible(number, node, secret) };
                     return self.report(Severity::Warning, &node.location, kind);
                 }
                 number => number.is_some(),
@@ -129,13 +133,15 @@ impl Checker {
         secret: bool,
         same: impl Fn(&str, &str) -> bool,
     ) {
-        match &node.data {
-            NodeData::String(text) if text.is_empty() || words.iter().any(|word| same(word, text)) => {}
-            NodeData::String(text) => {
-                let nearest = did_you_mean(text, words.iter().copied());
-                self.wrong(type_, node, secret, nearest.map(|word| format!("did you mean `\"{word}\"`?")));
-            }
-            _ => self.wrong(type_, node, secret, None),
+        let text = match &node.data {
+            NodeData::String(text) => text.to_string(),
+            NodeData::Number(number) => number.to_string(),
+            NodeData::Bool(value) => value.to_string(),
+            _ => return self.wrong(type_, node, secret, None),
+        };
+        if !text.is_empty() && !words.iter().any(|word| same(word, &text)) {
+            let nearest = did_you_mean(&text, words.iter().copied()).filter(|_| text.len() > 1);
+            self.wrong(type_, node, secret, nearest.map(|word| format!("did you mean `\"{word}\"`?")));
         }
     }
 
@@ -168,7 +174,7 @@ impl Checker {
     pub(super) fn bounds(&mut self, attribute: &AttributeSchema, node: &Node) {
         let Some(bounds) = attribute.bounds else { return };
         let (what, found) = match (&node.data, attribute.type_) {
-            _ if node.is_zero() || self.is_template(AttributeType::GoDuration, node) => return,
+            _ if node.is_zero() || holds_template(node) => return,
             (_, AttributeType::Int | AttributeType::Number) => match self.number(node) {
                 Some(number) => ("the number", number),
                 None => return,
@@ -179,6 +185,7 @@ impl Checker {
             _ => return,
         };
         if !bounds.hold(found) {
+            let found = visible(found, node, attribute.secret);
             self.error(&node.location, ProblemKind::OutOfBounds { what, bounds, found });
         }
     }
@@ -190,8 +197,17 @@ impl Checker {
     }
 }
 
+fn holds_template(node: &Node) -> bool {
+    matches!(&node.data, NodeData::String(text) if text.contains("{{"))
+}
+
 fn is_text(node: &Node) -> bool {
     matches!(node.data, NodeData::String(_) | NodeData::Number(_) | NodeData::Bool(_))
+}
+
+/// What is known of a value by a number, if it may be told.
+fn visible(number: f64, node: &Node, secret: bool) -> Option<f64> {
+    (!secret && !node.secret).then_some(number)
 }
 
 /// A value in a message, or its type if it is long, compound or secret.
@@ -212,17 +228,15 @@ fn is_go_duration(text: &str) -> bool {
         return true;
     }
     loop {
-        let digits = rest.trim_start_matches(|it: char| it.is_ascii_digit() || it == '.');
-        let number = &rest[..rest.len() - digits.len()];
+        let unit_on = rest.trim_start_matches(|it: char| it.is_ascii_digit() || it == '.');
+        let number = &rest[..rest.len() - unit_on.len()];
         if number.matches('.').count() > 1 || number.trim_matches('.').is_empty() {
             return false;
         }
         let units = ["ns", "us", "µs", "μs", "ms", "s", "m", "h"];
-        let Some(unit) = units.iter().filter(|unit| digits.starts_with(**unit)).max_by_key(|unit| unit.len())
-        else {
-            return false;
-        };
-        rest = &digits[unit.len()..];
+        let fitting = units.iter().filter(|unit| unit_on.starts_with(**unit));
+        let Some(unit) = fitting.max_by_key(|unit| unit.len()) else { return false };
+        rest = &unit_on[unit.len()..];
         if rest.is_empty() {
             return true;
         }

@@ -82,7 +82,8 @@ impl Checker {
             NodeData::Unknown | NodeData::Null => return,
             NodeData::Object(fields) => fields,
             _ => {
-                return self.error(&body.location, ProblemKind::NotABody { subject, found: body.type_name() });
+                return self
+                    .error(&body.location, ProblemKind::NotABody { subject, found: body.type_name() });
             }
         };
         for field in fields {
@@ -97,6 +98,7 @@ impl Checker {
         }
         self.required(subject, table, body, fields);
         self.rules(table, body, fields);
+        self.rules(meta, body, fields);
     }
 
     /// What the name stands for. Legacy templates are not particular about upper and lower case.
@@ -115,12 +117,8 @@ impl Checker {
     }
 
     fn unknown(&mut self, subject: Subject, table: &Table, meta: &Table, field: &Field) {
-        let names = || table.names().chain(meta.names());
-        // What was cut in two or renamed: `iso_checksum_type` became part of `iso_checksum`.
-        let start = || {
-            names().filter(|name| name.len() > 3 && field.name.starts_with(*name)).max_by_key(|it| it.len())
-        };
-        let nearest = did_you_mean(&field.name, names()).or_else(start);
+        let known: Vec<_> = table.names().chain(meta.names()).collect();
+        let nearest = nearest(&field.name, &known);
         let inside = table.all_blocks().find(|block| block.table.names().any(|name| *name == *field.name));
         let kind = ProblemKind::UnknownName {
             subject,
@@ -220,6 +218,18 @@ impl Checker {
     fn first<'a>(&self, fields: &'a [Field], name: &str) -> Option<&'a Field> {
         fields.iter().find(|field| self.same(&field.name, name))
     }
+}
+
+/// The name that may have been meant: the same in another spelling (`kmsKeyName`), a slip of the finger, or what a former
+/// name starts with (`iso_checksum_type` became part of `iso_checksum`).
+fn nearest(name: &str, known: &[&'static str]) -> Option<&'static str> {
+    let letters = |name: &str| name.replace(['_', '-'], "").to_ascii_lowercase();
+    let known = || known.iter().copied();
+    let start = |known: &&str| known.contains('_') && name.starts_with(*known);
+    known()
+        .find(|known| letters(known) == letters(name))
+        .or_else(|| did_you_mean(name, known()))
+        .or_else(|| known().filter(start).max_by_key(|known| known.len()))
 }
 
 /// Names that Packer's core adds to each body, or that legacy templates leave in it.

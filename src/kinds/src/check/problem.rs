@@ -70,9 +70,17 @@ pub enum ProblemKind {
         hint: Option<String>,
     },
     /// A number that loses its fraction.
-    Fraction { found: f64 },
+    Fraction {
+        /// The number, unless it is secret.
+        found: Option<f64>,
+    },
     /// A number, length or count that is too small or too large.
-    OutOfBounds { what: &'static str, bounds: Bounds, found: f64 },
+    OutOfBounds {
+        what: &'static str,
+        bounds: Bounds,
+        /// What it is, unless it is secret.
+        found: Option<f64>,
+    },
     /// Attributes and blocks that do not go together.
     Rule {
         rule: Rule,
@@ -136,9 +144,13 @@ impl Problem {
             ProblemKind::WrongType { expected, found, .. } => {
                 format!("`{path}`: expected {expected}, got {found}")
             }
-            ProblemKind::Fraction { found } => format!("`{path}`: {found} is cut to {}", found.trunc()),
+            ProblemKind::Fraction { found: Some(found) } => {
+                format!("`{path}`: {found} is cut to {}", found.trunc())
+            }
+            ProblemKind::Fraction { found: None } => format!("`{path}`: the number is cut to a whole one"),
             ProblemKind::OutOfBounds { what, bounds, found } => {
-                format!("`{path}`: {what} must be {bounds}, not {found}")
+                let not = found.map(|found| format!(", not {found}")).unwrap_or_default();
+                format!("`{path}`: {what} must be {bounds}{not}")
             }
             ProblemKind::Rule { rule, given } => rule_message(rule, given),
             ProblemKind::Deprecated { name, deprecation } => {
@@ -192,7 +204,8 @@ fn rule_message(rule: &Rule, given: &[&str]) -> String {
         }
         Rule::Together(names) => {
             let missing: Vec<_> = names.iter().copied().filter(|name| !given.contains(name)).collect();
-            format!("{} needs {} beside it", list(given, "and"), list(&missing, "and"))
+            let (verb, them) = if given.len() == 1 { ("needs", "it") } else { ("need", "them") };
+            format!("{} {verb} {} beside {them}", list(given, "and"), list(&missing, "and"))
         }
         Rule::Needs(first, others) => {
             let missing: Vec<_> = others.iter().copied().filter(|name| !given.contains(name)).collect();

@@ -33,6 +33,9 @@ impl Checker {
     }
 
     fn presence(&self, fields: &[Field], name: &str) -> Presence {
+        if let Some((block, inner)) = name.split_once('.') {
+            return self.presence_in_block(fields, block, inner);
+        }
         let of = |field: &Field| match field.value.data {
             NodeData::Unknown => Presence::Maybe,
             _ if field.form == Form::Block => Presence::Yes,
@@ -40,6 +43,24 @@ impl Checker {
             _ => Presence::Yes,
         };
         fields.iter().filter(|field| self.same(&field.name, name)).map(of).max().unwrap_or(Presence::No)
+    }
+
+    fn presence_in_block(&self, fields: &[Field], block: &str, inner: &str) -> Presence {
+        let of = |field: &Field| match &field.value.data {
+            NodeData::List(bodies) => {
+                bodies.iter().map(|body| self.presence_in_body(body, inner)).max().unwrap_or(Presence::No)
+            }
+            _ => self.presence_in_body(&field.value, inner),
+        };
+        fields.iter().filter(|field| self.same(&field.name, block)).map(of).max().unwrap_or(Presence::No)
+    }
+
+    fn presence_in_body(&self, body: &Node, name: &str) -> Presence {
+        match &body.data {
+            NodeData::Unknown => Presence::Maybe,
+            NodeData::Object(fields) => self.presence(fields, name),
+            _ => Presence::No,
+        }
     }
 
     /// Whether a rule is broken whatever the unknown values turn out to be.

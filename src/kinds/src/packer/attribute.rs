@@ -29,6 +29,11 @@ pub(super) const fn int(name: &'static str, role: Role, doc: &'static str) -> At
     new(name, AttributeType::Int, Default::None, role, doc)
 }
 
+/// A number.
+pub(super) const fn number(name: &'static str, role: Role, doc: &'static str) -> AttributeSchema {
+    new(name, AttributeType::Number, Default::None, role, doc)
+}
+
 /// A truth value, false when not given.
 pub(super) const fn flag(name: &'static str, role: Role, doc: &'static str) -> AttributeSchema {
     new(name, AttributeType::Bool, Default::Bool(false), role, doc)

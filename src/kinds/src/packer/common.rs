@@ -1,10 +1,10 @@
 //! Tables that builders of several plugins share: files served at boot, install media, keys typed at boot, shutdown;
 //! and those that provisioners share.
 
-use imgbuild_model::Role::{Content, Machine, Naming, Output, Policy, Transport};
+use imgbuild_model::Role::{Content, Naming, Output, Policy, Transport};
 use imgbuild_model::{AttributeSchema, BlockSchema, Rule, Table};
 
-use super::attribute::{dict, dur, flag, int, ints, secret, text, texts, word};
+use super::attribute::{dict, dur, flag, int, ints, rows, secret, text, texts, word};
 
 /// A server for what a guest fetches at boot.
 pub(super) const HTTP: Table = Table::of(&[
@@ -35,7 +35,7 @@ pub(super) const ISO_OPTIONAL: Table = Table::of(&[
 pub(super) const ISO: Table = Table {
     attributes: &[],
     blocks: &[],
-    rules: &[Rule::AtLeastOne(&["iso_url", "iso_urls"]), Rule::AtLeastOne(&["iso_checksum"])],
+    rules: &[Rule::AtLeastOne(&["iso_url", "iso_urls"]), Rule::All(&["iso_checksum"])],
     includes: &[&ISO_OPTIONAL],
 };
 
@@ -81,7 +81,7 @@ pub(super) const CHROOT: Table = Table::of(&[
     texts("post_mount_commands", Content, "Commands after the disk is mounted.").late(),
     texts("mount_options", Content, "Options of the mount."),
     text("mount_partition", Content, "The partition that is mounted; `0` is the whole disk.").or_text("1"),
-    super::attribute::rows("chroot_mounts", Content, "Further mounts, as type, source and path; those of a usual system if absent."),
+    rows("chroot_mounts", Content, "Further mounts, as type, source and path; those of a usual system if absent."),
     texts("copy_files", Content, "Files of the host that are copied in; `/etc/resolv.conf` if absent."),
 ]);
 
@@ -114,7 +114,7 @@ pub(super) const GUEST_OS_TYPE: AttributeSchema =
 /// `x_tag` blocks beside an `x_tags` map.
 pub(super) const KEY_VALUE: Table = Table::of(&[
     text("key", Naming, "The tag's name.").required(),
-    text("value", Naming, "The tag's value."),
+    text("value", Naming, "The tag's value.").late(),
 ]);
 
 /// The same with other words.

@@ -1,6 +1,6 @@
 //! How machines are reached: the attributes that every builder with a machine takes, and the communicators themselves.
 
-use imgbuild_model::Role::Transport;
+use imgbuild_model::Role::{Content, Transport};
 use imgbuild_model::{AttributeSchema, AttributeType, Default, KindSchema, Rule, Table};
 
 use super::attribute::{communicator, dur, flag, int, secret, text, texts, tri, word, word_any_case};
@@ -25,16 +25,14 @@ pub(super) const CONNECTION: Table = Table::of(&[dur(
 /// All attributes of communicators, SSH being the default.
 pub(super) const COMM: Table = Table::of(&[COMMUNICATOR.or_text("ssh")]).includes(&[&CONNECTION]);
 
-/// The same, for builders that know no user unless told.
-pub(super) const COMM_WITH_LOGIN: Table = Table {
-    attributes: &[],
-    blocks: &[],
-    rules: &[
-        Rule::When { attribute: "communicator", values: &["ssh"], then: &Rule::All(&["ssh_username"]) },
-        Rule::When { attribute: "communicator", values: &["winrm"], then: &Rule::All(&["winrm_username"]) },
-    ],
-    includes: &[&COMM],
-};
+/// Who logs in, for builders that know no user unless told.
+pub(super) const LOGIN: Table = Table::EMPTY.rules(&[
+    Rule::When { attribute: "communicator", values: &["ssh"], then: &Rule::All(&["ssh_username"]) },
+    Rule::When { attribute: "communicator", values: &["winrm"], then: &Rule::All(&["winrm_username"]) },
+]);
+
+/// All attributes of communicators, for such builders.
+pub(super) const COMM_WITH_LOGIN: Table = Table::EMPTY.includes(&[&COMM, &LOGIN]);
 
 const BYTES: AttributeType = AttributeType::Bytes;
 
@@ -42,7 +40,7 @@ const BYTES: AttributeType = AttributeType::Bytes;
 pub(super) const SSH: Table = Table::of(&[
     text("ssh_host", Transport, "The address, in place of what the builder knows."),
     int("ssh_port", Transport, "The port.").or_int(22).between(1, 65535),
-    text("ssh_username", Transport, "Who logs in."),
+    text("ssh_username", Content, "Who logs in, and so who runs what provisioners do."),
     secret("ssh_password", Transport, "The password."),
     texts("ssh_ciphers", Transport, "Ciphers that are offered; the library's own if absent."),
     texts("ssh_key_exchange_algorithms", Transport, "Key exchanges that are offered; the library's own if absent."),
@@ -50,7 +48,7 @@ pub(super) const SSH: Table = Table::of(&[
     text("temporary_key_pair_name", Transport, "What a key pair made for the build is called; `packer_` and a UUID if absent."),
     word_any_case("temporary_key_pair_type", &["rsa", "dsa", "ecdsa", "ed25519"], Transport, "The algorithm of a key pair made for the build; RSA if absent."),
     int("temporary_key_pair_bits", Transport, "The size of a key pair made for the build.").at_least(0),
-    flag("ssh_clear_authorized_keys", Transport, "Whether the temporary key is taken out of the guest at the end."),
+    flag("ssh_clear_authorized_keys", Content, "Whether the temporary key is taken out of the guest at the end."),
     text("ssh_private_key_file", Transport, "A file with the private key; `~` is the home folder."),
     text("ssh_certificate_file", Transport, "A file with the user's certificate."),
     flag("ssh_pty", Transport, "Whether a terminal is asked for."),
@@ -87,7 +85,7 @@ pub(super) const SSH: Table = Table::of(&[
 
 /// WinRM.
 pub(super) const WINRM: Table = Table::of(&[
-    text("winrm_username", Transport, "Who logs in."),
+    text("winrm_username", Content, "Who logs in, and so who runs what provisioners do."),
     secret("winrm_password", Transport, "The password."),
     text("winrm_host", Transport, "The address, in place of what the builder knows."),
     flag("winrm_no_proxy", Transport, "Whether the machine's address is kept from proxies."),

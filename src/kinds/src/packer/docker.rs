@@ -4,7 +4,7 @@ use imgbuild_model::Role::{Content, Machine, Naming, Output, Placement, Policy, 
 use imgbuild_model::{AttributeSchema, BlockSchema, KindSchema, OutputSchema, Rule, Table};
 
 use super::attribute::{builder, dict, flag, output, post_processor, secret, text, texts, tri};
-use super::communicator::{COMMUNICATOR, CONNECTION};
+use super::communicator::{COMMUNICATOR, CONNECTION, LOGIN as COMM_LOGIN};
 
 /// Each component of the plugins.
 pub(super) static ALL: &[&KindSchema] = &[&DOCKER, &IMPORT, &TAG, &PUSH, &SAVE, &PODMAN];
@@ -53,7 +53,7 @@ const CONTAINER: Table = Table::of(&[
     flag("fix_upload_owner", Content, "Whether files that are put in belong to who runs commands.").or_true(),
 ])
 .rules(&[Rule::ExactlyOne(&["commit", "export_path", "discard"])])
-.includes(&[&CONNECTION]);
+.includes(&[&CONNECTION, &COMM_LOGIN]);
 
 const IMAGE: AttributeSchema = text("image", Content, "The base: a tag or a digest.");
 const IMAGE_DIGEST: OutputSchema = output("ImageSha256", "The id of the image that was made.");

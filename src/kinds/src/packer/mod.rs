@@ -4,31 +4,74 @@
 //! DESIGN section 5: what runs in the guest, what is written into it, where its chain starts and what files come out is
 //! content; virtual hardware that a guest can tell is the machine; accounts, regions, networks, sizes of instances and
 //! keys of storage are placement; names, tags, labels and descriptions are naming; who may use the image, waiting,
-//! retries and what is cleaned up are policy; all of a communicator is transport. A doubtful attribute is content: that
-//! costs a rebuild, the opposite a wrong image.
+//! retries and what is cleaned up are policy; how a machine is reached is transport, but who logs in is content. What says
+//! whether a step has succeeded is content too: a result that passed by other rules is another result. A doubtful attribute
+//! is content: that costs a rebuild, the opposite a wrong image.
 
+// The tables have an attribute a line, which is longer than code may be: `rustfmt` leaves them alone.
 #[rustfmt::skip]
 mod amazon;
+#[rustfmt::skip]
+mod ansible;
+#[rustfmt::skip]
+mod arm;
 mod attribute;
-// The tables have an attribute a line, which is longer than code may be.
+#[rustfmt::skip]
+mod azure;
 #[rustfmt::skip]
 mod builtin;
+#[rustfmt::skip]
+mod checks;
 #[rustfmt::skip]
 mod common;
 #[rustfmt::skip]
 mod communicator;
 #[rustfmt::skip]
+mod digitalocean;
+#[rustfmt::skip]
 mod docker;
+#[rustfmt::skip]
+mod googlecompute;
+#[rustfmt::skip]
+mod management;
 mod meta;
 #[rustfmt::skip]
+mod openstack;
+#[rustfmt::skip]
+mod proxmox;
+#[rustfmt::skip]
 mod qemu;
+#[rustfmt::skip]
+mod vagrant;
+#[rustfmt::skip]
+mod virtualbox;
+#[rustfmt::skip]
+mod vmware;
 
 use imgbuild_model::{KindClass, KindSchema, did_you_mean};
 
 pub use meta::{POST_PROCESSOR_META, PROVISIONER_META};
 
 /// Each component, a slice a plugin.
-static ALL: &[&[&KindSchema]] = &[builtin::ALL, communicator::ALL, docker::ALL, qemu::ALL, amazon::ALL];
+static ALL: &[&[&KindSchema]] = &[
+    builtin::ALL,
+    communicator::ALL,
+    docker::ALL,
+    qemu::ALL,
+    amazon::ALL,
+    ansible::ALL,
+    googlecompute::ALL,
+    azure::ALL,
+    openstack::ALL,
+    digitalocean::ALL,
+    vagrant::ALL,
+    virtualbox::ALL,
+    vmware::ALL,
+    proxmox::ALL,
+    arm::ALL,
+    management::ALL,
+    checks::ALL,
+];
 
 /// Each component that templates name, in the order of the reference.
 pub fn components() -> impl Iterator<Item = &'static KindSchema> {

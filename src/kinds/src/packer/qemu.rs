@@ -1,7 +1,7 @@
 //! The plugin `qemu`.
 
 use imgbuild_model::Role::{Content, Machine, Naming, Output, Placement, Policy, Transport};
-use imgbuild_model::{AttributeSchema, AttributeType, BlockSchema, Default, KindSchema, Rule, Table};
+use imgbuild_model::{BlockSchema, KindSchema, Rule, Table};
 
 use super::attribute::{builder, flag, int, rows, secret, text, texts, word};
 use super::common::{BOOT_VNC, CD, FLOPPY, HTTP, ISO_OPTIONAL, SHUTDOWN};
@@ -44,7 +44,7 @@ const HARDWARE: Table = Table::of(&[
     flag("efi_drop_efivars", Output, "Whether the variables are left out of the artifact."),
     text("net_device", Machine, "The network card.").or_text("virtio-net"),
     text("net_bridge", Transport, "A bridge of the host that the guest is attached to."),
-    word("cdrom_interface", &["ide", "scsi", "virtio", "virtio-scsi"], Machine, "How CDs are attached."),
+    text("cdrom_interface", Machine, "How CDs are attached: `ide`, `scsi`, `virtio` or `virtio-scsi`."),
     flag("vtpm", Machine, "Whether it has a TPM."),
     flag("use_tpm1", Machine, "Whether that is a TPM of version 1.2."),
     text("tpm_device_type", Machine, "The TPM's device.").or_text("tpm-tis"),
@@ -73,8 +73,6 @@ const CONTROL: Table = Table::of(&[
 ])
 .rules(&[Rule::AtMostOne(&["boot_steps", "boot_command"])]);
 
-const ARGS: AttributeType = AttributeType::StringList;
-
 /// A virtual machine of QEMU.
 static QEMU: KindSchema = KindSchema {
     attributes: &[
@@ -87,9 +85,9 @@ static QEMU: KindSchema = KindSchema {
         "qemu_img_args",
         "Further arguments of `qemu-img`.",
         Table::of(&[
-            AttributeSchema::new("convert", ARGS, Default::EmptyList, Content, "For `qemu-img convert`."),
-            AttributeSchema::new("create", ARGS, Default::EmptyList, Content, "For `qemu-img create`."),
-            AttributeSchema::new("resize", ARGS, Default::EmptyList, Content, "For `qemu-img resize`."),
+            texts("convert", Content, "For `qemu-img convert`."),
+            texts("create", Content, "For `qemu-img create`."),
+            texts("resize", Content, "For `qemu-img resize`."),
         ]),
     )],
     rules: &[Rule::AtLeastOne(&["iso_url", "iso_urls"]), Rule::AtLeastOne(&["iso_checksum", "iso_skip_cache"])],

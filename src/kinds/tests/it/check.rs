@@ -1,9 +1,12 @@
 //! The check itself: conversions of both dialects, places, forms, what is unknown and what is secret.
 
-use imgbuild_kinds::{Dialect, ProblemKind, check};
+use imgbuild_kinds::{Dialect, ProblemKind, check, components};
 use imgbuild_model::KindClass::{Builder, PostProcessor, Provisioner};
-use imgbuild_model::{Field, Form, Location, Node, NodeData, Severity};
-use serde_json::{Value, json};
+use imgbuild_model::{Field, Form, KindSchema, Location, Node, NodeData, Severity};
+use proptest::collection::vec;
+use proptest::prelude::*;
+use proptest::sample::select;
+use serde_json::{Map, Value, json};
 
 use crate::support::{lines_in, node, schema};
 
@@ -133,4 +136,46 @@ fn a_secret_is_not_shown() {
     let problems =
         check(schema(Provisioner, "sleep"), &body("duration", Form::Attribute, digits), Dialect::Hcl);
     assert_eq!(problems[0].hint(), None);
+}
+
+/// A body with names that mean something somewhere in the schema, and values that may mean anything.
+fn bodies(schema: &'static KindSchema) -> impl Strategy<Value = Value> {
+    const TEXTS: &[&str] =
+        &["", "<unknown>", "true", "0x", "1e999", "-", "..s", "µs", "{{", "{{ .Vars }}", "a,b", "é", "ssh"];
+    let mut names: Vec<_> = schema.table().names().chain(["nonsense", "packer_debug", "type"]).collect();
+    names.extend(schema.table().all_blocks().flat_map(|block| block.table.names()));
+    let leaf = prop_oneof![
+        Just(Value::Null),
+        any::<bool>().prop_map(Value::from),
+        (-50_000.5_f64..50_000.0).prop_map(Value::from),
+        select(TEXTS).prop_map(Value::from),
+    ];
+    let object = move |value: BoxedStrategy<Value>, size| {
+        vec((select(names.clone()), value), size).prop_map(|members| {
+            members.into_iter().map(|(name, value)| (name.to_owned(), value)).collect::<Map<_, _>>().into()
+        })
+    };
+    let inner = object.clone();
+    let value = leaf.prop_recursive(3, 24, 4, move |value| {
+        prop_oneof![vec(value.clone(), 0..4).prop_map(Value::from), inner(value.boxed(), 0..6)]
+    });
+    object(value.boxed(), 0..20)
+}
+
+proptest! {
+    /// Whatever is written, each problem has something to say and a place within the body.
+    #[test]
+    fn any_body_gets_an_answer(
+        (schema, body) in select(components().collect::<Vec<_>>())
+            .prop_flat_map(|schema| bodies(schema).prop_map(move |body| (schema, body)))
+    ) {
+        for dialect in [Dialect::Hcl, Dialect::Legacy] {
+            for problem in check(schema, &node(&body), dialect) {
+                let message = problem.message();
+                prop_assert!(!message.is_empty() && !message.ends_with('.'), "{message}");
+                prop_assert!(!message.contains("``"), "{message}");
+                prop_assert!(problem.location.line > 0, "{message}");
+            }
+        }
+    }
 }

@@ -2,6 +2,7 @@
 
 mod builtin;
 mod check;
+mod packer;
 mod plugins;
 mod registry;
 mod support;

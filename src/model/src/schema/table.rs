@@ -32,7 +32,7 @@ pub struct BlockSchema {
     pub table: Table,
 }
 
-/// What is asked of several attributes and blocks together. What is null, empty, zero or false counts as not given: in
+/// What is asked of several attributes and blocks together; `block.attribute` is an attribute in a block. What is null, empty, zero or false counts as not given: in
 /// Packer none of these differs from absent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Rule {

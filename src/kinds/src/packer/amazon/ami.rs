@@ -62,5 +62,5 @@ pub(super) const AMI: Table = Table::of(&[
         ]),
     ),
 ])
-.rules(&[Rule::Needs("kms_key_id", &["encrypt_boot"]), Rule::Needs("force_delete_snapshot", &["force_deregister"])])
+.rules(&[Rule::Needs("kms_key_id", &["encrypt_boot"])])
 .includes(&[&NETWORK_SUPPORT]);

@@ -144,8 +144,7 @@ pub(super) static CHROOT: KindSchema = KindSchema {
     ],
     blocks: &[AMI_MAPPINGS, SOURCE_AMI_FILTER, tag("root_volume_tag", "A tag of the root volume.")],
     rules: &[
-        Rule::AtLeastOne(&["source_ami", "source_ami_filter", "from_scratch"]),
-        Rule::Excludes("from_scratch", &["source_ami", "source_ami_filter"]),
+        Rule::AtLeastOne(&["source_ami", "source_ami_filter.owners", "from_scratch"]),
         Rule::Needs(
             "from_scratch",
             &["ami_virtualization_type", "pre_mount_commands", "root_volume_size", "root_device_name", "ami_block_device_mappings"],

@@ -5,8 +5,8 @@ mod builders;
 mod others;
 mod run;
 
-use imgbuild_model::Role::{Machine, Naming, Placement, Policy, Transport};
-use imgbuild_model::{AttributeSchema, BlockSchema, KindSchema, Role, Rule, Table};
+use imgbuild_model::Role::{Content, Machine, Naming, Placement, Policy, Transport};
+use imgbuild_model::{AttributeSchema, BlockSchema, KindSchema, Rule, Table};
 
 use super::attribute::{dict, flag, int, secret, text, texts, tri, word};
 
@@ -72,7 +72,7 @@ const CREDENTIALS: Table = Table::of(&[
 .rules(&[Rule::Together(&["access_key", "secret_key"])])
 .blocks(&[ASSUME_ROLE]);
 
-/// Access to an account, but for the retries, whose name one component gives another meaning.
+/// Access to an account in a region.
 const ACCESS: Table = Table::of(&[
     text("region", Placement, "The region; that of the environment or the profile if absent."),
     text("shared_credentials_file", Placement, "A file with credentials."),
@@ -96,7 +96,7 @@ const BLOCK_DEVICE: Table = Table::of(&[
     int("throughput", Placement, "Mebibytes a second.").between(125, 2000),
     VOLUME_TYPE,
     int("volume_size", Machine, "The volume's size in gibibytes.").at_least(1),
-    text("snapshot_id", Role::Content, "The snapshot that the volume starts from."),
+    text("snapshot_id", Content, "The snapshot that the volume starts from."),
     text("virtual_name", Machine, "An instance store, such as `ephemeral0`."),
     flag("no_device", Machine, "Whether the source's device of that name is left out."),
 ]);

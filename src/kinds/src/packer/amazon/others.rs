@@ -70,7 +70,7 @@ pub(super) static PARAMETERSTORE: KindSchema = KindSchema {
 pub(super) static IMPORT: KindSchema = KindSchema {
     attributes: &[
         text("s3_bucket_name", Placement, "The bucket that the disk goes through.").required(),
-        text("s3_key_name", Placement, "What it is called there; `packer-import-{{timestamp}}` and the format if absent."),
+        text("s3_key_name", Placement, "What it is called there; `packer-import-{{timestamp}}` and the format if absent.").late(),
         word("s3_encryption", &["AES256", "aws:kms"], Placement, "How it is encrypted there."),
         text("s3_encryption_key", Placement, "The key that encrypts it there."),
         flag("skip_clean", Policy, "Whether it is left in the bucket."),
@@ -78,7 +78,7 @@ pub(super) static IMPORT: KindSchema = KindSchema {
         word("architecture", &["i386", "x86_64", "arm64"], Machine, "The image's architecture.").or_text("x86_64"),
         word("boot_mode", &["legacy-bios", "uefi"], Machine, "How instances boot; by the architecture if absent."),
         word("platform", &["linux", "windows"], Machine, "The system that is on the disk."),
-        word("license_type", &["AWS", "BYOL", "aws", "byol"], Policy, "Who brings the licence."),
+        text("license_type", Policy, "Who brings the licence: `AWS` or `BYOL`."),
         text("role_name", Placement, "The role that imports.").or_text("vmimport"),
         text("ami_name", Naming, "The image's name.").between(3, 128),
         text("ami_description", Naming, "The image's description."),

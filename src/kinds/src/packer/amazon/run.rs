@@ -150,7 +150,7 @@ pub(super) const RUN: Table = Table::of(&[
 ])
 .blocks(&[SOURCE_AMI_FILTER, POLICY_DOCUMENT, tag("run_tag", "A tag of the instance and of all that is made for it.")])
 .rules(&[
-    Rule::AtLeastOne(&["source_ami", "source_ami_filter"]),
+    Rule::AtLeastOne(&["source_ami", "source_ami_filter.owners"]),
     Rule::AtMostOne(&["user_data", "user_data_file"]),
 ])
 .includes(&[&NETWORK, &PRICE, &PLACEMENT, &COMM_WITH_LOGIN]);

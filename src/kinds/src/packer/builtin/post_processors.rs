@@ -41,7 +41,7 @@ pub(super) static COMPRESS: KindSchema = KindSchema {
             .or_text("packer_{{.BuildName}}_{{.BuilderType}}")
             .late(),
         text("format", Content, "The format, if the name of `output` does not say it: `tar`, `zip`, `gz`, `lz4`, `bgzf`, `xz`, `bzip2`, or two, as `tar.gz`."),
-        int("compression_level", Content, "How hard to compress, from 1 to 9; the format's own level if -1 or 0.").or_int(-1).at_least(-1),
+        int("compression_level", Content, "How hard to compress, from 1 to 9; the format's own level if -1 or 0.").or_int(-1),
     ],
     ..post_processor("compress", "Packs the artifact's files into one archive.")
 };

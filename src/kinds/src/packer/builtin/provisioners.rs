@@ -3,7 +3,7 @@
 use imgbuild_model::Role::{Content, Naming, Output, Policy};
 use imgbuild_model::{AttributeSchema, AttributeType, Default, Effect, KindSchema, Rule, Table};
 
-use crate::packer::attribute::{dur, flag, int, provisioner, text, texts, word, word_any_case};
+use crate::packer::attribute::{dur, flag, int, provisioner, text, texts, word};
 use crate::packer::common::{ELEVATED, ONE_SCRIPT, SCRIPT};
 
 const PAUSE_AFTER: AttributeSchema = dur("pause_after", Policy, "How long to wait after it.");
@@ -28,7 +28,7 @@ pub(super) static SHELL: KindSchema = KindSchema {
         text("remote_file", Content, "The script's name in the guest; random if absent."),
         REMOTE_PATH,
         START_RETRY_TIMEOUT,
-        flag("expect_disconnect", Policy, "Whether a connection that breaks is no failure."),
+        flag("expect_disconnect", Content, "Whether a connection that breaks is no failure."),
         SKIP_CLEAN,
         PAUSE_AFTER,
     ],
@@ -53,7 +53,7 @@ pub(super) const LOCAL: Table = Table::of(&[
         "only_on",
         AttributeType::List(&AttributeType::Enum(&["darwin", "freebsd", "linux", "openbsd", "solaris", "windows"])),
         Default::EmptyList,
-        Policy,
+        Content,
         "The hosts' systems on which it runs; on all if empty.",
     ),
     text("tempfile_extension", Content, "The file extension of the script."),
@@ -99,7 +99,7 @@ pub(super) static BREAKPOINT: KindSchema = KindSchema {
 /// A pause.
 pub(super) static SLEEP: KindSchema = KindSchema {
     effect: Effect::Host,
-    attributes: &[dur("duration", Policy, "How long.").required()],
+    attributes: &[dur("duration", Policy, "How long; not at all if absent.")],
     ..provisioner("sleep", "Waits.")
 };
 
@@ -114,7 +114,7 @@ pub(super) static POWERSHELL: KindSchema = KindSchema {
         text("elevated_env_var_format", Content, "How a variable is written with elevated rights.").or_text(r#"$env:%s="%s"; "#),
         REMOTE_PATH,
         text("remote_env_var_path", Content, "Where the file of variables is put in the guest."),
-        word_any_case("execution_policy", POLICIES, Content, "PowerShell's execution policy.").or_text("bypass"),
+        word("execution_policy", POLICIES, Content, "PowerShell's execution policy.").or_text("bypass"),
         flag("use_pwsh", Content, "Whether `pwsh` runs it in place of `powershell`."),
         int("debug_mode", Policy, "How much of the script's run is shown.").or_int(0).between(0, 2),
         START_RETRY_TIMEOUT,

@@ -44,12 +44,12 @@ fn amazon_ebs() {
         (json!({"spot_instance_types": ["t3.micro"]}), &[
             "only one of `instance_type` and `spot_instance_types` may be given",
         ]),
-        (json!({"source_ami_filter": null}), &["one of `source_ami` or `source_ami_filter` must be given"]),
+        (json!({"source_ami_filter": null}), &["one of `source_ami` or `source_ami_filter.owners` must be given"]),
         (json!({"source_ami": "ami-1"}), &[]),
         (json!({"source_ami_filters": {}}), &[
             "builder `amazon-ebs` has no attribute or block `source_ami_filters` (did you mean `source_ami_filter`?)",
         ]),
-        (json!({"source_ami_filter": {"filter": {"name": "x"}, "owner": ["a"]}}), &[
+        (json!({"source_ami_filter": {"filter": {"name": "x"}, "owner": ["a"], "owners": ["a"]}}), &[
             "block `source_ami_filter` has no attribute or block `owner` (did you mean `owners`?)",
         ]),
         (json!({"volume_size": 20}), &[
@@ -65,7 +65,7 @@ fn amazon_ebs() {
             "block `ami_block_device_mappings` has no attribute or block `kms_key_id`",
         ]),
         (json!({"kms_key_id": "alias/a"}), &["`kms_key_id` needs `encrypt_boot` beside it"]),
-        (json!({"force_delete_snapshot": true}), &["`force_delete_snapshot` needs `force_deregister` beside it"]),
+        (json!({"force_delete_snapshot": true}), &[]),
         (json!({"access_key": "a"}), &["`access_key` needs `secret_key` beside it"]),
         (json!({"user_data": "a", "user_data_file": "b"}), &[
             "only one of `user_data` and `user_data_file` may be given",
@@ -147,7 +147,7 @@ fn other_builders() {
         (json!({"source_ami": null, "from_scratch": true, "root_volume_size": 8}), &[
             "`from_scratch` needs `ami_virtualization_type`, `pre_mount_commands`, `root_device_name` and `ami_block_device_mappings` beside it",
         ]),
-        (json!({"source_ami": null}), &["one of `source_ami`, `source_ami_filter` or `from_scratch` must be given"]),
+        (json!({"source_ami": null}), &["one of `source_ami`, `source_ami_filter.owners` or `from_scratch` must be given"]),
         (json!({"ssh_username": "x"}), &["builder `amazon-chroot` has no attribute or block `ssh_username`"]),
     ]);
     let bundled = json!({

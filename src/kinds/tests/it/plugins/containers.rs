@@ -32,7 +32,7 @@ fn docker() {
         (json!({"arguments": {"A": "b"}}), &[
             "builder `docker` has no attribute or block `arguments` (`arguments` stands in a block `build`)",
         ]),
-        (json!({"communicator": "ssh"}), &[]),
+        (json!({"communicator": "ssh"}), &["`ssh_username` must be given where `communicator` is \"ssh\""]),
     ]);
     Good::new(PostProcessor, "docker-import", json!({"repository": "example/web", "tag": "1.0"})).but(&[(
         json!({"repository": null}),
