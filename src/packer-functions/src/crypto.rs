@@ -9,7 +9,7 @@ use imgbuild_hcl::value::{Type, Value};
 use sha2::Digest;
 use uuid::Uuid;
 
-use crate::encoding::{STANDARD, unbroken};
+use crate::encoding::{STANDARD, base64};
 use crate::host::Host;
 use crate::{Returned, number, text, wrong};
 
@@ -94,10 +94,11 @@ fn bcrypt(arguments: &Arguments<'_>, host: &dyn Host) -> Returned {
 }
 
 fn rsadecrypt(arguments: &Arguments<'_>) -> Returned {
-    let ciphertext = STANDARD
-        .decode(unbroken(arguments.str(0)))
-        .map_err(|error| wrong(0, format!("it is not base64: {}", lower_first(&error.to_string()))))?;
-    let key = private_key(arguments.str(1)).map_err(|reason| wrong(1, reason))?;
+    let ciphertext = base64(arguments)?;
+    let key = private_key(arguments.str(1)).map_err(|reason| {
+        wrong(1, reason)
+            .hint("`openssl pkey -in KEY` and `ssh-keygen -p -m PEM -f KEY` write keys that can be used")
+    })?;
     let mut plaintext = vec![0; key.min_output_size()];
     let plaintext = key
         .decrypt(&ciphertext, &mut plaintext)
@@ -105,11 +106,6 @@ fn rsadecrypt(arguments: &Arguments<'_>) -> Returned {
     let plaintext =
         str::from_utf8(plaintext).map_err(|_| wrong(0, "what it decrypts to is not text in UTF-8"))?;
     Ok(Value::string(plaintext))
-}
-
-pub(crate) fn lower_first(text: &str) -> String {
-    let mut chars = text.chars();
-    chars.next().map_or_else(String::new, |first| first.to_lowercase().chain(chars).collect())
 }
 
 fn private_key(pem: &str) -> Result<Pkcs1PrivateDecryptingKey, String> {
@@ -121,7 +117,7 @@ fn private_key(pem: &str) -> Result<Pkcs1PrivateDecryptingKey, String> {
         other => return Err(format!("`{other}` is no RSA key in the PEM formats of PKCS #1 or PKCS #8")),
     };
     PrivateDecryptingKey::from_pkcs8(&pkcs8)
-        .map_err(|error| format!("the key is not a valid RSA key of 2048 to 8192 bits ({error})"))
+        .map_err(|_| "the key is not a valid RSA key of 2048 to 8192 bits".to_owned())
         .and_then(|key| Pkcs1PrivateDecryptingKey::new(key).map_err(|_| "the key cannot be used".to_owned()))
 }
 

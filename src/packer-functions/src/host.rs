@@ -117,6 +117,9 @@ pub trait Host: Send + Sync {
     /// What is in a folder, by name. Names that are no UTF-8 are left out.
     fn list(&self, folder: &Path) -> io::Result<Vec<(String, FileKind)>>;
 
+    /// Where a path really leads: absolute, without links.
+    fn real(&self, path: &Path) -> io::Result<PathBuf>;
+
     /// A variable of the environment.
     fn env(&self, name: &str) -> Option<String>;
 
@@ -258,6 +261,11 @@ impl Host for LocalHost {
         }
         all.sort();
         Ok(all)
+    }
+
+    fn real(&self, path: &Path) -> io::Result<PathBuf> {
+        self.saw(Observation::Kind(path.to_owned()));
+        fs_err::canonicalize(path)
     }
 
     fn env(&self, name: &str) -> Option<String> {

@@ -81,6 +81,15 @@ fn any(name: &'static str) -> Parameter {
     Parameter::new(name, Type::Dynamic)
 }
 
+/// A type for a sentence: `an object`, `a list of string`. Only null has no type.
+fn described(ty: &Type) -> String {
+    match ty {
+        Type::Dynamic => "null".to_owned(),
+        Type::Object(_) => "an object".to_owned(),
+        ty => format!("a {}", ty.name()),
+    }
+}
+
 fn wrong(index: usize, message: impl Into<String>) -> CallError {
     CallError::argument(index, message)
 }

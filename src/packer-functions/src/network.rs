@@ -71,9 +71,14 @@ impl Range {
     }
 }
 
+/// An address with leading zeros is refused: some programs read it as octal.
 fn prefix(arguments: &Arguments<'_>) -> Result<IpNet, CallError> {
     let text = arguments.str(0);
-    text.parse().map_err(|_| {
+    let parsed = text.split_once('/').and_then(|(address, length)| {
+        let address: IpAddr = address.parse().ok()?;
+        IpNet::new(address, length.parse().ok()?).ok()
+    });
+    parsed.ok_or_else(|| {
         wrong(0, format!("`{text}` is no range of addresses"))
             .hint("write an address and a length, as in `10.0.0.0/8`")
     })
@@ -96,7 +101,10 @@ fn new_bits(arguments: &Arguments<'_>, index: usize, least: i64) -> Result<u8, C
         _ if bits > MOST_BITS => {
             Err(wrong(index, format!("a prefix cannot be made longer by more than {MOST_BITS} bits")))
         }
-        _ => Err(wrong(index, format!("a prefix must be made longer by at least {least} bits"))),
+        _ => {
+            let bits = if least == 0 { "a number of bits that is not negative" } else { "at least one bit" };
+            Err(wrong(index, format!("a prefix must be made longer by {bits}")))
+        }
     }
 }
 

@@ -2,13 +2,11 @@
 //!
 //! The language is that of RE2 as Go has it. The `regex` crate differs in a few places (`\w` and its like know only
 //! ASCII there, a `{` that starts no repetition is itself, a class has no operators, `\Q…\E` quotes), so a pattern is
-//! rewritten before it is compiled.
-
-use std::sync::Arc;
+//! rewritten before it is compiled. Some patterns that Go refuses are taken, for example `a++`.
 
 use imgbuild_hcl::eval::{Arguments, CallError, Function, Functions};
-use imgbuild_hcl::value::{Entries, Type, Value};
-use regex::{Captures, Regex};
+use imgbuild_hcl::value::{Entries, Type, Value, normalize};
+use regex::{Captures, Regex, RegexBuilder};
 
 use crate::{text, wrong};
 
@@ -48,7 +46,11 @@ pub(crate) fn add(functions: &mut Functions) {
 }
 
 fn compiled(arguments: &Arguments<'_>, index: usize) -> Result<Regex, CallError> {
-    Regex::new(&rewritten(arguments.str(index))).map_err(|error| {
+    let pattern = rewritten(arguments.str(index));
+    RegexBuilder::new(&pattern).octal(true).build().map_err(|error| {
+        if matches!(error, regex::Error::CompiledTooBig(_)) {
+            return wrong(index, "the pattern takes too much memory");
+        }
         let message = error.to_string();
         let reason = message.rsplit("error: ").next().unwrap_or_default().trim().to_owned();
         wrong(index, format!("the pattern is not valid: {reason}"))
@@ -81,7 +83,7 @@ fn matched(regex: &Regex, found: &Captures<'_>, ty: &Type) -> Value {
         Type::Tuple(_) => Value::tuple((1..found.len()).map(group).collect::<Vec<_>>()),
         Type::Object(_) => {
             let names = regex.capture_names().enumerate().filter_map(|(index, name)| Some((index, name?)));
-            Value::object(names.map(|(index, name)| (Arc::from(name), group(index))).collect::<Entries>())
+            Value::object(names.map(|(index, name)| (normalize(name), group(index))).collect::<Entries>())
         }
         _ => group(0),
     }
@@ -140,6 +142,12 @@ fn escape<'a>(rest: &'a str, out: &mut String, in_class: bool) -> &'a str {
         }
         '<' | '>' => {
             out.push(c);
+            return after;
+        }
+        'p' | 'P' | 'x' if after.starts_with('{') => {
+            let (named, after) = after.split_at(after.find('}').map_or(after.len(), |end| end + 1));
+            out.extend(['\\', c]);
+            out.push_str(named);
             return after;
         }
         c => {

@@ -6,7 +6,7 @@ use imgbuild_hcl::eval::{Arguments, CallError, Function, Functions, Parameter};
 use imgbuild_hcl::value::{Entries, Marks, Type, Value, convert};
 
 use super::marks_of;
-use crate::{Returned, any, text, wrong};
+use crate::{Returned, any, described, text, wrong};
 
 pub(super) fn add(functions: &mut Functions) {
     let keys = Function::new("The keys of a map or the names of an object's attributes, sorted.")
@@ -40,7 +40,7 @@ pub(super) fn add(functions: &mut Functions) {
 }
 
 fn needs_mapping(index: usize, ty: &Type) -> CallError {
-    wrong(index, format!("a map or object is required, not a {}", ty.name()))
+    wrong(index, format!("a map or object is required, not {}", described(ty)))
 }
 
 fn keys_type(arguments: &Arguments<'_>) -> Result<Type, CallError> {
@@ -91,11 +91,8 @@ fn lookup_type(arguments: &Arguments<'_>) -> Result<Type, CallError> {
         }
         Type::Map(element) => {
             convert(&default, element).map_err(|_| {
-                let (wanted, given) = (element.name(), default.ty().name());
-                wrong(
-                    2,
-                    format!("the elements of the map are of type {wanted}, and the default is a {given}"),
-                )
+                let (wanted, given) = (element.name(), described(default.ty()));
+                wrong(2, format!("the elements of the map are of type {wanted}, and the default is {given}"))
             })?;
             Ok(element.as_ref().clone())
         }
@@ -173,7 +170,7 @@ fn zipmap_type(arguments: &Arguments<'_>) -> Result<Type, CallError> {
             }
             Ok(Type::object(keys.into_iter().zip(types.iter().cloned())))
         }
-        ty => Err(wrong(1, format!("a list or tuple is required, not a {}", ty.name()))),
+        ty => Err(wrong(1, format!("a list or tuple is required, not {}", described(ty)))),
     }
 }
 

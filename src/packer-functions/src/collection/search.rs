@@ -4,7 +4,7 @@ use imgbuild_hcl::eval::{Arguments, CallError, Function, Functions, Parameter};
 use imgbuild_hcl::value::{Type, Value, convert, unify};
 use unicode_segmentation::UnicodeSegmentation;
 
-use crate::{Returned, any, number, wrong};
+use crate::{Returned, any, described, number, wrong};
 
 pub(super) fn add(functions: &mut Functions) {
     let flags = || Parameter::new("list", Type::list(Type::Bool));
@@ -115,7 +115,7 @@ fn coalescelist_type(arguments: &Arguments<'_>) -> Result<Type, CallError> {
             return Ok(Type::Dynamic);
         }
         if !matches!(value.ty(), Type::List(_) | Type::Tuple(_)) {
-            return Err(wrong(index, format!("a list or tuple is required, not a {}", value.ty().name())));
+            return Err(wrong(index, format!("a list or tuple is required, not {}", described(value.ty()))));
         }
     }
     let types = types(arguments);
@@ -137,7 +137,7 @@ fn coalescelist(arguments: &Arguments<'_>) -> Returned {
 fn contains(arguments: &Arguments<'_>) -> Returned {
     let list = arguments.get(0);
     if !list.ty().is_sequence() {
-        return Err(wrong(0, format!("a list, set or tuple is required, not a {}", list.ty().name())));
+        return Err(wrong(0, format!("a list, set or tuple is required, not {}", described(list.ty()))));
     }
     let value = arguments.get(1);
     let mut open = false;
@@ -167,14 +167,14 @@ fn element_type(arguments: &Arguments<'_>) -> Result<Type, CallError> {
         Type::List(element) => Ok(element.as_ref().clone()),
         Type::Tuple(_) if !known => Ok(Type::Dynamic),
         Type::Tuple(elements) => Ok(elements[wrapped(arguments, elements.len())?].clone()),
-        ty => Err(wrong(0, format!("a list or tuple is required, not a {}", ty.name()))),
+        ty => Err(wrong(0, format!("a list or tuple is required, not {}", described(ty)))),
     }
 }
 
 fn index(arguments: &Arguments<'_>) -> Returned {
     let list = arguments.get(0);
     if !matches!(list.ty(), Type::List(_) | Type::Tuple(_)) {
-        return Err(wrong(0, format!("a list or tuple is required, not a {}", list.ty().name())));
+        return Err(wrong(0, format!("a list or tuple is required, not {}", described(list.ty()))));
     }
     let elements = arguments.elements(0);
     if elements.is_empty() {
@@ -203,7 +203,7 @@ fn length(arguments: &Arguments<'_>) -> Returned {
         Type::List(_) | Type::Set(_) | Type::Map(_) => value.len(),
         Type::Dynamic => None,
         ty => {
-            return Err(wrong(0, format!("a text or a collection is required, not a {}", ty.name())));
+            return Err(wrong(0, format!("a text or a collection is required, not {}", described(ty))));
         }
     };
     let count = count.map_or_else(|| Value::unknown(Type::Number), |count| Value::int(count as i64));

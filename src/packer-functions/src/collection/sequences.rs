@@ -4,7 +4,7 @@ use imgbuild_hcl::eval::{Arguments, CallError, Function, Functions, Parameter};
 use imgbuild_hcl::value::{Marks, Number, Type, Value, convert, unify};
 
 use super::marks_of;
-use crate::{Returned, any, number, wrong};
+use crate::{Returned, any, described, number, wrong};
 
 /// The most elements that `range` makes.
 const MOST_STEPS: usize = 1024;
@@ -111,7 +111,7 @@ fn concat_type(arguments: &Arguments<'_>) -> Result<Type, CallError> {
                 Some(count) => elements.extend(std::iter::repeat_n(element.as_ref().clone(), count)),
                 None => return Ok(Type::Dynamic),
             },
-            ty => return Err(wrong(index, format!("a list or tuple is required, not a {}", ty.name()))),
+            ty => return Err(wrong(index, format!("a list or tuple is required, not {}", described(ty)))),
         }
     }
     Ok(Type::tuple(elements))
@@ -146,7 +146,7 @@ fn distinct(arguments: &Arguments<'_>) -> Returned {
 fn flatten(arguments: &Arguments<'_>) -> Returned {
     let list = arguments.get(0);
     if !list.ty().is_sequence() {
-        return Err(wrong(0, format!("a list, set or tuple is required, not a {}", list.ty().name())));
+        return Err(wrong(0, format!("a list, set or tuple is required, not {}", described(list.ty()))));
     }
     let mut flat = Vec::new();
     let mut marks = Marks::default();
@@ -206,7 +206,7 @@ fn reverse_type(arguments: &Arguments<'_>) -> Result<Type, CallError> {
     match arguments.get(0).ty() {
         Type::Tuple(elements) => Ok(Type::tuple(elements.iter().rev().cloned())),
         Type::List(element) | Type::Set(element) => Ok(Type::list(element.as_ref().clone())),
-        ty => Err(wrong(0, format!("a list, set or tuple is required, not a {}", ty.name()))),
+        ty => Err(wrong(0, format!("a list, set or tuple is required, not {}", described(ty)))),
     }
 }
 
@@ -223,7 +223,7 @@ fn slice_type(arguments: &Arguments<'_>) -> Result<Type, CallError> {
             }
             Ok(Type::tuple(elements[from..to].iter().cloned()))
         }
-        ty => Err(wrong(0, format!("a list or tuple is required, not a {}", ty.name()))),
+        ty => Err(wrong(0, format!("a list or tuple is required, not {}", described(ty)))),
     }
 }
 

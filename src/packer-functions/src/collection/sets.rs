@@ -4,7 +4,7 @@ use imgbuild_hcl::eval::{Arguments, CallError, Function, Functions, Parameter};
 use imgbuild_hcl::value::{Type, Value, convert, unify};
 
 use super::marks_of;
-use crate::{Returned, any, wrong};
+use crate::{Returned, any, described, wrong};
 
 /// The most elements that `setproduct` makes.
 const MOST_PRODUCTS: usize = 1 << 20;
@@ -86,7 +86,7 @@ fn product_type(arguments: &Arguments<'_>) -> Result<Type, CallError> {
             Type::Tuple(elements) => {
                 unify(elements).ok_or_else(|| wrong(index, "its elements must be convertible to one type"))?
             }
-            ty => return Err(wrong(index, format!("a set or list is required, not a {}", ty.name()))),
+            ty => return Err(wrong(index, format!("a set or list is required, not {}", described(ty)))),
         });
     }
     let tuple = Type::tuple(types);

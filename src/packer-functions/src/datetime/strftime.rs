@@ -57,7 +57,11 @@ fn own(verb: char, time: &Zoned) -> Result<String, String> {
     };
     let from_sunday = i32::from(time.weekday().to_sunday_zero_offset());
     let from_monday = i32::from(time.weekday().to_monday_zero_offset());
-    let week_since = |weekday: i32| (i32::from(time.day_of_year()) + 6 - weekday) / 7;
+    // Packer's library counts so, one week ahead of what C does on most days.
+    let week = |offset: i32| match i32::from(time.day_of_year()) {
+        day if day < offset => 0,
+        day => (day - offset) / 7 + 1,
+    };
     Ok(match verb {
         '%' => "%".to_owned(),
         'C' => format!("{:02}", time.year() / 100),
@@ -66,10 +70,10 @@ fn own(verb: char, time: &Zoned) -> Result<String, String> {
         'l' => format!("{twelve:2}"),
         'n' => "\n".to_owned(),
         't' => "\t".to_owned(),
-        'U' => format!("{:02}", week_since(from_sunday)),
+        'U' => format!("{:02}", week(from_sunday)),
         'u' => (from_monday + 1).to_string(),
         'V' => format!("{:02}", time.date().iso_week_date().week()),
-        'W' => format!("{:02}", week_since(from_monday)),
+        'W' => format!("{:02}", week(from_monday)),
         'w' => from_sunday.to_string(),
         other => return Err(format!("`%{other}` is no part of a time")),
     })

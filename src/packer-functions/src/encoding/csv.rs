@@ -39,7 +39,7 @@ struct Reader<'a> {
     line: usize,
 }
 
-impl<'a> Reader<'a> {
+impl Reader<'_> {
     /// The next line with its end as `\n`.
     fn take_line(&mut self) -> Option<String> {
         if self.rest.is_empty() {
@@ -69,43 +69,46 @@ impl<'a> Reader<'a> {
         };
         let start = self.line - 1;
         let mut fields = Vec::new();
+        let mut at = 0;
         loop {
-            let rest = if let Some(quoted) = line.strip_prefix('"') {
-                let (field, rest) = self.quoted(quoted.to_owned())?;
-                fields.push(field);
-                rest
+            if line[at..].starts_with('"') {
+                at += 1;
+                fields.push(self.quoted(&mut line, &mut at)?);
             } else {
-                let end = line.find([',', '\n']).unwrap_or(line.len());
-                if line[..end].contains('"') {
+                let length = line[at..].find([',', '\n']).unwrap_or(line.len() - at);
+                let field = &line[at..at + length];
+                if field.contains('"') {
                     return Err(self.error("a quote stands in a field that does not start with one"));
                 }
-                fields.push(line[..end].to_owned());
-                line[end..].to_owned()
-            };
-            match rest.strip_prefix(',') {
-                Some(more) => line = more.to_owned(),
-                None => return Ok(Some((start, fields))),
+                fields.push(field.to_owned());
+                at += length;
             }
+            if !line[at..].starts_with(',') {
+                return Ok(Some((start, fields)));
+            }
+            at += 1;
         }
     }
 
-    /// A field after its first quote, and what comes after its last.
-    fn quoted(&mut self, mut line: String) -> Result<(String, String), CallError> {
+    /// A field from after its first quote; moves on to what comes after its last, perhaps some lines further.
+    fn quoted(&mut self, line: &mut String, at: &mut usize) -> Result<String, CallError> {
         let mut field = String::new();
         loop {
-            let Some(end) = line.find('"') else {
-                field.push_str(&line);
-                line = self.take_line().ok_or_else(|| self.error("a quoted field does not end"))?;
+            let rest = &line[*at..];
+            let Some(end) = rest.find('"') else {
+                field.push_str(rest);
+                *line = self.take_line().ok_or_else(|| self.error("a quoted field does not end"))?;
+                *at = 0;
                 continue;
             };
-            field.push_str(&line[..end]);
-            let rest = &line[end + 1..];
-            match rest.chars().next() {
+            field.push_str(&rest[..end]);
+            *at += end + 1;
+            match line[*at..].chars().next() {
                 Some('"') => {
                     field.push('"');
-                    line = rest[1..].to_owned();
+                    *at += 1;
                 }
-                None | Some(',' | '\n') => return Ok((field, rest.to_owned())),
+                None | Some(',' | '\n') => return Ok(field),
                 Some(_) => return Err(self.error("after the quote that ends a field there is more of it")),
             }
         }

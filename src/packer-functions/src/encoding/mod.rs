@@ -1,18 +1,17 @@
 //! Texts into other forms and back: base64, gzip, URL, CSV, JSON, character encodings.
 
 mod csv;
+mod pages;
 mod text;
 
 use std::io::Write;
 
-use base64::Engine;
-use base64::alphabet;
 use base64::engine::{GeneralPurpose, GeneralPurposeConfig};
+use base64::{DecodeError, Engine, alphabet};
 use flate2::{Compression, GzBuilder};
 use imgbuild_hcl::eval::{Arguments, CallError, Function, Functions};
 use imgbuild_hcl::value::{Type, Value, from_json, to_json};
 
-use crate::crypto::lower_first;
 use crate::{Returned, any, wrong};
 
 /// Base64 as Go's `encoding/base64` takes it: padded, whatever the last bits are.
@@ -68,14 +67,25 @@ pub(crate) fn add(functions: &mut Functions) {
     );
 }
 
-fn decoded(arguments: &Arguments<'_>) -> Result<Vec<u8>, CallError> {
-    STANDARD
-        .decode(unbroken(arguments.str(0)))
-        .map_err(|error| wrong(0, format!("it is not base64: {}", lower_first(&error.to_string()))))
+/// The bytes that the first argument stands for in base64.
+pub(crate) fn base64(arguments: &Arguments<'_>) -> Result<Vec<u8>, CallError> {
+    let text = unbroken(arguments.str(0));
+    STANDARD.decode(&text).map_err(|error| {
+        let reason = match error {
+            DecodeError::InvalidByte(at, _) | DecodeError::InvalidLastSymbol(at, _) => {
+                let found = text.get(at..).and_then(|rest| rest.chars().next()).unwrap_or_default();
+                format!("`{found}` at {at} has no place in it")
+            }
+            DecodeError::InvalidLength(_) | DecodeError::InvalidPadding => {
+                "its length is no multiple of 4; `=` at the end fills it up".to_owned()
+            }
+        };
+        wrong(0, format!("it is not base64: {reason}"))
+    })
 }
 
 fn base64decode(arguments: &Arguments<'_>) -> Returned {
-    let text = String::from_utf8(decoded(arguments)?)
+    let text = String::from_utf8(base64(arguments)?)
         .map_err(|_| wrong(0, "what it decodes to is not text in UTF-8"))?;
     Ok(Value::string(text))
 }

@@ -1,14 +1,15 @@
 //! Character encodings by their IANA names: `textencodebase64` and `textdecodebase64`.
 //!
 //! Most come from `encoding_rs`, which has those of the web. Where IANA means something else by a name (Latin-1, ASCII,
-//! UTF-16), it is done here. The code pages of DOS are missing, but for 866.
+//! UTF-16), it is done here.
 
 use base64::Engine;
 use encoding_rs::Encoding;
 use imgbuild_hcl::eval::{Arguments, CallError};
 use imgbuild_hcl::value::Value;
 
-use super::{STANDARD, decoded};
+use super::pages::Page;
+use super::{STANDARD, base64};
 use crate::{Returned, wrong};
 
 enum Charset {
@@ -20,11 +21,16 @@ enum Charset {
         mark: bool,
     },
     Web(&'static Encoding),
+    Page(Page),
 }
 
 fn charset(arguments: &Arguments<'_>) -> Result<Charset, CallError> {
     let name = arguments.str(1);
-    Ok(match name.to_ascii_lowercase().as_str() {
+    let lower = name.to_ascii_lowercase();
+    if let Some(page) = Page::named(&lower) {
+        return Ok(Charset::Page(page));
+    }
+    Ok(match lower.as_str() {
         "us-ascii" | "ascii" | "us" | "iso-ir-6" | "ansi_x3.4-1968" | "ansi_x3.4-1986"
         | "iso_646.irv:1991" | "iso646-us" | "ibm367" | "cp367" | "csascii" => Charset::Ascii,
         "iso-8859-1" | "iso_8859-1" | "iso_8859-1:1987" | "iso-ir-100" | "latin1" | "l1" | "ibm819"
@@ -68,6 +74,7 @@ pub(super) fn encode(arguments: &Arguments<'_>) -> Returned {
     let bytes = match charset(arguments)? {
         Charset::Ascii => each(&|c| c.is_ascii().then_some(c as u8))?,
         Charset::Iso(table) => each(&|c| iso_byte(table, c))?,
+        Charset::Page(page) => each(&|c| page.byte(c))?,
         Charset::Utf16 { big, mark } => {
             let units = mark.then_some(0xfeff).into_iter().chain(text.encode_utf16());
             units.flat_map(|unit| if big { unit.to_be_bytes() } else { unit.to_le_bytes() }).collect()
@@ -86,7 +93,7 @@ pub(super) fn encode(arguments: &Arguments<'_>) -> Returned {
 }
 
 pub(super) fn decode(arguments: &Arguments<'_>) -> Returned {
-    let bytes = decoded(arguments)?;
+    let bytes = base64(arguments)?;
     let invalid = || wrong(0, format!("what it decodes to is not text in `{}`", arguments.str(1)));
     let text = match charset(arguments)? {
         Charset::Ascii => bytes.is_ascii().then(|| bytes.iter().map(|byte| char::from(*byte)).collect()),
@@ -103,6 +110,7 @@ pub(super) fn decode(arguments: &Arguments<'_>) -> Returned {
                 })
                 .collect(),
         ),
+        Charset::Page(page) => bytes.iter().map(|byte| page.character(*byte)).collect(),
         Charset::Utf16 { big, mark } => from_utf16(&bytes, big, mark),
         Charset::Web(table) => {
             table.decode_without_bom_handling_and_without_replacement(&bytes).map(|text| text.into_owned())

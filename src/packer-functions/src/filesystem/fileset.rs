@@ -1,6 +1,6 @@
 //! `fileset`: the files in a folder whose paths match a pattern with `*`, `**`, `?`, `[…]` and `{…,…}`.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use globset::{GlobBuilder, GlobMatcher};
 use imgbuild_hcl::eval::CallError;
@@ -16,12 +16,15 @@ pub(super) fn files(host: &dyn Host, folder: &str, pattern: &str) -> Returned {
     let base = paths::clean(&format!("{folder}/{fixed}"));
     let mut found = Vec::new();
     if open.is_empty() {
-        if host.kind(Path::new(&base)).ok().flatten() == Some(FileKind::File) {
+        let kind = host.kind(Path::new(&base));
+        let kind =
+            kind.map_err(|error| wrong(1, format!("`{base}` cannot be looked at: {}", reason(&error))))?;
+        if kind == Some(FileKind::File) {
             found.push(base);
         }
     } else {
         let search = Search { host, matcher: matcher(&open)?, deepest: depth(&open) };
-        search.folder(&base, "", 1, &mut found)?;
+        search.folder(&base, "", &mut Vec::new(), &mut found)?;
     }
     let found = found.iter().map(|path| Value::string(paths::relative(&folder, path))).collect();
     Ok(Value::set(Type::String, found))
@@ -31,7 +34,7 @@ pub(super) fn files(host: &dyn Host, folder: &str, pattern: &str) -> Returned {
 fn split(pattern: &str) -> (String, String) {
     let special = |part: &&str| part.contains(['*', '?', '[', ']', '{', '}', '\\']);
     let parts: Vec<&str> = pattern.split('/').filter(|part| !part.is_empty() && *part != ".").collect();
-    let first = parts.iter().position(|part| special(part)).unwrap_or(parts.len());
+    let first = parts.iter().position(special).unwrap_or(parts.len());
     (parts[..first].join("/"), parts[first..].join("/"))
 }
 
@@ -55,35 +58,41 @@ struct Search<'a> {
 }
 
 impl Search<'_> {
-    /// Links to folders are followed only where the pattern says how deep it goes, so that none is followed in a circle.
+    /// Looks through a folder. `around` holds the folders on the way: a link back to one of them is not followed.
     fn folder(
         &self,
         base: &str,
         inside: &str,
-        depth: usize,
+        around: &mut Vec<PathBuf>,
         found: &mut Vec<String>,
     ) -> Result<(), CallError> {
         let folder = paths::clean(&format!("{base}/{inside}"));
+        let failed = |error| wrong(0, format!("`{folder}` cannot be listed: {}", reason(&error)));
         let entries = match self.host.list(Path::new(&folder)) {
             Ok(entries) => entries,
             Err(error) if absent(&error) => return Ok(()),
-            Err(error) => return Err(wrong(0, format!("`{folder}` cannot be listed: {}", reason(&error)))),
+            Err(error) => return Err(failed(error)),
         };
+        let real = self.host.real(Path::new(&folder)).map_err(failed)?;
+        if around.contains(&real) {
+            return Ok(());
+        }
+        around.push(real);
         for (name, kind) in entries {
             let path = if inside.is_empty() { name } else { format!("{inside}/{name}") };
             match kind {
                 FileKind::File if self.matcher.is_match(&path) => {
                     found.push(paths::clean(&format!("{base}/{path}")));
                 }
-                FileKind::Folder if self.deepest.is_none_or(|deepest| depth < deepest) => {
-                    self.folder(base, &path, depth + 1, found)?;
-                }
-                FileKind::LinkedFolder if self.deepest.is_some_and(|deepest| depth < deepest) => {
-                    self.folder(base, &path, depth + 1, found)?;
+                FileKind::Folder | FileKind::LinkedFolder
+                    if self.deepest.is_none_or(|deepest| around.len() < deepest) =>
+                {
+                    self.folder(base, &path, around, found)?;
                 }
                 _ => {}
             }
         }
+        around.pop();
         Ok(())
     }
 }

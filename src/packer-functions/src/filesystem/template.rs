@@ -6,10 +6,11 @@ use std::sync::Arc;
 
 use imgbuild_hcl::eval::{CallError, Function, Functions, LazyArgument, LazyCall, Scope, references};
 use imgbuild_hcl::syntax::{self, Expression, Source, is_identifier};
-use imgbuild_hcl::value::{Entries, Type, Value, convert};
+use imgbuild_hcl::value::{Entries, Mark, Type, Value, convert};
 use imgbuild_model::{Diagnostic, Diagnostics, did_you_mean};
 
 use super::{paths, read_text, resolved};
+use crate::described;
 use crate::host::Host;
 
 /// The functions that a template can call: all but `templatefile` itself.
@@ -33,26 +34,29 @@ fn run(host: &dyn Host, functions: &Arc<Functions>, call: &LazyCall<'_>) -> Resu
         return Err(call.error("`templatefile` needs a path and the variables of the template").into());
     };
     let (path_value, mut marks) = path.evaluate()?.unmark_deep();
+    let hidden = marks.contains(&Mark::SENSITIVE);
     let (vars_value, more) = vars.evaluate()?.unmark();
     marks.extend(&more);
-    let path_value =
-        convert(&path_value, &Type::String).map_err(|error| path.expr.error(error.to_string()))?;
+    let path_value = convert(&path_value, &Type::String).map_err(|error| {
+        path.expr.error(format!("the value for `path` of `templatefile` is wrong: {error}"))
+    })?;
     if path_value.is_null() || vars_value.is_null() {
         let (null, name) = if path_value.is_null() { (path, "path") } else { (vars, "variables") };
         return Err(null.expr.error(format!("the {name} of `templatefile` must not be null")).into());
     }
     let mapping = vars_value.ty().is_mapping() || *vars_value.ty() == Type::Dynamic;
     if !mapping {
-        let given = vars_value.ty().name();
+        let given = described(vars_value.ty());
         return Err(vars
             .expr
-            .error(format!("the variables of `templatefile` must be a map or object, not a {given}"))
+            .error(format!("the variables of `templatefile` must be a map or object, not {given}"))
             .into());
     }
     let (Some(name), Some(entries)) = (path_value.as_str(), vars_value.entries()) else {
         return Ok(Value::dynamic().with_marks(&marks));
     };
-    let template = parsed(host, path, name)?;
+    let template = syntax::parse_template(&source(host, path, name, hidden)?)
+        .map_err(|errors| called_here(errors, call))?;
     check_names(vars, entries)?;
     check_references(&template, call, entries)?;
     let mut scope = Scope::with_functions(Arc::clone(functions));
@@ -63,17 +67,25 @@ fn run(host: &dyn Host, functions: &Arc<Functions>, call: &LazyCall<'_>) -> Resu
     Ok(result.with_marks(&marks))
 }
 
-fn parsed(host: &dyn Host, argument: &LazyArgument<'_>, name: &str) -> Result<Expression, Diagnostics> {
-    let at_argument = |error: CallError| {
+fn source(
+    host: &dyn Host,
+    argument: &LazyArgument<'_>,
+    name: &str,
+    hidden: bool,
+) -> Result<Arc<Source>, Diagnostics> {
+    let at_argument = |error: CallError| -> Diagnostics {
+        let error =
+            if hidden { CallError::new("what is wrong is not shown, as it is sensitive") } else { error };
         argument
             .expr
             .error(format!("the value for `path` of `templatefile` is wrong: {}", error.message))
             .maybe_hint(error.hint)
+            .into()
     };
     let path = resolved(host, name, 0).map_err(at_argument)?;
     let text = read_text(host, &path).map_err(at_argument)?;
-    let shown = paths::clean(name);
-    syntax::parse_template(&Source::new(&shown, text))
+    let shown = if hidden { "(sensitive)".to_owned() } else { paths::clean(name) };
+    Ok(Source::new(&shown, text))
 }
 
 fn check_names(argument: &LazyArgument<'_>, entries: &Entries) -> Result<(), Diagnostics> {

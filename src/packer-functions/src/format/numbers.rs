@@ -194,10 +194,10 @@ fn fractional(verb: &Verb<'_>, number: &Number) -> String {
         None => (sign(verb, number.is_negative()), finite(verb.mode, precision, number)),
     };
     let missing = verb.width.unwrap_or(0).saturating_sub(sign.len() + body.len());
-    if verb.minus {
-        format!("{sign}{body}{}", " ".repeat(missing))
-    } else if verb.zero && !number.is_infinite() {
+    if verb.zero && !number.is_infinite() {
         format!("{sign}{}{body}", "0".repeat(missing))
+    } else if verb.minus {
+        format!("{sign}{body}{}", " ".repeat(missing))
     } else {
         format!("{}{sign}{body}", " ".repeat(missing))
     }

@@ -6,6 +6,7 @@ use imgbuild_hcl::value::{Entries, Type, Value, convert};
 use saphyr_parser::{Event, Marker, Parser, ScalarStyle, Span, StrInput, Tag};
 
 use super::scalar::resolved;
+use crate::described;
 
 /// How deep a document may be nested.
 const DEEPEST: usize = 200;
@@ -13,9 +14,16 @@ const DEEPEST: usize = 200;
 const MOST_ALIASED: usize = 1 << 20;
 
 pub(super) fn decoded(text: &str) -> Result<Value, String> {
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let text = if text.is_empty() { "\n" } else { text };
-    let mut decoder =
-        Decoder { parser: Parser::new_from_str(text), anchors: BTreeMap::new(), depth: 0, aliased: 0 };
+    let mut decoder = Decoder {
+        parser: Parser::new_from_str(text),
+        anchors: BTreeMap::new(),
+        depth: 0,
+        aliased: 0,
+        text,
+        length: text.chars().count(),
+    };
     decoder.next()?;
     let (start, at) = decoder.next()?;
     if start == Event::StreamEnd {
@@ -38,6 +46,9 @@ struct Decoder<'a> {
     anchors: BTreeMap<usize, (Value, usize)>,
     depth: usize,
     aliased: usize,
+    text: &'a str,
+    /// The number of characters of the text.
+    length: usize,
 }
 
 /// The name of a tag of YAML's own.
@@ -77,17 +88,19 @@ impl<'a> Decoder<'a> {
 
     fn node(&mut self) -> Result<Value, String> {
         let (event, at) = self.next()?;
-        self.value(event, at.start)
+        self.value(event, at)
     }
 
-    fn value(&mut self, event: Event<'a>, at: Marker) -> Result<Value, String> {
+    fn value(&mut self, event: Event<'a>, span: Span) -> Result<Value, String> {
+        let at = span.start;
         self.depth += 1;
         if self.depth > DEEPEST {
             return Err(placed(format!("it is nested more than {DEEPEST} deep"), at));
         }
         let (value, anchor) = match event {
             Event::Scalar(text, style, anchor, tag) => {
-                (scalar(&text, style, tag.as_deref()).map_err(|reason| placed(reason, at))?, anchor)
+                let text = self.as_it_is(&text, style, span);
+                (scalar(text, style, tag.as_deref()).map_err(|reason| placed(reason, at))?, anchor)
             }
             Event::SequenceStart(anchor, tag) => {
                 container_tag(tag.as_deref(), "seq").map_err(|reason| placed(reason, at))?;
@@ -105,6 +118,16 @@ impl<'a> Decoder<'a> {
         }
         self.depth -= 1;
         Ok(value)
+    }
+
+    /// A block of text that ends with the document, without a line break, has none at its end; and one without any
+    /// lines is empty.
+    fn as_it_is<'t>(&self, text: &'t str, style: ScalarStyle, span: Span) -> &'t str {
+        let block = matches!(style, ScalarStyle::Literal | ScalarStyle::Folded);
+        let at_end = span.end.index() >= self.length;
+        let kept = || self.text.chars().skip(span.start.index()).take_while(|c| *c != '\n').any(|c| c == '+');
+        let added = block && at_end && (!self.text.ends_with('\n') || text == "\n" && !kept());
+        if added { text.strip_suffix('\n').unwrap_or(text) } else { text }
     }
 
     fn alias(&mut self, anchor: usize, at: Marker) -> Result<Value, String> {
@@ -125,7 +148,7 @@ impl<'a> Decoder<'a> {
             if event == Event::SequenceEnd {
                 return Ok(Value::tuple(elements));
             }
-            elements.push(self.value(event, at.start)?);
+            elements.push(self.value(event, at)?);
         }
     }
 
@@ -139,7 +162,7 @@ impl<'a> Decoder<'a> {
                 Event::Scalar(text, ScalarStyle::Plain, _, None) if text == "<<" => {
                     let merged = self.node()?;
                     let more = merged.entries().ok_or_else(|| {
-                        placed(format!("a {} cannot be merged into a mapping", merged.ty().name()), at)
+                        placed(format!("{} cannot be merged into a mapping", described(merged.ty())), at)
                     })?;
                     entries.extend(more.clone());
                 }

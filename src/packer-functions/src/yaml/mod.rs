@@ -1,4 +1,5 @@
-//! `yamlencode` and `yamldecode`, as the `go-cty-yaml` library does them: YAML 1.1 with strings always in quotes.
+//! `yamlencode` and `yamldecode`, as the `go-cty-yaml` library does them: strings are written in quotes, and scalars mean
+//! what they mean in YAML 1.1. Only what is around scalars is read as YAML 1.2 has it.
 
 mod decode;
 mod encode;

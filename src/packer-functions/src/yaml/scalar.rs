@@ -108,7 +108,7 @@ fn timestamp(text: &str) -> Option<String> {
         return Some(format!("{date}T00:00:00Z"));
     }
     let separator = reader.0.chars().next().filter(|c| matches!(c, 'T' | 't' | ' '))?;
-    let hour: u8 = reader.after(separator)?.digits(2..=2)?.parse().ok()?;
+    let hour: u8 = reader.after(separator)?.digits(1..=2)?.parse().ok()?;
     let minute: u8 = reader.after(':')?.digits(1..=2)?.parse().ok()?;
     let second: u8 = reader.after(':')?.digits(1..=2)?.parse().ok()?;
     if hour > 23 || minute > 59 || second > 59 {

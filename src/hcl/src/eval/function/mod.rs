@@ -336,15 +336,20 @@ impl Function {
             arguments.push(value);
         }
         let marked = |value: Value| value.with_marks(&marks);
+        // The function is not asked what it would carry over: so all marks of all arguments.
+        let unknown = |ty| {
+            let value = marked(Value::unknown(ty));
+            arguments.iter().fold(value, |value, argument| value.with_marks(&argument.marks_deep()))
+        };
         let ty = match &self.returns {
             TypeOf::Always(ty) => ty.clone(),
-            TypeOf::Depends(_) if open => return Ok(marked(Value::dynamic())),
+            TypeOf::Depends(_) if open => return Ok(unknown(Type::Dynamic)),
             TypeOf::Depends(ty) => ty(&Arguments { values: &arguments, ty: &Type::Dynamic })?,
         };
         if !known || open {
-            return Ok(marked(Value::unknown(ty)));
+            return Ok(unknown(ty));
         }
-        let Body::Eager(run) = &self.body else { return Ok(marked(Value::unknown(ty))) };
+        let Body::Eager(run) = &self.body else { return Ok(unknown(ty)) };
         run(&Arguments { values: &arguments, ty: &ty }).map(marked)
     }
 }

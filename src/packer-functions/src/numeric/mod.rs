@@ -1,18 +1,23 @@
 //! Functions of numbers.
 
+mod float;
+
 use imgbuild_hcl::eval::{Arguments, CallError, Function, Functions};
 use imgbuild_hcl::value::{Number, Type, Value, convert};
 use num_bigint::{BigInt, BigUint, Sign};
 
-use crate::{Returned, any, number, text, wrong};
+use crate::{Returned, any, described, number, text, wrong};
 
 pub(crate) fn add(functions: &mut Functions) {
     functions.add("abs", of_one("The number without its sign.", Number::abs));
     functions.add("ceil", of_one("The smallest whole number that is not below.", Number::ceil));
     functions.add("floor", of_one("The largest whole number that is not above.", Number::floor));
     functions.add("signum", of_one("1, 0 or -1, by the sign of the number.", signum));
-    functions.add("log", of_two("The logarithm to a base.", "num", "base", |num, base| num.ln() / base.ln()));
-    functions.add("pow", of_two("A number to a power.", "num", "power", f64::powf));
+    functions.add(
+        "log",
+        of_two("The logarithm to a base.", "num", "base", |num, base| float::ln(num) / float::ln(base)),
+    );
+    functions.add("pow", of_two("A number to a power.", "num", "power", float::pow));
     functions.add("max", of_many("The largest of the numbers.", |numbers| numbers.max()));
     functions.add("min", of_many("The smallest of the numbers.", |numbers| numbers.min()));
     let parseint = Function::new("The whole number that a text is in a base from 2 to 62.")
@@ -110,7 +115,7 @@ fn magnitude(digits: &str, base: u32) -> Option<BigUint> {
 fn sum(arguments: &Arguments<'_>) -> Returned {
     let list = arguments.get(0);
     if !list.ty().is_sequence() {
-        return Err(wrong(0, format!("a list, set or tuple is required, not a {}", list.ty().name())));
+        return Err(wrong(0, format!("a list, set or tuple is required, not {}", described(list.ty()))));
     }
     let elements = list.elements().unwrap_or_default();
     if elements.is_empty() {
@@ -122,7 +127,7 @@ fn sum(arguments: &Arguments<'_>) -> Returned {
             return Err(wrong(0, format!("element {index} is null")));
         }
         let element = convert(element, &Type::Number)
-            .map_err(|_| wrong(0, format!("element {index} is no number but a {}", element.ty().name())))?;
+            .map_err(|_| wrong(0, format!("element {index} is no number but {}", described(element.ty()))))?;
         if let Some(number) = element.as_number() {
             total = total.add(number).map_err(|_| wrong(0, "positive and negative infinity have no sum"))?;
         }

@@ -1,0 +1,1 @@
+Hello, ${name}!%{ if more } And ${count + 1} more.%{ endif }
