@@ -51,6 +51,17 @@ impl Template {
         uses
     }
 
+    /// Whether it is nothing but text and actions that print: no branches, loops, variables or templates in it.
+    #[must_use]
+    pub fn is_flat(&self) -> bool {
+        let is_plain = |node: &Node| match node {
+            Node::Text { .. } => true,
+            Node::Action { pipeline, .. } => pipeline.variables.is_empty(),
+            _ => false,
+        };
+        self.defines.is_empty() && self.body.iter().all(is_plain)
+    }
+
     /// The text, if the template is nothing but text.
     #[must_use]
     pub fn constant(&self) -> Option<String> {

@@ -228,9 +228,36 @@ pub fn duration(text: &str) -> Option<Duration> {
     duration_nanoseconds(text).and_then(|count| u64::try_from(count).ok()).map(Duration::from_nanos)
 }
 
+/// A duration as Go writes it: `5s`, `1m30s`, `1h0m0s`, `1.5s`, `20ms`.
+#[must_use]
+pub fn duration_text(duration: Duration) -> String {
+    let nanoseconds = duration.as_nanos();
+    let small = |unit: u128, name: &str| {
+        let fraction = format!("{:0width$}", nanoseconds % unit, width = unit.ilog10() as usize);
+        let number = format!("{}.{fraction}", nanoseconds / unit);
+        format!("{}{name}", number.trim_end_matches('0').trim_end_matches('.'))
+    };
+    let hours = nanoseconds / 3_600_000_000_000;
+    let minutes = nanoseconds / 60_000_000_000 % 60;
+    let seconds = {
+        let rest = nanoseconds % 60_000_000_000;
+        let fraction = format!("{}.{:09}", rest / 1_000_000_000, rest % 1_000_000_000);
+        format!("{}s", fraction.trim_end_matches('0').trim_end_matches('.'))
+    };
+    match nanoseconds {
+        0 => "0s".to_owned(),
+        1..1_000 => format!("{nanoseconds}ns"),
+        1_000..1_000_000 => small(1_000, "µs"),
+        1_000_000..1_000_000_000 => small(1_000_000, "ms"),
+        _ if hours > 0 => format!("{hours}h{minutes}m{seconds}"),
+        _ if minutes > 0 => format!("{minutes}m{seconds}"),
+        _ => seconds,
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use super::{RFC3339, duration_nanoseconds, format, strftime};
+    use super::{RFC3339, duration, duration_nanoseconds, duration_text, format, strftime};
 
     fn time(text: &str) -> jiff::Timestamp {
         text.parse().expect("a time")
@@ -284,6 +311,15 @@ mod tests {
             ("9999999999h", None),
         ] {
             assert_eq!(duration_nanoseconds(text), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn durations_are_written_as_go_does() {
+        for text in
+            ["0s", "5s", "1.5s", "1m30s", "10m0s", "1h0m0s", "26h3m0.25s", "20ms", "1.5ms", "3µs", "7ns"]
+        {
+            assert_eq!(duration_text(duration(text).expect("a duration")), text);
         }
     }
 }

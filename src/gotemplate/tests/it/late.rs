@@ -136,3 +136,19 @@ fn uses_are_found_with_constant_arguments() {
     assert_eq!(template.constant(), None);
     assert_eq!(Template::parse_any("a{{/* b */}}c").expect("it parses").constant().as_deref(), Some("ac"));
 }
+
+#[test]
+fn flat_templates_only_print() {
+    for (source, flat) in [
+        ("text", true),
+        ("a{{user `x` | printf `%s`}}{{.Vars}}", true),
+        ("{{if .X}}a{{end}}", false),
+        ("{{range .X}}a{{end}}", false),
+        ("{{$x := 1}}", false),
+        ("{{define `t`}}{{end}}", false),
+        ("{{template `t`}}", false),
+    ] {
+        let template = Template::parse_any(source).expect("it parses");
+        assert_eq!(template.is_flat(), flat, "{source}");
+    }
+}

@@ -10,7 +10,7 @@ use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use imgbuild_gotemplate::{Error, ErrorKind, Functions, Options, Rendered, Span, Template, Value};
-use imgbuild_model::did_you_mean;
+use imgbuild_model::{Diagnostic, Location, did_you_mean};
 use jiff::Timestamp;
 
 /// What lies outside of a template and its run.
@@ -160,6 +160,20 @@ pub struct Output {
     pub unknown_fields: Vec<(String, Span)>,
 }
 
+/// Why a string that is rendered until nothing changes has no end.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Unsettled {
+    /// It is wrong.
+    Wrong(Error),
+    /// What became of it is wrong; places are in that.
+    Later(Error),
+    /// It changes each time.
+    Endless,
+}
+
+/// How often a string is rendered until it does not change.
+const ROUNDS: usize = 100;
+
 /// Renders the strings of one place.
 pub struct Renderer {
     shared: Arc<Shared>,
@@ -196,11 +210,11 @@ impl Context {
 }
 
 impl Cleaner {
-    /// What the builders of this type have, if they have it.
+    /// What components of this type have, if they have it.
     #[must_use]
-    pub fn of_builder(kind: &str) -> Option<Self> {
+    pub fn of_component(kind: &str) -> Option<Self> {
         match kind {
-            "googlecompute" => Some(Self::Google),
+            "googlecompute" | "yandex" => Some(Self::Google),
             "azure-arm" | "azure-chroot" | "azure-dtl" => Some(Self::Azure),
             _ => kind.starts_with("amazon-").then_some(Self::Amazon),
         }
@@ -237,6 +251,25 @@ impl Renderer {
         Ok(Output { text, reads, unknown_fields: self.unknown_fields(&template) })
     }
 
+    /// Renders a string until nothing changes, as Packer does with names.
+    ///
+    /// # Errors
+    /// What is wrong, or that there is no end.
+    pub fn settle(&mut self, source: &str) -> Result<String, Unsettled> {
+        let mut current = source.to_owned();
+        for round in 0..ROUNDS {
+            let output = self.render(&current).map_err(|error| match round {
+                0 => Unsettled::Wrong(error),
+                _ => Unsettled::Later(error),
+            })?;
+            match output.text {
+                Rendered::Text(next) | Rendered::Template(next) if next != current => current = next,
+                _ => return Ok(current),
+            }
+        }
+        Err(Unsettled::Endless)
+    }
+
     /// Checks a string that is rendered later.
     ///
     /// # Errors
@@ -270,6 +303,26 @@ impl Renderer {
         }
         let fields = template.uses().fields.into_iter().filter(|field| !field.inner);
         fields.map(|field| (format!(".{}", field.path.join(".")), field.span)).collect()
+    }
+
+    /// What is wrong with a string that did not settle. `at` gives places in it.
+    #[must_use]
+    pub fn unsettled(
+        &self,
+        why: &Unsettled,
+        at: impl Fn(Span) -> Option<Location>,
+        source: &str,
+    ) -> Diagnostic {
+        let whole = Span { start: 0, end: source.len() };
+        let (message, span, hint) = match why {
+            Unsettled::Wrong(error) => (error.kind.to_string(), error.span, self.hint(error)),
+            Unsettled::Later(error) => (error.kind.to_string(), whole, self.hint(error)),
+            Unsettled::Endless => {
+                let message = format!("this changes each of {ROUNDS} times that it is rendered");
+                (message, whole, Some("a variable in it gives a template that uses it again".to_owned()))
+            }
+        };
+        Diagnostic { location: at(span), ..Diagnostic::error(message) }.maybe_hint(hint)
     }
 
     /// What to do about an error of this renderer's.

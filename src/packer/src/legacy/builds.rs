@@ -1,13 +1,9 @@
 //! Which builds a template has, and what each consists of.
 
-use imgbuild_gotemplate::Rendered;
 use imgbuild_model::{Diagnostic, Diagnostics};
 
 use super::{Builder, Override, PostProcessor, Provisioner, Template, Text, Values};
 use crate::interpolate::{Context, Place, Renderer, Run};
-
-/// How often a text is rendered until it does not change.
-const ROUNDS: usize = 100;
 
 /// One build.
 #[derive(Clone, Debug)]
@@ -141,29 +137,15 @@ impl<'t> Assembly<'t> {
         }
     }
 
-    /// Renders until nothing changes.
     fn rendered(&mut self, text: &Text) -> Option<String> {
-        let mut current = text.text.to_string();
-        for round in 0..ROUNDS {
-            match self.renderer.render(&current) {
-                Ok(output) => match output.text {
-                    Rendered::Text(next) | Rendered::Template(next) if next != current => current = next,
-                    _ => return Some(current),
-                },
-                Err(error) => {
-                    let source = &self.template.source;
-                    let location = match round {
-                        0 => source.inside_string(text.span, error.span),
-                        _ => text.location(source),
-                    };
-                    let hint = self.renderer.hint(&error);
-                    self.fail(Diagnostic::error(error.kind.to_string()).at(location).maybe_hint(hint));
-                    return None;
-                }
+        match self.renderer.settle(&text.text) {
+            Ok(rendered) => Some(rendered),
+            Err(why) => {
+                let at = |inner| Some(self.template.source.inside_string(text.span, inner));
+                let error = self.renderer.unsettled(&why, at, &text.text);
+                self.fail(error);
+                None
             }
         }
-        let message = format!("this changes each of {ROUNDS} times that it is rendered");
-        self.fail(Diagnostic::error(message).at(text.location(&self.template.source)));
-        None
     }
 }

@@ -2,16 +2,19 @@
 //!
 //! [`Template::parse`] reads one into plain structs whose every part knows its place, [`Template::validate`] checks
 //! what needs the whole, [`Template::resolve`] gives the variables their values, and [`Template::builds`] says which
-//! builds there are and what each consists of. [`render`] then renders the configuration of one component. What the
-//! attributes of a component mean is not known here.
+//! builds there are and what each consists of. [`render`] then renders the configuration of one component. [`inspect`]
+//! and [`Console`] are the verbs of those names. What the attributes of a component mean is not known here.
 
 mod builds;
+mod console;
+mod inspect;
 mod parse;
 mod render;
 mod validate;
 mod variables;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,10 +22,15 @@ use imgbuild_gotemplate::Span;
 use imgbuild_model::{Diagnostic, Location};
 
 pub use builds::{Build, Selected};
+pub use console::Console;
+pub use inspect::{Line, inspect};
 pub use render::{Config, render};
 
 use crate::interpolate::Reads;
 use crate::json::{Member, Source};
+
+/// What is shown in place of a value that must not be.
+const MASKED: &str = "<sensitive>";
 
 /// A template, as it is written: nothing in it has been rendered.
 #[derive(Clone, Debug)]
@@ -148,8 +156,8 @@ pub struct Given {
     pub location: Option<Location>,
 }
 
-/// The variables' values.
-#[derive(Clone, Debug, Default)]
+/// The variables' values. What must not be shown is not shown by `Debug` either.
+#[derive(Clone, Default)]
 pub struct Values {
     /// By name.
     pub values: BTreeMap<String, String>,
@@ -160,6 +168,13 @@ pub struct Values {
     pub reads: BTreeMap<String, Reads>,
     /// What the user should know.
     pub warnings: Vec<Diagnostic>,
+}
+
+impl fmt::Debug for Values {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let shown = |(name, value)| (name, if self.sensitive.contains(name) { MASKED } else { value });
+        f.debug_map().entries(self.values.iter().map(|(name, value)| shown((name, value.as_str())))).finish()
+    }
 }
 
 impl Selection {

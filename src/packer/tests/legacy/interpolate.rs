@@ -67,13 +67,13 @@ fn names_are_cleaned_by_the_rules_of_the_cloud() {
     for (kind, expected) in
         [("amazon-ebs", "Web (1) ä_x."), ("azure-arm", "Web--1----_x"), ("googlecompute", "web--1-----x-")]
     {
-        let cleaner = Cleaner::of_builder(kind);
+        let cleaner = Cleaner::of_component(kind);
         let context = Context { cleaner, ..context(Place::Elsewhere) };
         let expected = expected.replace('ä', "--");
         let rendered = render(context, "{{clean_resource_name `Web (1) ä_x.`}}");
         assert_eq!(rendered, Ok(Rendered::Text(expected)), "{kind}");
     }
-    assert_eq!(Cleaner::of_builder("qemu"), None);
+    assert_eq!(Cleaner::of_component("qemu"), None);
 }
 
 #[test]

@@ -5,4 +5,6 @@ mod interpolate;
 mod json;
 mod support;
 mod templates;
+mod upgrade;
 mod variables;
+mod verbs;

@@ -38,7 +38,7 @@ impl Host for FakeHost {
 }
 
 pub fn run() -> Run {
-    let environment = [("HOME", "/home/ada"), ("EMPTY", ""), ("BRACES", "{{user `a`}}")];
+    let environment = [("HOME", "/home/ada"), ("BROKEN", "{{"), ("BRACES", "{{user `a`}}")];
     let environment = environment.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
     Run {
         started: "2024-03-05T07:08:09Z".parse().expect("a time"),

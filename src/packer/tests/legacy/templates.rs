@@ -3,12 +3,14 @@
 use std::time::Duration;
 
 use imgbuild_gotemplate::Rendered;
+use imgbuild_packer::fix::fix;
 use imgbuild_packer::interpolate::{Context, Generated, Place, Renderer};
 use imgbuild_packer::json::Value;
-use imgbuild_packer::legacy::{Template, render};
+use imgbuild_packer::legacy::{Provisioner, Template, render};
+use imgbuild_packer::upgrade::{Options, upgrade};
 use proptest::prelude::*;
 
-use crate::support::{check, packer_says, run};
+use crate::support::{check, packer, packer_says, run};
 
 const WHOLE: &str = r#"{
   "_comment": "what it is",
@@ -85,6 +87,75 @@ fn only_and_except_choose_builds_and_end_sequences() {
     assert_eq!(names(&["nu*"], &[]), [""; 0]);
     assert_eq!(names(&[], &["null", "last"]), ["out-eu-central-1 manifest compress"]);
     assert_eq!(names(&[], &["compress", "out-eu-central-1"]), ["null manifest sums"]);
+}
+
+/// Its components say on which build they run.
+const LOUD: &str = r#"{
+  "variables": {"v": "two"},
+  "builders": [
+    {"type": "null", "communicator": "none"},
+    {"type": "null", "communicator": "none", "name": "one"},
+    {"type": "null", "communicator": "none", "name": "is-{{user `v`}}"}
+  ],
+  "provisioners": [
+    {"type": "shell-local", "inline": ["echo {{build_name}} p0 >> log"]},
+    {"type": "shell-local", "only": ["null", "is-{{user `v`}}"], "inline": ["echo {{build_name}} p1 >> log"]},
+    {"type": "shell-local", "except": ["one"], "inline": ["echo {{build_name}} p2 >> log"],
+     "override": {"is-{{user `v`}}": {"inline": ["echo {{build_name}} p2 other >> log"]}}}
+  ],
+  "post-processors": [
+    {"type": "shell-local", "name": "a", "inline": ["echo {{build_name}} a >> log"]},
+    [
+      {"type": "shell-local", "name": "b", "inline": ["echo {{build_name}} b >> log"]},
+      {"type": "shell-local", "name": "c", "except": ["null"], "inline": ["echo {{build_name}} c >> log"]},
+      {"type": "shell-local", "name": "d", "inline": ["echo {{build_name}} d >> log"]}
+    ]
+  ]
+}"#;
+
+fn expected_log(only: &[String], except: &[String]) -> Vec<String> {
+    let template = Template::parse("t.json", LOUD).expect("it is one");
+    let values = template.resolve(&run(), &[]).expect("all have values");
+    let mut lines = Vec::new();
+    for build in template.builds(&run(), &values, only, except).expect("they can be named") {
+        for one in &build.provisioners {
+            let same = |other: &Provisioner| std::ptr::eq(other, one.provisioner);
+            let position = template.provisioners.iter().position(same).expect("it is one of them");
+            let other = if one.overriding.is_some() { " other" } else { "" };
+            lines.push(format!("{} p{position}{other}", build.name));
+        }
+        for one in build.post_processors.iter().flatten() {
+            lines.push(format!("{} {}", build.name, one.name.text));
+        }
+    }
+    lines.sort();
+    lines
+}
+
+#[test]
+fn packer_runs_what_the_builds_hold() {
+    for (only, except) in
+        [("", ""), ("one,null", ""), ("", "is-two,c"), ("", "b"), ("is-two", "a,d"), ("one", "null")]
+    {
+        let Some(mut command) = packer() else { return };
+        let folder = tempfile::tempdir().expect("a folder");
+        fs_err::write(folder.path().join("t.json"), LOUD).expect("a template");
+        command.args(["build", "-parallel-builds=1"]).current_dir(folder.path());
+        let names = |names: &str| {
+            names.split(',').filter(|name| !name.is_empty()).map(str::to_owned).collect::<Vec<_>>()
+        };
+        for (flag, value) in [("-only", only), ("-except", except)] {
+            if !value.is_empty() {
+                command.arg(format!("{flag}={value}"));
+            }
+        }
+        let output = command.arg("t.json").output().expect("it runs");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+        let log = fs_err::read_to_string(folder.path().join("log")).expect("a log");
+        let mut theirs: Vec<&str> = log.lines().collect();
+        theirs.sort_unstable();
+        assert_eq!(expected_log(&names(only), &names(except)), theirs, "only {only}, except {except}");
+    }
 }
 
 #[test]
@@ -189,6 +260,18 @@ fn each_error_says_where_and_what_to_do() {
         ),
     ] {
         let text = text.replace("NULL", null);
+        assert_eq!(check(&text, &[]), Err(expected.to_owned()), "{text}");
+    }
+    for (default, expected) in [
+        (
+            "{{env `BRACES`}}x",
+            "t.json:1:106: this changes each of 100 times that it is rendered; hint: a variable in it gives a template that uses it again",
+        ),
+        ("{{env `BROKEN`}}", "t.json:1:105: the action is not closed: `}}` is missing"),
+    ] {
+        let text = format!(
+            r#"{{"variables": {{"a": "{default}"}}, "builders": [{{"type": "null", "communicator": "none", "name": "{{{{user `a`}}}}"}}]}}"#
+        );
         assert_eq!(check(&text, &[]), Err(expected.to_owned()), "{text}");
     }
     let two = "{\"builders\": 1,\n\"builders\": [{}]}";
@@ -348,5 +431,13 @@ proptest! {
         let end = (cut + length).min(WHOLE.len());
         let text = format!("{}{with}{}", &WHOLE[..cut], &WHOLE[end..]);
         let _ = check(&text, &["token=x"]);
+        if let Ok(template) = Template::parse("t.json", &text) {
+            let upgraded = upgrade(&template, Options::default(), &|_| true);
+            let is_mark = |c: char| ('\u{e000}'..='\u{e003}').contains(&c);
+            prop_assert!(!upgraded.text.contains(is_mark), "marks are left");
+        }
+        if let Ok(fixed) = fix("t.json", &text) {
+            prop_assert_eq!(fix("t.json", &fixed.text).map(|fixed| fixed.text), Ok(fixed.text));
+        }
     }
 }

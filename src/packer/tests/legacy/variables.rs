@@ -96,6 +96,8 @@ fn sensitivity_follows_values() {
     let text = r#"{"secret": "s", "url": "x:{{user `secret`}}", "host": "h", "db": "{{vault `secret/db` `password`}}", "all": "{{user `url`}}"}"#;
     let values = template(text).resolve(&run(), &[]).expect("all have values");
     assert_eq!(values.sensitive, ["all", "db", "secret", "url"].map(str::to_owned).into());
+    let shown = format!("{values:?}");
+    assert!(shown.contains(r#""host": "h""#) && !shown.contains("s3cret"), "{shown}");
     let values = template(r#"{"secrets": "s"}"#).resolve(&run(), &[]).expect("all have values");
     assert_eq!(
         values.warnings[0].to_string(),
