@@ -45,6 +45,8 @@ pub const EXIT_CODES: &[(u8, &str)] = &[
 ///
 /// Images are described in `BUILD.star` files as a source and a list of steps. Each step makes a layer; a layer whose
 /// inputs have not changed is taken from the cache. A label alone builds: `imgbuild //a:b` is `imgbuild build //a:b`.
+/// Packer's templates are read by `validate`, `inspect`, `console` and `fmt`, which have Packer's flags; each shows them
+/// with `-help`. They are also there where this program is called `packer`.
 #[derive(Clone, Debug, Parser)]
 #[command(
     name = "imgbuild",
