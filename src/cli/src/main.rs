@@ -79,10 +79,7 @@ fn main() -> ExitCode {
 
 /// Real root takes mounts of its own at once, which costs nothing. An ordinary user becomes root in a namespace only
 /// when something must run, by executing this program again with the marker set.
-fn enter_namespace(
-    touches_trees: bool,
-    words: Vec<std::ffi::OsString>,
-) -> Result<(), userns::UsernsError> {
+fn enter_namespace(touches_trees: bool, words: Vec<std::ffi::OsString>) -> Result<(), userns::UsernsError> {
     let marked = std::env::var_os(ENTER_MARKER).is_some();
     if marked || (touches_trees && rustix::process::geteuid().is_root()) {
         userns::enter(words)?;

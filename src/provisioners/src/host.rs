@@ -105,10 +105,7 @@ async fn run_known(
     }
     let (stdout, stderr) = (running.child.stdout.take(), running.child.stderr.take());
     let output = async {
-        tokio::try_join!(
-            pass_on(on_line, Stream::Stdout, stdout),
-            pass_on(on_line, Stream::Stderr, stderr)
-        )
+        tokio::try_join!(pass_on(on_line, Stream::Stdout, stdout), pass_on(on_line, Stream::Stderr, stderr))
     };
     if interruptible {
         let mut output = std::pin::pin!(output);

@@ -130,7 +130,10 @@ mod tests {
     fn what_is_told_is_understood() {
         let mut told = Told::default();
         let said = |told: &mut Told, line: &str| told.take(line);
-        assert_eq!(said(&mut told, "1,,ui,say,==> docker.x: Pulling%!(PACKER_COMMA) please").as_deref(), Some("Pulling, please"));
+        assert_eq!(
+            said(&mut told, "1,,ui,say,==> docker.x: Pulling%!(PACKER_COMMA) please").as_deref(),
+            Some("Pulling, please")
+        );
         assert_eq!(said(&mut told, "1,,ui,message,    docker.x: done").as_deref(), Some("done"));
         assert_eq!(said(&mut told, "not for programs, this").as_deref(), Some("not for programs, this"));
         for line in [

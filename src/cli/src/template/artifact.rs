@@ -30,7 +30,9 @@ pub(super) fn make(
         }),
         Makes::File { target, shown, from } => file(target, shown, from, fillings, say),
         Makes::Exports(exports) => images(planned, exports, report, cache),
-        Makes::Delegated { .. } => Err(Diagnostic::error("a delegated build has several artifacts").class(Class::Bug).into()),
+        Makes::Delegated { .. } => {
+            Err(Diagnostic::error("a delegated build has several artifacts").class(Class::Bug).into())
+        }
     }
 }
 
@@ -91,7 +93,9 @@ fn file(
     say: &dyn Fn(&str),
 ) -> Result<Artifact, Diagnostics> {
     let failed = |error: &dyn std::fmt::Display| {
-        Diagnostics::from(Diagnostic::error(format!("cannot write `{shown}`: {error}")).class(Class::Environment))
+        Diagnostics::from(
+            Diagnostic::error(format!("cannot write `{shown}`: {error}")).class(Class::Environment),
+        )
     };
     let path = PathBuf::from(target);
     match from {
@@ -106,7 +110,8 @@ fn file(
             let text = fillings.fill(text);
             outputs::write_whole(&path, false, &mut text.as_bytes()).map_err(|error| failed(&error))?;
             use std::os::unix::fs::PermissionsExt as _;
-            fs_err::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).map_err(|error| failed(&error))?;
+            fs_err::set_permissions(&path, std::fs::Permissions::from_mode(0o600))
+                .map_err(|error| failed(&error))?;
         }
     }
     Ok(Artifact {
@@ -119,22 +124,31 @@ fn file(
     })
 }
 
-fn images(planned: &Planned, exports: &[Export], report: &RunReport, cache: &Cache) -> Result<Artifact, Diagnostics> {
+fn images(
+    planned: &Planned,
+    exports: &[Export],
+    report: &RunReport,
+    cache: &Cache,
+) -> Result<Artifact, Diagnostics> {
     let mut files = Vec::new();
     let mut shown = Vec::new();
     let mut id = String::new();
     for export in exports {
-        let reference = planned.graph.nodes.iter().position(|node| {
-            node.reference.index == export.action && *node.label() == planned.lowered.label
-        });
+        let reference =
+            planned.graph.nodes.iter().position(|node| {
+                node.reference.index == export.action && *node.label() == planned.lowered.label
+            });
         let Some(result) = reference.and_then(|place| report.results.get(&place)) else {
-            return Err(Diagnostic::error(format!("`{}` was not made", export.shown)).class(Class::Bug).into());
+            return Err(Diagnostic::error(format!("`{}` was not made", export.shown))
+                .class(Class::Bug)
+                .into());
         };
         let placed: Vec<_> = result
             .files
             .iter()
             .map(|file| {
-                let below = file.path.strip_prefix(&*export.output).unwrap_or_default().trim_start_matches('/');
+                let below =
+                    file.path.strip_prefix(&*export.output).unwrap_or_default().trim_start_matches('/');
                 let path = match below.is_empty() {
                     true => PathBuf::from(&export.destination),
                     false => PathBuf::from(&export.destination).join(below),
@@ -154,8 +168,17 @@ fn images(planned: &Planned, exports: &[Export], report: &RunReport, cache: &Cac
         shown.push(export.shown.clone());
     }
     let description = match shown.is_empty() {
-        true => "An image without artifacts: name one with `oci_layout`, `docker_archive` or `tarball`".to_owned(),
+        true => {
+            "An image without artifacts: name one with `oci_layout`, `docker_archive` or `tarball`".to_owned()
+        }
         false => format!("Image files: {}", shown.join(", ")),
     };
-    Ok(Artifact { builder_id: "imgbuild.rootfs".to_owned(), id, description, files, destroy: Destroy::Files, ..Artifact::default() })
+    Ok(Artifact {
+        builder_id: "imgbuild.rootfs".to_owned(),
+        id,
+        description,
+        files,
+        destroy: Destroy::Files,
+        ..Artifact::default()
+    })
 }

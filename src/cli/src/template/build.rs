@@ -36,12 +36,14 @@ use crate::{ENTER_MARKER, registry};
 pub(super) fn build(
     command: &Build,
     appearance: Appearance,
+    before: &Printer,
     place: &Place,
     global: &Global,
     environment: Environment,
 ) -> Done {
-    let options = LoadOptions { ask: true, warn_undeclared: command.warn_on_undeclared_var, syntax_only: false };
-    let loaded = load(&command.template, &command.common, options, place)?;
+    let options =
+        LoadOptions { ask: true, warn_undeclared: command.warn_on_undeclared_var, syntax_only: false };
+    let loaded = load(&command.template, &command.common, options, place, before)?;
     let recipes = &loaded.recipes.recipes;
     let names: Vec<String> = recipes.iter().map(|recipe| recipe.name.clone()).collect();
     let printer = Arc::new(Printer::new(appearance, &loaded.sensitive, names, &place.cwd));
@@ -71,7 +73,9 @@ pub(super) fn build(
     if command.purpose != Purpose::Build {
         return show_plan(&first, recipes, &printer, command.purpose);
     }
-    let runs = first.iter().any(|planned| planned.as_ref().is_none_or(|planned| planned.plan.running().next().is_some()));
+    let runs = first
+        .iter()
+        .any(|planned| planned.as_ref().is_none_or(|planned| planned.plan.running().next().is_some()));
     if runs {
         become_root()?;
     }
@@ -94,7 +98,10 @@ pub(super) fn build(
         fillings,
         run_uuid,
         registry: registry::registry(archives),
-        store: Arc::new(Store::new(session.environment().home.clone(), session.config.secret_providers.clone())),
+        store: Arc::new(Store::new(
+            session.environment().home.clone(),
+            session.config.secret_providers.clone(),
+        )),
         shell: session.shell.clone(),
         jobs: session.config.jobs,
         cancel: Cancel::new(),
@@ -119,10 +126,14 @@ struct House<'a> {
 
 /// The texts that actions get in place of marks, and what is masked in all output.
 fn fillings(holes: &Holes, sensitive: &[String]) -> Fillings {
-    let texts: BTreeMap<String, Secret> = holes.all().into_iter().map(|hole| (hole.mark, hole.text)).collect();
+    let texts: BTreeMap<String, Secret> =
+        holes.all().into_iter().map(|hole| (hole.mark, hole.text)).collect();
     let masked: Vec<NamedSecret> = sensitive
         .iter()
-        .map(|text| NamedSecret { name: "sensitive".to_owned(), value: Secret::new(text.as_bytes().to_vec()) })
+        .map(|text| NamedSecret {
+            name: "sensitive".to_owned(),
+            value: Secret::new(text.as_bytes().to_vec()),
+        })
         .collect();
     Fillings::new(texts, &masked)
 }
@@ -145,13 +156,18 @@ fn first_plans(
             Ok(lowered) if problems.is_empty() => planned.push(Some(planner.plan(lowered, session)?)),
             Ok(_) => {}
             Err(diagnostics) => {
-                problems.extend(diagnostics.0.into_iter().filter(|new: &Diagnostic| !matches!(new.severity, imgbuild_model::Severity::Warning)));
+                problems.extend(
+                    diagnostics.0.into_iter().filter(|new: &Diagnostic| {
+                        !matches!(new.severity, imgbuild_model::Severity::Warning)
+                    }),
+                );
             }
         }
         // What is wrong with post-processors is to be known before anything runs.
-        let is_native = planned.last().and_then(Option::as_ref).is_some_and(|planned: &Planned| {
-            !matches!(planned.lowered.makes, Makes::Delegated { .. })
-        });
+        let is_native = planned
+            .last()
+            .and_then(Option::as_ref)
+            .is_some_and(|planned: &Planned| !matches!(planned.lowered.makes, Makes::Delegated { .. }));
         if is_native && let Err(diagnostics) = chains(recipe, &Fillings::default()) {
             problems.extend(diagnostics.0);
         }
@@ -173,15 +189,13 @@ fn arguments(command: &Build) -> Vec<String> {
 }
 
 /// `-plan` and `-explain`.
-fn show_plan(
-    planned: &[Option<Planned>],
-    recipes: &[Recipe],
-    printer: &Printer,
-    purpose: Purpose,
-) -> Done {
+fn show_plan(planned: &[Option<Planned>], recipes: &[Recipe], printer: &Printer, purpose: Purpose) -> Done {
     for (planned, recipe) in planned.iter().zip(recipes) {
         let Some(planned) = planned else {
-            printer.say(&format!("{}: planned when the artifact of another build that it reads is there", recipe.name));
+            printer.say(&format!(
+                "{}: planned when the artifact of another build that it reads is there",
+                recipe.name
+            ));
             continue;
         };
         let running = planned.plan.running().count();
@@ -250,17 +264,26 @@ fn run_all(
     let cancelled = runtime.block_on(async {
         let listener = house.cancel.listen_for_signals();
         // Each build tells those that wait for it whether it has succeeded.
-        let (senders, receivers): (Vec<_>, Vec<_>) = recipes.iter().map(|_| watch::channel(None::<bool>)).unzip();
+        let (senders, receivers): (Vec<_>, Vec<_>) =
+            recipes.iter().map(|_| watch::channel(None::<bool>)).unzip();
         let builds = recipes.iter().zip(first).enumerate().map(|(index, (recipe, planned))| {
-            let needs: Vec<_> = edges[index].iter().map(|needed| (*needed, receivers[*needed].clone())).collect();
+            let needs: Vec<_> =
+                edges[index].iter().map(|needed| (*needed, receivers[*needed].clone())).collect();
             let (id, sender, permits, session) = (ids[index], &senders[index], &permits, &session);
             async move {
-                let voice = BuildVoice { printer: house.printer.clone(), build: id, fillings: house.fillings.clone() };
+                let voice = BuildVoice {
+                    printer: house.printer.clone(),
+                    build: id,
+                    fillings: house.fillings.clone(),
+                };
                 let ended = async {
                     for (needed, mut receiver) in needs {
                         let done = receiver.wait_for(Option::is_some).await.map(|done| *done == Some(true));
                         if !done.unwrap_or(false) {
-                            return Err(format!("`{}`, whose artifact it reads, was not built", recipes[needed].name));
+                            return Err(format!(
+                                "`{}`, whose artifact it reads, was not built",
+                                recipes[needed].name
+                            ));
                         }
                     }
                     let _permit = permits.acquire().await.map_err(|error| error.to_string())?;
@@ -279,7 +302,8 @@ fn run_all(
                 let began = Instant::now();
                 let ended: Ended = ended.await;
                 let _ = sender.send(Some(ended.is_ok()));
-                let result = ended.map(|artifacts| artifacts.iter().map(|artifact| Some(shown(artifact))).collect());
+                let result =
+                    ended.map(|artifacts| artifacts.iter().map(|artifact| Some(shown(artifact))).collect());
                 voice.tell(Said::BuildFinished { build: id, duration: began.elapsed(), result });
             }
         });
@@ -336,7 +360,10 @@ fn post_context(house: &House<'_>, recipe: &Recipe, voice: &BuildVoice) -> PostC
         house.cache.clone(),
         Arc::new(GoTemplates),
         Arc::new(voice.clone()),
-        Arc::new(Processes { cache: house.cache.clone(), folder: folder_of(&house.command.template, house.place) }),
+        Arc::new(Processes {
+            cache: house.cache.clone(),
+            folder: folder_of(&house.command.template, house.place),
+        }),
         cancel,
     );
     context.build_name = recipe.source.to_string();

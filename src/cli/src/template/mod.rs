@@ -19,6 +19,7 @@ use std::process::ExitCode;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use imgbuild::args::{Environment, Global};
+use imgbuild_hcl::syntax::Source;
 use imgbuild_model::{Diagnostic, Diagnostics};
 use imgbuild_packer_cli::args::{self, Command, Invocation, Passthrough, Plugins, Program, Refusal, exit};
 use imgbuild_packer_cli::diagnostics::Style;
@@ -71,16 +72,19 @@ pub(crate) struct Printer {
     ui: Mutex<Ui>,
     style: Style,
     cwd: PathBuf,
+    /// The texts that diagnostics point into beside files: values of variables, by their names.
+    sources: Mutex<Vec<Arc<Source>>>,
 }
 
 impl Printer {
     fn new(appearance: Appearance, sensitive: &[String], builds: Vec<String>, cwd: &Path) -> Self {
-        let color = appearance.color;
+        let color = appearance.color && std::io::stdout().is_terminal();
         let width = std::io::stdout().is_terminal().then_some(80);
         Self {
             ui: Mutex::new(Ui::new(appearance, Masker::new(sensitive), builds)),
             style: Style { color, width },
             cwd: cwd.to_path_buf(),
+            sources: Mutex::default(),
         }
     }
 
@@ -96,6 +100,11 @@ impl Printer {
         self.with(|ui, now| ui.say(now, text));
     }
 
+    /// Texts that diagnostics may point into from here on.
+    fn know(&self, sources: &[Arc<Source>]) {
+        self.sources.lock().unwrap_or_else(PoisonError::into_inner).extend_from_slice(sources);
+    }
+
     /// A line for programs.
     fn machine(&self, kind: &str, values: &[String]) {
         self.with(|ui, now| ui.for_programs(now, kind, values));
@@ -103,7 +112,13 @@ impl Printer {
 
     /// What is wrong, or what the user should know.
     fn diagnostics(&self, diagnostics: &Diagnostics) {
-        let source = |file: &str| fs_err::read_to_string(self.cwd.join(file)).ok();
+        let sources = self.sources.lock().unwrap_or_else(PoisonError::into_inner);
+        let source = |file: &str| {
+            let known = sources.iter().find(|source| source.name() == file);
+            known
+                .map(|source| source.text().to_owned())
+                .or_else(|| fs_err::read_to_string(self.cwd.join(file)).ok())
+        };
         self.with(|ui, now| ui.diagnostics(now, diagnostics, &source, self.style));
     }
 
@@ -138,7 +153,7 @@ pub(crate) fn run(
             return exit::FAILURE.into();
         }
     };
-    let no_color = place.environment.get("PACKER_NO_COLOR").is_some_and(|value| !value.is_empty());
+    let no_color = environment.packer_no_color;
     let invocation = match typed {
         Ok(invocation) => invocation,
         Err(refusal) => {
@@ -156,8 +171,7 @@ pub(crate) fn run(
     let machine_readable = invocation.machine_readable;
     // Called by its own name, the program has colours on terminals alone; as `packer`, wherever Packer has them.
     let no_color = no_color
-        || (program == Program::Imgbuild
-            && (!std::io::stdout().is_terminal() || environment.no_color));
+        || (program == Program::Imgbuild && (!std::io::stdout().is_terminal() || environment.no_color));
     let appearance = match &invocation.command {
         Command::Build(build) => Appearance::of(build, machine_readable, no_color),
         _ => Appearance { color: !no_color && !machine_readable, machine_readable, ..Appearance::default() },
@@ -165,7 +179,7 @@ pub(crate) fn run(
     let printer = Arc::new(Printer::new(appearance, &[], Vec::new(), &place.cwd));
     let done = match invocation.command {
         Command::Build(command) => global(&invocation.passed)
-            .and_then(|global| build::build(&command, appearance, &place, &global, environment)),
+            .and_then(|global| build::build(&command, appearance, &printer, &place, &global, environment)),
         Command::Validate(command) => show::validate(&command, &printer, &place),
         Command::Inspect(command) => show::inspect(&command, &printer, &place),
         Command::Console(command) => show::console(&command, &printer, &place),

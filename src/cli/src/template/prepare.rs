@@ -10,14 +10,16 @@ use imgbuild_digest::Hash;
 use imgbuild_engine::Builder as _;
 use imgbuild_kinds::component;
 use imgbuild_model::{
-    Action, ActionRef, Class, Diagnostic, Diagnostics, KindClass, Label, Node, NodeData, PackagePath,
-    Platform, TargetName,
+    Action, ActionRef, Class, Diagnostic, Diagnostics, EntryKind, KindClass, Label, Node, NodeData,
+    PackagePath, Platform, TargetName,
 };
 use imgbuild_packer::lower::{Holes, Lowered, Lowering, RealPacker, Surroundings, delegate, lower};
 use imgbuild_packer::recipe::Recipe;
+use imgbuild_packer::template::Files;
 use imgbuild_packer_cli::args::{Lock, Reuse};
 use imgbuild_plan::{
-    ActionGraph, DiskFiles, InputDigests, KeyContext, LOCK_FILE, LockFile, PinRequest, Plan, PlanOptions, plan,
+    ActionGraph, DiskFiles, InputDigests, KeyContext, LOCK_FILE, LockFile, PinRequest, Plan, PlanOptions,
+    plan,
 };
 use imgbuild_rootfs::RootfsBuilder;
 
@@ -60,7 +62,9 @@ pub(super) fn files() -> DiskFiles {
 pub(super) fn satisfied_by(accessor: &str) -> &'static str {
     let _ = accessor;
     match real_packer() {
-        Some(_) => "components of it that are not built in run through the real `packer` on the path, with its own plugins",
+        Some(_) => {
+            "components of it that are not built in run through the real `packer` on the path, with its own plugins"
+        }
         None => "components of it that are not built in need a real `packer` on the path, with the plugin",
     }
 }
@@ -87,7 +91,9 @@ pub(super) fn folder_of(template: &Path, place: &Place) -> PathBuf {
 /// What a build is called in plans and in the history: by its template's folder and its own name.
 fn label(template: &Path, place: &Place, name: &str) -> Label {
     let clean = |text: &str| -> String {
-        text.chars().map(|c| if matches!(c, ':' | '\\' | '"' | '*' | '[' | ']') || c.is_control() { '_' } else { c }).collect()
+        text.chars()
+            .map(|c| if matches!(c, ':' | '\\' | '"' | '*' | '[' | ']') || c.is_control() { '_' } else { c })
+            .collect()
     };
     let folder = fs_err::canonicalize(folder_of(template, place)).unwrap_or_else(|_| place.cwd.clone());
     let package = PackagePath::new(clean(folder.to_string_lossy().trim_start_matches('/')).as_str());
@@ -148,7 +154,13 @@ impl Planner<'_> {
         let places: Vec<usize> = (0..graph.nodes.len()).collect();
         let mut rounds = 0;
         let plan = loop {
-            let context = KeyContext { graph: &graph, lock: &lock, digests: &digests, builder: &builder_key, salt: &salt };
+            let context = KeyContext {
+                graph: &graph,
+                lock: &lock,
+                digests: &digests,
+                builder: &builder_key,
+                salt: &salt,
+            };
             let planned = plan(context, &places, &cache, &options).map_err(|error| cache_error(&error))?;
             if planned.needs.is_empty() {
                 break planned;
@@ -158,9 +170,12 @@ impl Planner<'_> {
             if !pins.is_empty() {
                 if self.reuse.lock == Lock::Required {
                     let names: Vec<_> = pins.iter().map(|pin| format!("`{pin}`")).collect();
-                    return Err(Diagnostic::error(format!("`{LOCK_FILE}` does not say what {} is", names.join(", ")))
-                        .hint("build once with `-lock`")
-                        .into());
+                    return Err(Diagnostic::error(format!(
+                        "`{LOCK_FILE}` does not say what {} is",
+                        names.join(", ")
+                    ))
+                    .hint("build once with `-lock`")
+                    .into());
                 }
                 lock = session.resolve(&pins, &lock)?;
             } else {
@@ -181,8 +196,13 @@ impl Planner<'_> {
             false => plan,
             true => {
                 let force = PlanOptions { force: BTreeSet::from([lowered.label.clone()]), ..options.clone() };
-                let context =
-                    KeyContext { graph: &graph, lock: &lock, digests: &digests, builder: &builder_key, salt: &salt };
+                let context = KeyContext {
+                    graph: &graph,
+                    lock: &lock,
+                    digests: &digests,
+                    builder: &builder_key,
+                    salt: &salt,
+                };
                 imgbuild_plan::plan(context, &places, &cache, &force).map_err(|error| cache_error(&error))?
             }
         };
@@ -225,7 +245,8 @@ impl Planner<'_> {
         let mut without = lock.clone();
         names.iter().for_each(|name| without.set_epoch(name, "none"));
         let context = KeyContext { graph, lock: &without, digests, builder, salt };
-        let keyed = plan(context, &[], cache, &PlanOptions::default()).map_err(|error| cache_error(&error))?;
+        let keyed =
+            plan(context, &[], cache, &PlanOptions::default()).map_err(|error| cache_error(&error))?;
         let mut lock = lock;
         for name in names {
             let first = graph.nodes.iter().position(|node| node.epoch.as_deref() == Some(name));
@@ -269,10 +290,16 @@ fn surroundings<'a>(
     template: &Path,
     place: &Place,
     cwd: &'a str,
-    files: &'a LocalFiles,
+    files: &'a dyn Files,
     holes: &'a Holes,
 ) -> Surroundings<'a> {
-    Surroundings { label: label(template, place, &recipe.name), platform: Platform::host(), cwd, files, holes }
+    Surroundings {
+        label: label(template, place, &recipe.name),
+        platform: Platform::host(),
+        cwd,
+        files,
+        holes,
+    }
 }
 
 fn lower_in(recipe: &Recipe, template: &Path, place: &Place, holes: &Holes) -> Result<Lowering, Diagnostics> {
@@ -298,12 +325,14 @@ pub(super) fn ask_real_packer(template: &Path, args: Vec<String>) -> Result<Opti
             .map(|output| String::from_utf8_lossy(&output.stdout).trim().to_owned())
     };
     let version = ask(&["version"]).ok_or_else(|| {
-        Diagnostic::error(format!("`{}` does not say its version", program.display())).class(Class::Environment)
+        Diagnostic::error(format!("`{}` does not say its version", program.display()))
+            .class(Class::Environment)
     })?;
     // Versions before 1.7 have their plugins inside. The folders of plugins are this machine's.
     let plugins = ask(&["plugins", "installed"]).unwrap_or_default();
     let names = plugins.lines().filter_map(|line| line.rsplit('/').next());
-    let versions = std::iter::once(version.lines().next().unwrap_or_default()).chain(names).collect::<Vec<_>>();
+    let versions =
+        std::iter::once(version.lines().next().unwrap_or_default()).chain(names).collect::<Vec<_>>();
     Ok(Some(RealPacker {
         program: program.display().to_string(),
         versions: versions.join(" "),
@@ -315,13 +344,23 @@ pub(super) fn ask_real_packer(template: &Path, args: Vec<String>) -> Result<Opti
 /// What is wrong with a template beyond its components' settings: files that are not there, steps that need a machine.
 pub(super) fn check(loaded: &Loaded, place: &Place) -> Result<Diagnostics, Diagnostics> {
     let holes = Holes::new([0; 32], []);
+    let recipes = &loaded.recipes.recipes;
+    edges(recipes, place)?;
+    let made: Vec<PathBuf> = makers(recipes, place).into_keys().collect();
+    let files = WithMade { files: LocalFiles { cwd: place.cwd.clone() }, made };
+    let cwd = place.cwd.display().to_string();
     let (mut warnings, mut errors) = (Vec::new(), Vec::new());
     for recipe in &loaded.recipes.recipes {
-        match lower_in(recipe, Path::new("."), place, &holes) {
+        match lower(recipe, &surroundings(recipe, Path::new("."), place, &cwd, &files, &holes)) {
             Ok(Lowering::Native(lowered)) => warnings.extend(lowered.warnings.0),
             Ok(Lowering::Foreign(_)) => {}
             Err(problems) => {
-                errors.extend(problems.0.into_iter().filter(|problem| problem.severity == imgbuild_model::Severity::Error));
+                errors.extend(
+                    problems
+                        .0
+                        .into_iter()
+                        .filter(|problem| problem.severity == imgbuild_model::Severity::Error),
+                );
             }
         }
     }
@@ -339,14 +378,7 @@ pub(super) fn check(loaded: &Loaded, place: &Place) -> Result<Diagnostics, Diagn
 /// For each build, the builds whose artifacts it reads.
 pub(super) fn edges(recipes: &[Recipe], place: &Place) -> Result<Vec<Vec<usize>>, Diagnostics> {
     let absolute = |path: &str| place.cwd.join(path);
-    let mut makers: BTreeMap<PathBuf, usize> = BTreeMap::new();
-    for (index, recipe) in recipes.iter().enumerate() {
-        for name in outputs(&recipe.kind) {
-            if let Some(NodeData::String(path)) = recipe.settings.field(name).map(|field| &field.value.data) {
-                makers.insert(absolute(path), index);
-            }
-        }
-    }
+    let makers = makers(recipes, place);
     let mut edges = vec![BTreeSet::new(); recipes.len()];
     for (index, recipe) in recipes.iter().enumerate() {
         let mut read = Vec::new();
@@ -367,6 +399,40 @@ pub(super) fn edges(recipes: &[Recipe], place: &Place) -> Result<Vec<Vec<usize>>
                 .at(recipes[cycle[0]].location.clone())
                 .into())
         }
+    }
+}
+
+/// For each path that a build writes an artifact to, which build.
+fn makers(recipes: &[Recipe], place: &Place) -> BTreeMap<PathBuf, usize> {
+    let mut makers = BTreeMap::new();
+    for (index, recipe) in recipes.iter().enumerate() {
+        for name in outputs(&recipe.kind) {
+            if let Some(NodeData::String(path)) = recipe.settings.field(name).map(|field| &field.value.data) {
+                makers.insert(place.cwd.join(&**path), index);
+            }
+        }
+    }
+    makers
+}
+
+/// The files of this machine, and those that builds will make.
+struct WithMade {
+    files: LocalFiles,
+    made: Vec<PathBuf>,
+}
+
+impl Files for WithMade {
+    fn kind(&self, path: &str) -> Option<EntryKind> {
+        let made = || self.made.iter().any(|made| *made == self.files.cwd.join(path));
+        self.files.kind(path).or_else(|| made().then_some(EntryKind::File))
+    }
+
+    fn list(&self, path: &str) -> std::io::Result<Vec<(String, EntryKind)>> {
+        self.files.list(path)
+    }
+
+    fn read(&self, path: &str) -> std::io::Result<Arc<str>> {
+        self.files.read(path)
     }
 }
 
@@ -405,12 +471,13 @@ fn cycle(edges: &[Vec<usize>]) -> Option<Vec<usize>> {
 
 /// The key that marks of sensitive texts are hashed under, made at its first use and readable by this user alone.
 pub(super) fn secret_key(cache: &Cache) -> Result<[u8; 32], Diagnostics> {
-    use std::os::unix::fs::OpenOptionsExt as _;
     use std::io::Write as _;
+    use std::os::unix::fs::OpenOptionsExt as _;
     let path = cache.root().join("secret.key");
     let failed = |error: &dyn std::fmt::Display| {
         Diagnostics::from(
-            Diagnostic::error(format!("the key of this cache cannot be used: {error}")).class(Class::Environment),
+            Diagnostic::error(format!("the key of this cache cannot be used: {error}"))
+                .class(Class::Environment),
         )
     };
     loop {

@@ -44,7 +44,8 @@ pub fn delegate(
     for path in parts.paths {
         let absolute = chain.absolute(&path);
         // A folder that the build runs in holds everything, also what it writes.
-        let is_around = around.cwd == absolute || around.cwd.starts_with(&format!("{}/", absolute.trim_end_matches('/')));
+        let is_around =
+            around.cwd == absolute || around.cwd.starts_with(&format!("{}/", absolute.trim_end_matches('/')));
         let kind = around.files.kind(&absolute);
         if kind == Some(EntryKind::File) || (kind == Some(EntryKind::Directory) && !is_around) {
             inputs.extend(chain.input(&path, &recipe.location).map(|(input, _)| input));
@@ -139,7 +140,9 @@ impl Parts<'_> {
 
     fn path(&mut self, node: &Node) {
         match &node.data {
-            NodeData::String(text) if !node.secret && !text.is_empty() && text.len() < 4096 && !text.contains('\n') => {
+            NodeData::String(text)
+                if !node.secret && !text.is_empty() && text.len() < 4096 && !text.contains('\n') =>
+            {
                 self.paths.push(text.to_string());
             }
             NodeData::List(items) => items.iter().for_each(|item| self.path(item)),
@@ -155,9 +158,9 @@ impl Parts<'_> {
             NodeData::Number(number) => serde_json::json!(number),
             NodeData::String(text) => Json::String(self.holes.hide(text, node.secret)),
             NodeData::List(items) => Json::Array(items.iter().map(|item| self.value(item)).collect()),
-            NodeData::Object(fields) => {
-                Json::Object(fields.iter().map(|field| (field.name.to_string(), self.value(&field.value))).collect())
-            }
+            NodeData::Object(fields) => Json::Object(
+                fields.iter().map(|field| (field.name.to_string(), self.value(&field.value))).collect(),
+            ),
         }
     }
 }
