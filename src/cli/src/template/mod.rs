@@ -28,12 +28,10 @@ use jiff::Zoned;
 
 use load::Place;
 
-/// What is typed for templates, if it is for them.
-pub(crate) enum Typed {
-    /// For a template.
-    Template(Program, Result<Invocation, Refusal>),
-    /// For labels, or for the house.
-    Other,
+/// What is typed for a template.
+pub(crate) struct Typed {
+    program: Program,
+    invocation: Result<Invocation, Refusal>,
 }
 
 /// The flags of the program itself that Packer's verbs take too.
@@ -43,14 +41,14 @@ const PASSTHROUGH: &[Passthrough<'static>] = &[
 ];
 
 /// Looks whether words, without the program's name, are for templates. `program` is the name that it was called by.
-pub(crate) fn typed(program: &Path, words: &[OsString]) -> Typed {
+pub(crate) fn typed(program: &Path, words: &[OsString]) -> Option<Typed> {
     if program.file_name().is_some_and(|name| name == "packer") {
-        return Typed::Template(Program::Packer, args::parse_packer(words));
+        return Some(Typed { program: Program::Packer, invocation: args::parse_packer(words) });
     }
     if !args::concerns_template(words, PASSTHROUGH, &is_folder_of_templates) {
-        return Typed::Other;
+        return None;
     }
-    Typed::Template(Program::Imgbuild, args::parse_imgbuild(words, PASSTHROUGH))
+    Some(Typed { program: Program::Imgbuild, invocation: args::parse_imgbuild(words, PASSTHROUGH) })
 }
 
 /// Whether a folder holds templates. One that is a package is built as such.
@@ -64,7 +62,7 @@ fn is_folder_of_templates(word: &str) -> bool {
 
 /// Whether a command may come to make layers, for which mounts are needed.
 pub(crate) fn makes_layers(typed: &Typed) -> bool {
-    matches!(typed, Typed::Template(_, Ok(Invocation { command: Command::Build(_), .. })))
+    matches!(&typed.invocation, Ok(Invocation { command: Command::Build(_), .. }))
 }
 
 /// Prints what the user interface says, on standard output as Packer does.
@@ -141,11 +139,8 @@ fn global(passed: &[OsString]) -> Result<Global, Diagnostics> {
 type Done = Result<u8, Diagnostics>;
 
 /// Carries out what was typed.
-pub(crate) fn run(
-    program: Program,
-    typed: Result<Invocation, Refusal>,
-    environment: Environment,
-) -> ExitCode {
+pub(crate) fn run(typed: Typed, environment: Environment) -> ExitCode {
+    let Typed { program, invocation } = typed;
     let place = match Place::of_process() {
         Ok(place) => place,
         Err(diagnostics) => {
@@ -154,7 +149,7 @@ pub(crate) fn run(
         }
     };
     let no_color = environment.packer_no_color;
-    let invocation = match typed {
+    let invocation = match invocation {
         Ok(invocation) => invocation,
         Err(refusal) => {
             let machine_readable = refusal.machine_readable;
