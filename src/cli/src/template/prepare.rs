@@ -43,6 +43,19 @@ pub(super) struct Planned {
     pub(super) salt: String,
 }
 
+impl Planned {
+    /// What keys are made of.
+    pub(super) fn keys(&self) -> KeyContext<'_> {
+        KeyContext {
+            graph: &self.graph,
+            lock: &self.lock,
+            digests: &self.digests,
+            builder: &self.builder_key,
+            salt: &self.salt,
+        }
+    }
+}
+
 /// What builds are planned with.
 pub(super) struct Planner<'a> {
     pub(super) place: &'a Place,
@@ -373,6 +386,13 @@ pub(super) fn check(loaded: &Loaded, place: &Place) -> Result<Diagnostics, Diagn
         })
     };
     if errors.is_empty() { Ok(Diagnostics(once(warnings))) } else { Err(Diagnostics(once(errors))) }
+}
+
+/// Whether a build is carried out by this program.
+#[cfg(test)]
+pub(super) fn is_native(recipe: &Recipe, place: &Place) -> bool {
+    let holes = Holes::new([0; 32], []);
+    matches!(lower_in(recipe, Path::new("."), place, &holes), Ok(Lowering::Native(_)))
 }
 
 /// For each build, the builds whose artifacts it reads.
