@@ -65,7 +65,6 @@ pub(super) fn build(
         place,
         template: command.template.clone(),
         reuse: command.reuse,
-        force: false,
         holes: &holes,
         real: ask_real_packer(&command.template, arguments(command))?,
     };
@@ -348,7 +347,15 @@ fn plan_late(planner: &Planner<'_>, recipe: &Recipe, session: &mut Session) -> R
 }
 
 fn first_message(problems: &Diagnostics) -> String {
-    problems.0.first().map(|problem| problem.message.clone()).unwrap_or_default()
+    problems.0.first().map(in_a_line).unwrap_or_default()
+}
+
+/// What went wrong and what to do, for the one line that a build has.
+fn in_a_line(problem: &Diagnostic) -> String {
+    match &problem.hint {
+        Some(hint) => format!("{}; {hint}", problem.message),
+        None => problem.message.clone(),
+    }
 }
 
 fn shown(artifact: &Artifact) -> Shown {
@@ -363,9 +370,12 @@ fn shown(artifact: &Artifact) -> Shown {
 /// Carries out one build, and what happens to its artifact.
 async fn one(house: &House<'_>, recipe: &Recipe, planned: &Planned, voice: &BuildVoice) -> Ended {
     tell_cached(planned, voice);
-    let report = execute(house, planned, voice).await.map_err(|error| error.to_string())?;
+    let report = execute(house, planned, voice).await.map_err(|error| in_a_line(&error))?;
     if let Some(Failure { error, .. }) = report.failures.first() {
-        return Err(error.to_string());
+        return Err(match error {
+            ActionError::Other(problem) => in_a_line(problem),
+            other => other.to_string(),
+        });
     }
     if report.cancelled || house.cancel.is_cancelled() {
         return Err("it was cancelled".to_owned());
@@ -390,7 +400,7 @@ async fn one(house: &House<'_>, recipe: &Recipe, planned: &Planned, voice: &Buil
     };
     match outcome.errors.0.as_slice() {
         [] => Ok(outcome.artifacts),
-        errors => Err(errors.iter().map(|error| error.message.as_str()).collect::<Vec<_>>().join("; ")),
+        errors => Err(errors.iter().map(in_a_line).collect::<Vec<_>>().join("; ")),
     }
 }
 

@@ -317,7 +317,12 @@ fn hcl(
     place: &Place,
     printer: &Printer,
 ) -> Result<Loaded, Diagnostics> {
-    let (template, warnings) = read_hcl(path, common, options, place, printer)?.into_result()?;
+    let (template, mut warnings) = read_hcl(path, common, options, place, printer)?.into_result()?;
+    if let Some(registry) = &template.registry {
+        let warning = Diagnostic::warning("builds that are built in are not registered with HCP Packer");
+        let hint = "a build that a real `packer` carries out is, if that program has the credentials";
+        warnings.0.push(warning.at(registry.location.clone()).hint(hint));
+    }
     let sensitive = sensitive_of(&template);
     let recipes = match options.syntax_only {
         true => Recipes::default(),

@@ -8,6 +8,7 @@ use std::time::Duration;
 use imgbuild_cache::Cache;
 use imgbuild_digest::Hash;
 use imgbuild_engine::Builder as _;
+use imgbuild_engine::secrets::Fillings;
 use imgbuild_kinds::component;
 use imgbuild_model::{
     Action, ActionRef, Class, Diagnostic, Diagnostics, EntryKind, KindClass, Label, Node, NodeData,
@@ -24,6 +25,7 @@ use imgbuild_plan::{
 use imgbuild_rootfs::RootfsBuilder;
 
 use super::artifact;
+use super::chains::chains;
 use super::load::{Loaded, LocalFiles, Place};
 use crate::session::{Session, cache_error, lock_error};
 
@@ -61,7 +63,6 @@ pub(super) struct Planner<'a> {
     pub(super) place: &'a Place,
     pub(super) template: PathBuf,
     pub(super) reuse: Reuse,
-    pub(super) force: bool,
     pub(super) holes: &'a Holes,
     pub(super) real: Option<RealPacker>,
 }
@@ -157,11 +158,7 @@ impl Planner<'_> {
         let digests = InputDigests::read(&graph.inputs(), &files(), &cache)?;
         let builder_key = RootfsBuilder::new(cache.clone()).key().to_owned();
         let salt = session.config.salt.clone().unwrap_or_default();
-        let force = match self.force {
-            true => BTreeSet::from([lowered.label.clone()]),
-            false => BTreeSet::new(),
-        };
-        let options = PlanOptions { force, explain_all: true };
+        let options = PlanOptions { explain_all: true, ..PlanOptions::default() };
         let lock_path = folder_of(&self.template, self.place).join(LOCK_FILE);
         let mut lock = LockFile::read(&lock_path).map_err(|error| lock_error(&error))?;
         let places: Vec<usize> = (0..graph.nodes.len()).collect();
@@ -365,7 +362,12 @@ pub(super) fn check(loaded: &Loaded, place: &Place) -> Result<Diagnostics, Diagn
     let (mut warnings, mut errors) = (Vec::new(), Vec::new());
     for recipe in &loaded.recipes.recipes {
         match lower(recipe, &surroundings(recipe, Path::new("."), place, &cwd, &files, &holes)) {
-            Ok(Lowering::Native(lowered)) => warnings.extend(lowered.warnings.0),
+            Ok(Lowering::Native(lowered)) => {
+                warnings.extend(lowered.warnings.0);
+                if let Err(problems) = chains(recipe, &Fillings::default()) {
+                    errors.extend(problems.0);
+                }
+            }
             Ok(Lowering::Foreign(_)) => {}
             Err(problems) => {
                 errors.extend(
