@@ -13,7 +13,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use imgbuild_cache::{ActionKey, ActionResult, Cache, Lease, Run};
-use imgbuild_digest::Hash;
+use imgbuild_digest::{ContentHash as _, ContentHasher, Hash};
 use imgbuild_model::{
     ActionId, Class, Diagnostic, Event, EventSink, KindClass, Outcome as EventOutcome, Stream,
 };
@@ -148,6 +148,10 @@ struct Shared {
     results: Mutex<HashMap<usize, Arc<ActionResult>>>,
     failures: Mutex<Vec<Failure>>,
     built: Mutex<BTreeSet<usize>>,
+    /// What the inputs hold, as far as it is known.
+    digests: Mutex<Arc<InputDigests>>,
+    /// What failed and was let pass: such a result is kept for this run alone.
+    tolerated: Mutex<BTreeSet<usize>>,
     /// What this run has put: asked for by force, it is built once all the same.
     put: Mutex<HashSet<ActionKey>>,
 }
@@ -177,6 +181,7 @@ pub async fn execute(request: RunRequest) -> Result<RunReport, ActionError> {
         .enumerate()
         .filter_map(|(place, action)| Some((place, action.result.clone()?)))
         .collect();
+    let digests = Mutex::new(request.digests.clone());
     let shared = Arc::new(Shared {
         request,
         run,
@@ -184,6 +189,8 @@ pub async fn execute(request: RunRequest) -> Result<RunReport, ActionError> {
         results: Mutex::new(results),
         failures: Mutex::default(),
         built: Mutex::default(),
+        digests,
+        tolerated: Mutex::default(),
         put: Mutex::default(),
     });
     let tasks = Tasks { shared: shared.clone(), places: places.clone() };
@@ -316,14 +323,18 @@ impl scheduler::Executor for Tasks {
 }
 
 impl Shared {
-    fn key_context(&self) -> KeyContext<'_> {
+    fn key_context<'a>(&'a self, digests: &'a InputDigests) -> KeyContext<'a> {
         KeyContext {
             graph: &self.request.graph,
             lock: &self.request.lock,
-            digests: &self.request.digests,
+            digests,
             builder: &self.request.builder_key,
             salt: &self.request.salt,
         }
+    }
+
+    fn digests(&self) -> Arc<InputDigests> {
+        lock(&self.digests).clone()
     }
 
     fn node(&self, place: usize) -> &ActionNode {
@@ -360,6 +371,9 @@ impl Shared {
             Ok((result, outcome)) => {
                 if outcome == EventOutcome::Built {
                     lock(&self.built).insert(place);
+                    if self.node(place).changes_host() {
+                        self.read_inputs_again().await;
+                    }
                 }
                 lock(&self.results).insert(place, Arc::new(result));
                 finish(outcome);
@@ -387,22 +401,22 @@ impl Shared {
         place: usize,
         id: ActionId,
     ) -> Result<(ActionResult, EventOutcome), ActionError> {
-        let known = self.request.plan.actions[place].key;
+        // A key of the plan says what inputs were before a command on the host ran.
+        let known = self.request.plan.actions[place].key.filter(|_| !self.follows_host(place));
         let content = if self.node(place).impure().is_some() { None } else { self.content_key(place) };
         let Some(key) = known.or(content) else {
             // It is kept for nobody, but must stay until this run is over.
             let result = self.clone().carry_out(place, id).await?;
-            let layers = result.layers.iter().map(|delta| Lease::Layer(*delta));
-            self.run.lease(
-                &layers.chain(result.blobs().map(|digest| Lease::Blob(*digest))).collect::<Vec<_>>(),
-            )?;
+            self.lease_result(&result)?;
             return Ok((result, EventOutcome::Built));
         };
         // The static key's lock comes first everywhere, so nobody who has the other's waits for this one.
         let keys: Vec<ActionKey> =
             [Some(key), content.filter(|content| *content != key)].into_iter().flatten().collect();
         self.run.lease(&keys.iter().map(|key| Lease::Key(*key)).collect::<Vec<_>>())?;
-        let forced = self.request.options.force.contains(self.node(place).label());
+        // The plan has looked; what a command did to the host since is in no result.
+        let forced =
+            self.request.options.force.contains(self.node(place).label()) || self.node(place).changes_host();
         let mut guards = Vec::with_capacity(keys.len());
         for candidate in &keys {
             guards.push(self.clone().lock_key(*candidate, place, id).await?);
@@ -414,6 +428,10 @@ impl Shared {
             }
         }
         let result = self.clone().carry_out(place, id).await?;
+        if lock(&self.tolerated).contains(&place) {
+            self.lease_result(&result)?;
+            return Ok((result, EventOutcome::Built));
+        }
         if forced {
             for key in &keys {
                 self.request.cache.invalidate(key)?;
@@ -427,6 +445,13 @@ impl Shared {
         self.record_slot(place, key)?;
         drop(guards);
         Ok((stored, EventOutcome::Built))
+    }
+
+    /// Keeps what a result points to until this run is over.
+    fn lease_result(&self, result: &ActionResult) -> Result<(), ActionError> {
+        let layers = result.layers.iter().map(|delta| Lease::Layer(*delta));
+        let blobs = result.blobs().map(|digest| Lease::Blob(*digest));
+        Ok(self.run.lease(&layers.chain(blobs).collect::<Vec<_>>())?)
     }
 
     /// The whole result of `candidate`, if the cache has one; from then on it is that of `key` too.
@@ -465,7 +490,7 @@ impl Shared {
         if outputs.len() != self.node(place).prerequisites.len() {
             return None;
         }
-        content_key(self.key_context(), place, &|needed| outputs[&needed])
+        content_key(self.key_context(&self.digests()), place, &|needed| outputs[&needed])
     }
 
     async fn lock_key(
@@ -535,7 +560,12 @@ impl Shared {
             failed_state: Mutex::default(),
         };
         let started = Instant::now();
-        let outcome = attempts(&context, &*executor).await;
+        let outcome = attempts(&context, &*executor).await.map(|(outcome, tolerated)| {
+            if tolerated {
+                lock(&self.tolerated).insert(place);
+            }
+            outcome
+        });
         let outcome = outcome.map_err(|error| match context.disk_is_full() {
             true => error.on_full_disk(),
             false => error,
@@ -579,7 +609,9 @@ impl Shared {
             }
             _ => context.parent_metadata(),
         };
-        let output = if node.makes_layer() {
+        let output = if node.leaves_machine() {
+            self.output_on_host(place)
+        } else if node.makes_layer() {
             layer_output(&outcome.layers, &metadata)
         } else {
             files_output(&outcome.files)
@@ -598,10 +630,51 @@ impl Shared {
         })
     }
 
+    /// What an action that leaves the machine alone is to those above it: what is below it, unless it ran commands on the
+    /// host. Those may have made what comes next, so what comes next runs.
+    fn output_on_host(&self, place: usize) -> Hash {
+        let node = self.node(place);
+        let below =
+            node.parent.and_then(|parent| lock(&self.results).get(&parent).map(|result| result.output));
+        let below = below.unwrap_or(Hash([0; 32]));
+        if !node.changes_host() || node.impure().is_some() {
+            return below;
+        }
+        let mut hasher = ContentHasher::new("imgbuild ran on the host");
+        below.content_hash(&mut hasher);
+        self.run.id().to_string().content_hash(&mut hasher);
+        hasher.write_u64(place as u64);
+        hasher.finish()
+    }
+
+    /// Whether a command on the host ran in this run before an action of its chain.
+    fn follows_host(&self, place: usize) -> bool {
+        let built = lock(&self.built);
+        let parent = |place: &usize| self.node(*place).parent;
+        std::iter::successors(parent(&place), parent)
+            .any(|below| built.contains(&below) && self.node(below).changes_host())
+    }
+
+    /// Reads the inputs again, after a command on the host that may have changed them. What cannot be read is left to the
+    /// action that needs it.
+    async fn read_inputs_again(self: &Arc<Self>) {
+        let shared = self.clone();
+        let read = tokio::task::spawn_blocking(move || {
+            let request = &shared.request;
+            InputDigests::read(&request.graph.inputs(), &request.files, &request.cache)
+        });
+        if let Ok(Ok(digests)) = read.await {
+            *lock(&self.digests) = Arc::new(digests);
+        }
+    }
+
     fn fingerprint(&self, place: usize) -> Vec<u8> {
         let outputs = self.outputs(place);
         let fingerprint =
-            fingerprint(self.key_context(), place, &|needed| match self.request.plan.actions[needed].key {
+            fingerprint(self.key_context(&self.digests()), place, &|needed| match self.request.plan.actions
+                [needed]
+                .key
+            {
                 Some(key) => Reference::Static(key.0),
                 None => Reference::Output(outputs.get(&needed).copied().unwrap_or(Hash([0; 32]))),
             });
@@ -620,8 +693,7 @@ impl Shared {
         if paths.is_empty() {
             return Ok(());
         }
-        let (files, cache, before) =
-            (self.request.files.clone(), self.request.cache.clone(), self.request.digests.clone());
+        let (files, cache, before) = (self.request.files.clone(), self.request.cache.clone(), self.digests());
         let changed = tokio::task::spawn_blocking(move || {
             let after = InputDigests::read(&paths, &files, &cache);
             match after {
@@ -672,14 +744,24 @@ impl Shared {
     }
 }
 
-/// Carries out an action as often as it says, until it succeeds. Each time begins from the same start.
-async fn attempts(context: &ActionContext, executor: &dyn crate::Executor) -> Result<Outcome, ActionError> {
+/// Carries out an action as often as it says, until it succeeds. Each time begins from the same start. Also gives whether
+/// it failed and that was let pass: then the chain goes on from what the last try left, as far as that is there.
+async fn attempts(
+    context: &ActionContext,
+    executor: &dyn crate::Executor,
+) -> Result<(Outcome, bool), ActionError> {
     let mut left = context.number("max_retries").unwrap_or_default();
     loop {
         context.pause("pause_before").await?;
         let error = match with_timeout(context.number("timeout"), executor.execute(context)).await {
             Err(error) if left > 0 && error.is_worth_a_retry() => error,
-            done => return done,
+            Err(error) if error.is_worth_a_retry() && context.flag("continue_on_error") => {
+                let text = format!("it failed ({error}); `continue_on_error` is set, so the chain goes on");
+                context.line(Stream::Stderr, &text);
+                let left = lock(&context.failed_state).take().unwrap_or_else(|| context.parent());
+                return Ok((Outcome { layers: left.layers, ..Outcome::default() }, true));
+            }
+            done => return done.map(|outcome| (outcome, false)),
         };
         let tries = if left == 1 { "try" } else { "tries" };
         context.line(Stream::Stderr, &format!("it failed ({error}); {left} {tries} left"));

@@ -91,24 +91,31 @@ fn write_one(cache: &Cache, file: &OutputFile, path: &Path) -> io::Result<()> {
 /// # Errors
 /// As the file system gives them; nothing is left behind.
 pub fn write_whole(path: &Path, executable: bool, from: &mut dyn Read) -> io::Result<()> {
+    write_with_mode(path, if executable { 0o755 } else { 0o644 }, from)
+}
+
+/// As [`write_whole`], with these permission bits. A link is followed; into what is no regular file, such as a device or a
+/// pipe, it is written as it is.
+///
+/// # Errors
+/// As the file system gives them; nothing is left behind.
+pub fn write_with_mode(path: &Path, mode: u32, from: &mut dyn Read) -> io::Result<()> {
     use std::os::unix::fs::PermissionsExt as _;
-    if let Some(above) = path.parent() {
-        fs_err::create_dir_all(above)?;
+    let there = fs_err::metadata(path);
+    if there.as_ref().is_ok_and(|there| !there.is_file() && !there.is_dir()) {
+        let mut to = fs_err::OpenOptions::new().write(true).open(path)?;
+        return io::copy(from, &mut to).map(drop);
     }
-    let mut name = path.file_name().unwrap_or_default().to_os_string();
-    name.push(format!(".{}.tmp", std::process::id()));
-    let temporary = path.with_file_name(name);
-    let written = (|| {
-        let mut to = fs_err::File::create(&temporary)?;
-        io::copy(from, &mut to)?;
-        let mode = if executable { 0o755 } else { 0o644 };
-        fs_err::set_permissions(&temporary, std::fs::Permissions::from_mode(mode))?;
-        fs_err::rename(&temporary, path)
-    })();
-    if written.is_err() {
-        let _ = fs_err::remove_file(&temporary);
-    }
-    written
+    let path = if there.is_ok() { fs_err::canonicalize(path)? } else { path.to_path_buf() };
+    let folder = path.parent().filter(|above| !above.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    fs_err::create_dir_all(folder)?;
+    let mut builder = tempfile::Builder::new();
+    builder.prefix(".imgbuild-").permissions(std::fs::Permissions::from_mode(mode));
+    let mut file = builder.tempfile_in(folder)?;
+    io::copy(from, &mut file)?;
+    // The process' mask took bits away.
+    file.as_file().set_permissions(std::fs::Permissions::from_mode(mode))?;
+    file.persist(&path).map(drop).map_err(|error| error.error)
 }
 
 /// What could not be written, for the user.

@@ -183,13 +183,7 @@ pub(crate) static BREAKPOINT: KindSchema = on_host(
     "Stops until the user presses enter.",
     &[
         unkeyed("note", AttributeType::String, Default::String(""), Role::Policy, "What is shown meanwhile."),
-        unkeyed(
-            "disable",
-            AttributeType::Bool,
-            Default::Bool(false),
-            Role::Policy,
-            "Whether it is passed over.",
-        ),
+        content("disable", AttributeType::Bool, Default::Bool(false), "Whether it is passed over."),
         ALWAYS,
     ],
 );

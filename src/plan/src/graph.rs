@@ -81,6 +81,12 @@ impl ActionNode {
         self.schema.class == KindClass::Step && self.schema.effect != Effect::Guest
     }
 
+    /// Whether it runs commands on the host between two steps: what it does there is in no result.
+    #[must_use]
+    pub fn changes_host(&self) -> bool {
+        self.schema.id == "shell_local"
+    }
+
     /// Whether it is a step that brings files out of the machine: they are wanted whatever is built above it.
     #[must_use]
     pub fn brings_files(&self) -> bool {

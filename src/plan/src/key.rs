@@ -11,6 +11,7 @@
 //! | `salt` | the workspace's salt, for disowning a poisoned cache |
 //! | `source` | the pinned identity of the source, for the first layer of a chain |
 //! | `parent` | the layer it stands on: its key (static), or its output digest (content) |
+//! | `place` | the target, for what runs commands on the host |
 //! | `epoch` | of the chain, for each of its actions that uses the network |
 //! | `packages` | the locked closure of an `apt_install`, or the action that finds it |
 //! | `attribute NAME` | each attribute whose role is keyed, default written out |
@@ -322,6 +323,10 @@ fn encode(
     let pinned = encode_source(context, common, node, sink)?;
     if let Some(parent) = node.parent {
         sink.add("parent", |hasher| reference(parent).content_hash(hasher), || None);
+    }
+    if node.changes_host() {
+        // What it does is done to one place, and is nobody else's.
+        sink.text("place", &node.label().to_string());
     }
     if let Some(chain) = &node.epoch {
         let id = context.lock.epoch(chain)?;

@@ -216,7 +216,14 @@ impl Planner<'_> {
             }
             let forced = self.is_forced(place);
             let mut incomplete = None;
-            if !forced && let Some(result) = self.hit(place).cloned() {
+            let is_last = match self.keys[place] {
+                Some(key) => self.is_last_on_host(place, key)?,
+                None => false,
+            };
+            if !forced
+                && is_last
+                && let Some(result) = self.hit(place).cloned()
+            {
                 let checked = self.keys[place].and_then(|key| self.checked.remove(&key));
                 match checked.unwrap_or_else(|| self.cache.is_complete(&result)) {
                     Ok(()) => {
@@ -289,6 +296,15 @@ impl Planner<'_> {
         Ok(())
     }
 
+    /// Whether a command on the host ran last with this key: if another ran since, the host is as that one left it.
+    fn is_last_on_host(&self, place: usize, key: ActionKey) -> Result<bool, CacheError> {
+        if !self.context.graph.nodes[place].changes_host() {
+            return Ok(true);
+        }
+        let last = self.cache.slot_history(&slot(self.context.graph, place), 1)?;
+        Ok(last.first().is_some_and(|record| record.key == key))
+    }
+
     /// The other way to a result: all that the action needs is there, so what they made is known.
     fn by_content(&self, place: usize) -> Result<Option<ActionResult>, CacheError> {
         let mut outputs = FxHashMap::default();
@@ -300,6 +316,9 @@ impl Planner<'_> {
             outputs.insert(*needed, result.output);
         }
         let Some(key) = content_key(self.context, place, &|needed| outputs[&needed]) else { return Ok(None) };
+        if !self.is_last_on_host(place, key)? {
+            return Ok(None);
+        }
         Ok(self.cache.get(&key)?.filter(|result| self.cache.is_complete(result).is_ok()))
     }
 

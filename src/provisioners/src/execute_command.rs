@@ -44,11 +44,12 @@ impl HostLine<'_> {
     /// # Errors
     /// If a template is none, or asks for what there is not.
     pub(crate) fn render(&self) -> Result<Vec<String>, ActionError> {
-        let usual = ["/bin/sh", "-c", "{{.Vars}} {{.Script}}"].map(str::to_owned);
+        let usual = ["/bin/sh", "-c", "{{.Vars}} {{.Quoted}}"].map(str::to_owned);
         let words = if self.template.is_empty() { usual.as_slice() } else { self.template.as_slice() };
         let script = self.script.display().to_string();
         let data = Value::record([
             ("Vars", write_variables(&self.format, self.variables)?),
+            ("Quoted", format!("'{}'", script.replace('\'', r"'\''"))),
             ("Script", script.clone()),
             ("Command", script),
         ]);

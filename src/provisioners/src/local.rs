@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use async_trait::async_trait;
 use imgbuild_engine::{ActionContext, ActionError, Executor, Outcome};
-use imgbuild_model::{Stream, Value};
+use imgbuild_model::Value;
 
 use crate::execute_command::HostLine;
 use crate::host;
@@ -48,15 +48,7 @@ impl Executor for ShellLocal {
         let work = host::run(context, &mut command);
         let exit = context.cancel.unless_cancelled(work).await.unwrap_or(Err(ActionError::Cancelled))?;
         let what = format!("`{}`", context.node().describe());
-        match exit.among(&context.numbers("valid_exit_codes"), &what) {
-            Err(error) if context.flag("continue_on_error") => {
-                context.line(
-                    Stream::Stderr,
-                    &format!("{error}; `continue_on_error` is set, so the chain goes on"),
-                );
-            }
-            other => other?,
-        }
+        exit.among(&context.numbers("valid_exit_codes"), &what)?;
         Ok(unchanged(context))
     }
 }

@@ -3,7 +3,6 @@
 
 use async_trait::async_trait;
 use imgbuild_engine::{ActionContext, ActionError, Executor, Outcome, Session};
-use imgbuild_model::Stream;
 
 /// The code behind a kind of step.
 #[async_trait]
@@ -35,13 +34,6 @@ impl<P: Provisioner> Executor for StepExecutor<P> {
         let outcome = context.cancel.unless_cancelled(work).await.unwrap_or(Err(ActionError::Cancelled));
         match outcome {
             Ok(()) => Ok(Outcome { layers: machine.finish().await?.layers, ..Outcome::default() }),
-            Err(error) if error.left_a_state() && context.flag("continue_on_error") => {
-                context.line(
-                    Stream::Stderr,
-                    &format!("{error}; `continue_on_error` is set, so the chain goes on"),
-                );
-                Ok(Outcome { layers: machine.finish().await?.layers, ..Outcome::default() })
-            }
             Err(error) if error.left_a_state() => {
                 let full = context.disk_is_full();
                 // A state that holds a secret, or does not fit on the disk, is not kept; the step's own error is what

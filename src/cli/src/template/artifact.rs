@@ -108,10 +108,7 @@ fn file(
         }
         FileContent::Text(text) => {
             let text = fillings.fill(text);
-            outputs::write_whole(&path, false, &mut text.as_bytes()).map_err(|error| failed(&error))?;
-            use std::os::unix::fs::PermissionsExt as _;
-            fs_err::set_permissions(&path, std::fs::Permissions::from_mode(0o600))
-                .map_err(|error| failed(&error))?;
+            outputs::write_with_mode(&path, 0o600, &mut text.as_bytes()).map_err(|error| failed(&error))?;
         }
     }
     Ok(Artifact {
