@@ -17,7 +17,7 @@ use imgbuild_model::{Action, Configuration, Diagnostic, Diagnostics, Label, Plat
 use crate::recipe::Recipe;
 use crate::template::Files;
 
-pub use holes::{Hole, Holes, Volatile};
+pub use holes::{Hole, Holes, Mark, Volatile};
 
 use chain::Chain;
 use config::Config;
