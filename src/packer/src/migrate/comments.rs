@@ -135,7 +135,7 @@ impl<'a> Pending<'a> {
     /// What else is said in the block that begins on a line.
     pub(super) fn rest(&self, place: &Location) -> Vec<String> {
         let lines = self.comments.files.get(&place.file).and_then(|file| {
-            let end = file.blocks.get(&place.line)?;
+            let end = file.blocks.get(&place.line).filter(|end| **end > place.line)?;
             Some(file.lines.range(place.line + 1..=*end).map(|(line, _)| *line).collect::<Vec<_>>())
         });
         let at = |line| self.at(&Location { line, ..place.clone() });
