@@ -1,5 +1,6 @@
 //! One build as an `image`.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use imgbuild_kinds::find;
@@ -50,6 +51,8 @@ pub(super) struct Image<'a> {
     /// The name of what every script gets.
     constant: String,
     uses_constant: bool,
+    /// The comments of the further steps of a provisioner.
+    further: VecDeque<Vec<String>>,
 }
 
 impl<'a> Image<'a> {
@@ -67,7 +70,7 @@ impl<'a> Image<'a> {
             package => format!("{}/{package}", request.workspace.trim_end_matches('/')),
         };
         let values = Values { workspace: request.workspace, folder, target: name, left };
-        Self { recipe, lowered, pending, values, name, constant: constant(name), uses_constant: false }
+        Self { recipe, lowered, pending, values, name, constant: constant(name), uses_constant: false, further: VecDeque::new() }
     }
 
     /// What stands in the file for it.
@@ -145,10 +148,15 @@ impl<'a> Image<'a> {
     fn step(&mut self, action: &'a Action, step: &'a Step, number: usize) -> Item {
         let origin = Origin { node: &step.settings, pending: self.pending };
         let mut comments = self.pending.at(&step.location);
+        if number > 0 {
+            comments.extend(self.further.pop_front().unwrap_or_default());
+        }
         for name in ["script", "src", "generated"] {
-            if action.attributes.get(name).is_some() {
+            if number == 0 && action.attributes.get(name).is_some() {
                 comments.extend(origin.comments(name));
-                comments.extend(origin.nth(name, number).iter().flat_map(|place| self.pending.at(place)));
+                let mut files = origin.elements(name).into_iter().map(|node| self.pending.at(&node.location));
+                comments.extend(files.next().unwrap_or_default());
+                self.further = files.collect();
             }
         }
         let call = self.call(action.kind.as_str(), &action.attributes, origin);

@@ -35,9 +35,11 @@ fn warning(message: String, place: &Location, hint: &str) -> Diagnostic {
 pub(super) fn of_template(request: &Request<'_>) -> Vec<Diagnostic> {
     let mut left = Vec::new();
     if let Some(template) = request.template {
-        for variable in template.variables.iter().filter(|variable| !variable.sensitive) {
-            let message = format!("the variable `{}` is written out with its value", variable.name);
-            left.push(warning(message, &variable.location, "a `BUILD.star` has no variables that are set from outside"));
+        let variables: Vec<_> = template.variables.iter().filter(|variable| !variable.sensitive).collect();
+        if let Some(first) = variables.iter().min_by_key(|variable| &variable.location) {
+            let names: Vec<_> = variables.iter().map(|variable| format!("`{}`", variable.name)).collect();
+            let message = format!("variables are written out with their values: {}", names.join(", "));
+            left.push(warning(message, &first.location, "a `BUILD.star` has no variables that are set from outside"));
         }
         for data in &template.data {
             let message = format!("what the data source `{}.{}` answered is written out", data.kind, data.name);
@@ -98,7 +100,7 @@ pub(super) fn of_build(build: &Build<'_>, left: &mut Vec<Diagnostic>) {
         left.push(warning(message, &step.location, "a step that fails leaves nothing behind"));
     }
     for post in recipe.post_processors.iter().flatten() {
-        let message = format!("the post-processor `{}` of `{}` is not carried over", post.kind, recipe.name);
+        let message = format!("the post-processor `{}` is not carried over", post.kind);
         left.push(warning(message, &post.location, "do it with the artifacts that `imgbuild build` leaves"));
     }
 }

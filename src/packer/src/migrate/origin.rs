@@ -55,12 +55,8 @@ impl<'a> Origin<'a> {
         elements.get(place).map(|node| node.location.clone())
     }
 
-    /// Where one of the files that it names was written.
-    pub(super) fn nth(self, attribute: &str, place: usize) -> Option<Location> {
-        self.elements(attribute).get(place).map(|node| node.location.clone())
-    }
-
-    fn elements(self, attribute: &str) -> Vec<&'a Node> {
+    /// Its elements, or itself.
+    pub(super) fn elements(self, attribute: &str) -> Vec<&'a Node> {
         let of = |field: &'a Field| match &field.value.data {
             NodeData::List(items) => items.iter().collect(),
             NodeData::String(_) => vec![&field.value],
