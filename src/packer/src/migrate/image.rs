@@ -182,14 +182,17 @@ impl<'a> Image<'a> {
             }
             let attribute = Attribute { name, type_: type_.map(|own| own.type_), value, origin };
             let comments = origin.comments(name);
-            let Some(item) = self.argument(kind, attribute, &mut call) else { continue };
-            let item = Item { comments: [comments, item.comments].concat(), value: item.value };
-            if index < first { call.given(item) } else { call.named(name, item) }
+            let mut others = Call::default();
+            if let Some(item) = self.argument(kind, attribute, &mut others) {
+                let item = Item { comments: [comments, item.comments].concat(), value: item.value };
+                if index < first { call.given(item) } else { call.named(name, item) }
+            }
+            call.arguments.append(&mut others.arguments);
         }
         call
     }
 
-    /// The value of an argument, if it has one; what it needs besides is added.
+    /// The value of an argument, if it has one; what it needs besides is added to `call`.
     fn argument(&mut self, kind: &str, attribute: Attribute<'_>, call: &mut Call) -> Option<Item> {
         let place = || attribute.origin.place(attribute.name);
         match (kind, attribute.name, attribute.value) {
