@@ -1,5 +1,5 @@
 //! The comments of templates in HCL, by the line of what they are said of: those on the lines before it and the one
-//! behind it.
+//! behind it. Templates in JSON have some for the whole.
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
@@ -8,9 +8,14 @@ use std::sync::Arc;
 use imgbuild_hcl::syntax::{Source, Start, TokenKind, tokens};
 use imgbuild_model::Location;
 
+use super::Front;
+use crate::legacy::Text;
+
 /// The comments of a template.
 #[derive(Debug, Default)]
 pub(super) struct Comments {
+    /// Those of the whole.
+    whole: Vec<Vec<String>>,
     files: BTreeMap<Arc<str>, FileComments>,
 }
 
@@ -25,14 +30,29 @@ struct FileComments {
 }
 
 impl Comments {
-    pub(super) fn of(sources: &[Arc<Source>]) -> Self {
-        let native = sources.iter().filter(|source| !source.name().ends_with(".json"));
-        Self { files: native.map(|source| (source.name().into(), FileComments::of(source))).collect() }
+    pub(super) fn of(template: Front<'_>) -> Self {
+        match template {
+            Front::Hcl(template) => Self::of_sources(&template.sources),
+            Front::Legacy(template) => {
+                let texts = template.description.iter().chain(template.comments.iter().map(|(_, text)| text));
+                let lines = |text: &Text| text.text.lines().map(hash).collect();
+                Self { whole: texts.map(lines).collect(), files: BTreeMap::new() }
+            }
+        }
     }
 
-    /// What the files begin with.
-    pub(super) fn heads(&self) -> impl Iterator<Item = &[String]> {
-        self.files.values().map(|file| file.head.as_slice()).filter(|head| !head.is_empty())
+    fn of_sources(sources: &[Arc<Source>]) -> Self {
+        let native = sources.iter().filter(|source| !source.name().ends_with(".json"));
+        let files = native.map(|source| (source.name().into(), FileComments::of(source))).collect();
+        Self { whole: Vec::new(), files }
+    }
+
+    /// What the file begins with.
+    pub(super) fn head(&self) -> Vec<String> {
+        let files = self.files.values().map(|file| &file.head);
+        let all: Vec<&[String]> =
+            self.whole.iter().chain(files).filter(|head| !head.is_empty()).map(Vec::as_slice).collect();
+        all.join(&"#".to_owned())
     }
 }
 
@@ -91,13 +111,15 @@ impl FileComments {
     }
 }
 
+/// A line as a comment.
+fn hash(text: &str) -> String {
+    let text = text.trim_end();
+    if text.is_empty() { "#".to_owned() } else { format!("# {text}") }
+}
+
 /// The lines of a comment, each behind a `#`.
 fn lines_of(comment: &str) -> Vec<String> {
     let comment = comment.trim_end();
-    let hash = |text: &str| {
-        let text = text.trim_end();
-        if text.is_empty() { "#".to_owned() } else { format!("# {text}") }
-    };
     let strip = |text: &str| hash(text.strip_prefix(' ').unwrap_or(text));
     if let Some(text) = comment.strip_prefix('#').or_else(|| comment.strip_prefix("//")) {
         // A line of signs stays one.
@@ -105,7 +127,8 @@ fn lines_of(comment: &str) -> Vec<String> {
     }
     let text = comment.strip_prefix("/*").unwrap_or(comment);
     let text = text.strip_suffix("*/").unwrap_or(text);
-    let lines: Vec<&str> = text.lines().map(|line| line.trim().trim_start_matches('*').trim_start()).collect();
+    let lines: Vec<&str> =
+        text.lines().map(|line| line.trim().trim_start_matches('*').trim_start()).collect();
     let first = lines.iter().position(|line| !line.is_empty());
     let last = lines.iter().rposition(|line| !line.is_empty());
     match (first, last) {
@@ -157,9 +180,8 @@ mod tests {
     fn comments_belong_to_what_follows_them() {
         let text = "# licence\n\n/*\n * two\n   lines\n */\n\n// of it\nsource \"null\" \"a\" { # behind\n  #\n  x = 1 // x\n  y = <<E\n# no\nE\n  ## end\n}\n";
         let source = Source::new("a.pkr.hcl", text);
-        let comments = Comments::of(&[source]);
-        let heads: Vec<_> = comments.heads().flatten().map(String::as_str).collect();
-        assert_eq!(heads, ["# licence", "#", "# two", "# lines"]);
+        let comments = Comments::of_sources(&[source]);
+        assert_eq!(comments.head(), ["# licence", "#", "# two", "# lines"]);
         let pending = Pending::new(&comments);
         let at = |line| Location { line, ..Location::file("a.pkr.hcl") };
         assert_eq!(pending.at(&at(9)), ["# of it", "# behind"]);

@@ -88,10 +88,18 @@ impl Expr {
         match self {
             Self::Text(text) if is_long(text) => out.push_str(&long(text)),
             Self::Text(_) | Self::Word(_) => out.push_str(&self.flat().unwrap_or_default()),
-            Self::List(items) => block(out, "[", "]", indent, items, |item| &item.comments, |item, inner, out| {
-                item.value.write(inner, inner, out);
-                item.value != Self::Nothing
-            }),
+            Self::List(items) => block(
+                out,
+                "[",
+                "]",
+                indent,
+                items,
+                |item| &item.comments,
+                |item, inner, out| {
+                    item.value.write(inner, inner, out);
+                    item.value != Self::Nothing
+                },
+            ),
             Self::Dict(entries) => entries_block(entries, indent, out),
             Self::With(name, entries) => {
                 let _ = write!(out, "{name} | ");
@@ -128,15 +136,23 @@ impl Call {
             return out.push(')');
         }
         let open = format!("{}(", self.function);
-        block(out, &open, ")", indent, &self.arguments, |one| &one.item.comments, |one, inner, out| {
-            let mut used = inner;
-            if let Some(name) = &one.name {
-                let _ = write!(out, "{name} = ");
-                used += name.chars().count() + 3;
-            }
-            one.item.value.write(inner, used, out);
-            true
-        });
+        block(
+            out,
+            &open,
+            ")",
+            indent,
+            &self.arguments,
+            |one| &one.item.comments,
+            |one, inner, out| {
+                let mut used = inner;
+                if let Some(name) = &one.name {
+                    let _ = write!(out, "{name} = ");
+                    used += name.chars().count() + 3;
+                }
+                one.item.value.write(inner, used, out);
+                true
+            },
+        );
     }
 }
 
@@ -214,12 +230,20 @@ fn block<T>(
 }
 
 fn entries_block(entries: &[(String, Item)], indent: usize, out: &mut String) {
-    block(out, "{", "}", indent, entries, |entry| &entry.1.comments, |(key, item), inner, out| {
-        let key = quoted(key);
-        let _ = write!(out, "{key}: ");
-        item.value.write(inner, inner + key.chars().count() + 2, out);
-        true
-    });
+    block(
+        out,
+        "{",
+        "}",
+        indent,
+        entries,
+        |entry| &entry.1.comments,
+        |(key, item), inner, out| {
+            let key = quoted(key);
+            let _ = write!(out, "{key}: ");
+            item.value.write(inner, inner + key.chars().count() + 2, out);
+            true
+        },
+    );
 }
 
 fn flat_entry((key, item): &(String, Item)) -> Option<String> {
@@ -316,9 +340,8 @@ mod tests {
         assert_eq!(laid_out(&Expr::Call(call.clone())), format!("shell([\n    \"{long}\",\n])"));
         call.arguments[0].item.comments.push("# why".to_owned());
         call.named("network", Expr::Word("True".to_owned()));
-        let expected = format!(
-            "shell(\n    # why\n    [\n        \"{long}\",\n    ],\n    network = True,\n)"
-        );
+        let expected =
+            format!("shell(\n    # why\n    [\n        \"{long}\",\n    ],\n    network = True,\n)");
         assert_eq!(laid_out(&Expr::Call(call)), expected);
     }
 }

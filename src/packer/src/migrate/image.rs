@@ -70,14 +70,24 @@ impl<'a> Image<'a> {
             package => format!("{}/{package}", request.workspace.trim_end_matches('/')),
         };
         let values = Values { workspace: request.workspace, folder, target: name, left };
-        Self { recipe, lowered, pending, values, name, constant: constant(name), uses_constant: false, further: VecDeque::new() }
+        Self {
+            recipe,
+            lowered,
+            pending,
+            values,
+            name,
+            constant: constant(name),
+            uses_constant: false,
+            further: VecDeque::new(),
+        }
     }
 
     /// What stands in the file for it.
     pub(super) fn statements(mut self) -> Vec<(Vec<String>, Statement)> {
         let recipe = self.recipe;
         let builder = Origin { node: &recipe.settings, pending: self.pending };
-        let mut comments: Vec<String> = recipe.build.iter().flat_map(|place| self.pending.at(place)).collect();
+        let mut comments: Vec<String> =
+            recipe.build.iter().flat_map(|place| self.pending.at(place)).collect();
         comments.extend(self.pending.at(&recipe.location));
         let mut image = Call { open: true, ..Call::new("image") };
         image.named("name", Expr::text(self.name));
@@ -96,7 +106,8 @@ impl<'a> Image<'a> {
         comments.extend(self.pending.rest(&recipe.location));
         let mut statements = Vec::new();
         if self.uses_constant {
-            let entries = self.constant_entries().map(|(name, text)| (name.to_owned(), Expr::text(text).into()));
+            let entries =
+                self.constant_entries().map(|(name, text)| (name.to_owned(), Expr::text(text).into()));
             let said = "# What every script of a template gets.".to_owned();
             statements.push((vec![said], Statement::Assign(self.constant, Expr::Dict(entries.to_vec()))));
         }
@@ -105,7 +116,10 @@ impl<'a> Image<'a> {
     }
 
     fn constant_entries(&self) -> [(&'static str, String); 2] {
-        [("PACKER_BUILD_NAME", self.recipe.source.to_string()), ("PACKER_BUILDER_TYPE", self.recipe.kind.to_string())]
+        [
+            ("PACKER_BUILD_NAME", self.recipe.source.to_string()),
+            ("PACKER_BUILDER_TYPE", self.recipe.kind.to_string()),
+        ]
     }
 
     fn source(&mut self, builder: Origin<'a>, image: &mut Call) {
@@ -195,8 +209,14 @@ impl<'a> Image<'a> {
     /// The value of an argument, if it has one; what it needs besides is added to `call`.
     fn argument(&mut self, kind: &str, attribute: Attribute<'_>, call: &mut Call) -> Option<Item> {
         let place = || attribute.origin.place(attribute.name);
+        // A path that may not be told is a hole like every other text.
+        if attribute.value.as_str().is_some_and(|text| Holes::mark_in(text).is_some()) {
+            return Some(self.values.value(attribute));
+        }
         match (kind, attribute.name, attribute.value) {
-            ("shell" | "shell_local", "env", Value::Dict(entries)) => self.variables(kind, entries, attribute, call),
+            ("shell" | "shell_local", "env", Value::Dict(entries)) => {
+                self.variables(kind, entries, attribute, call)
+            }
             ("shell_local", "workdir", Value::String(path)) => match self.values.below_root(path) {
                 Some(path) if path.is_empty() => None,
                 Some(path) => Some(Expr::text(path).into()),
@@ -211,15 +231,21 @@ impl<'a> Image<'a> {
                 _ => {
                     let name = path.trim_end_matches('/').rsplit('/').next().unwrap_or_default();
                     let dest = format!("{name}{}", if path.ends_with('/') { "/" } else { "" });
-                    let dest = if dest.trim_end_matches('/').is_empty() { "downloads/".to_owned() } else { dest };
-                    let message = format!("`{path}` is not below the workspace's root: downloads go to `{dest}`");
+                    let dest =
+                        if dest.trim_end_matches('/').is_empty() { "downloads/".to_owned() } else { dest };
+                    let message =
+                        format!("`{path}` is not below the workspace's root: downloads go to `{dest}`");
                     self.values.warn(message, &place(), "nothing is written outside of a workspace");
                     Expr::text(dest).into()
                 }
             }),
             ("file", "generated", Value::String(path)) => {
                 let message = format!("`{path}` is a path of this machine");
-                self.values.warn(message, &place(), "make the file with a `genrule`, and give its label as `src`");
+                self.values.warn(
+                    message,
+                    &place(),
+                    "make the file with a `genrule`, and give its label as `src`",
+                );
                 Some(Expr::text(&**path).into())
             }
             _ => Some(self.values.value(attribute)),
@@ -262,7 +288,8 @@ impl<'a> Image<'a> {
     fn secrets(&mut self, variables: &[(Arc<str>, Value)], attribute: Attribute<'_>, call: &mut Call) {
         let (mut names, mut found) = (Vec::new(), Vec::new());
         for (variable, _) in variables {
-            let place = attribute.origin.entry("env", variable).unwrap_or_else(|| attribute.origin.place("env"));
+            let place =
+                attribute.origin.entry("env", variable).unwrap_or_else(|| attribute.origin.place("env"));
             let name = variable.to_lowercase();
             let message =
                 format!("the value of `{variable}` of `{}` is sensitive: it is not carried over", self.name);
@@ -313,7 +340,14 @@ impl<'a> Image<'a> {
         self.several("volume", "volumes", state.volumes.iter().map(Expr::text).collect(), builder, steps);
     }
 
-    fn several(&self, function: &str, name: &str, values: Vec<Expr>, builder: Origin<'a>, steps: &mut Vec<Item>) {
+    fn several(
+        &self,
+        function: &str,
+        name: &str,
+        values: Vec<Expr>,
+        builder: Origin<'a>,
+        steps: &mut Vec<Item>,
+    ) {
         if values.is_empty() {
             return;
         }
@@ -332,14 +366,17 @@ impl<'a> Image<'a> {
             let kind = action.kind.as_str();
             let attribute = if kind == "oci" { "oci_layout" } else { kind };
             let comments = builder.comments(attribute);
-            let place = builder.field(attribute).map_or_else(|| self.recipe.location.clone(), |field| field.location.clone());
+            let place = builder
+                .field(attribute)
+                .map_or_else(|| self.recipe.location.clone(), |field| field.location.clone());
             let name = export.output.replacen(&self.recipe.image_name(), self.name, 1);
             self.values.warn(
                 format!("`{}` is not written: the artifact is `{name}` of the target", export.shown),
                 &place,
                 "`imgbuild build` says where it is",
             );
-            let is_default = |name: &str, value: &Value| name == "ref" && value.as_str() == Some(own.as_str());
+            let is_default =
+                |name: &str, value: &Value| name == "ref" && value.as_str() == Some(own.as_str());
             let given = action.attributes.iter().filter(|(name, value)| !is_default(name, value));
             let given: Attributes = given.map(|(name, value)| (name.into(), value.clone())).collect();
             let call = self.call(kind, &given, builder);

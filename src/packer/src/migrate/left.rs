@@ -3,8 +3,10 @@
 use imgbuild_hcl::syntax::{Source, Start, TokenKind, tokens};
 use imgbuild_model::{Diagnostic, Diagnostics, Location};
 
-use super::{Build, Request};
+use super::{Build, Front, Request};
+use crate::legacy::Text;
 use crate::lower::Makes;
+use crate::recipe::Recipe;
 
 /// The functions whose values come from elsewhere or are others in each run.
 const OUTSIDE: [&str; 17] = [
@@ -34,20 +36,30 @@ fn warning(message: String, place: &Location, hint: &str) -> Diagnostic {
 /// What is frozen: values that another run would have found anew.
 pub(super) fn of_template(request: &Request<'_>) -> Vec<Diagnostic> {
     let mut left = Vec::new();
-    if let Some(template) = request.template {
-        let variables: Vec<_> = template.variables.iter().filter(|variable| !variable.sensitive).collect();
-        if let Some(first) = variables.iter().min_by_key(|variable| &variable.location) {
-            let names: Vec<_> = variables.iter().map(|variable| format!("`{}`", variable.name)).collect();
-            let message = format!("variables are written out with their values: {}", names.join(", "));
-            left.push(warning(message, &first.location, "a `BUILD.star` has no variables that are set from outside"));
+    match request.template {
+        Front::Hcl(template) => {
+            let shown = template.variables.iter().filter(|variable| !variable.sensitive);
+            left.extend(variables(
+                shown.map(|variable| (&*variable.name, variable.location.clone())).collect(),
+            ));
+            for data in &template.data {
+                let message =
+                    format!("what the data source `{}.{}` answered is written out", data.kind, data.name);
+                left.push(warning(
+                    message,
+                    &data.location,
+                    "it is not asked again; migrate again if it changes",
+                ));
+            }
+            let native = template.sources.iter().filter(|source| !source.name().ends_with(".json"));
+            native.for_each(|source| calls(source, &mut left));
         }
-        for data in &template.data {
-            let message = format!("what the data source `{}.{}` answered is written out", data.kind, data.name);
-            left.push(warning(message, &data.location, "it is not asked again; migrate again if it changes"));
+        Front::Legacy(template) => {
+            let hidden = |name: &Text| template.sensitive.iter().any(|own| own.text == name.text);
+            let shown = template.variables.iter().filter(|variable| !hidden(&variable.name));
+            let place = |name: &Text| template.source.location(name.span);
+            left.extend(variables(shown.map(|own| (&*own.name.text, place(&own.name))).collect()));
         }
-        template.sources.iter().filter(|source| !source.name().ends_with(".json")).for_each(|source| {
-            calls(source, &mut left);
-        });
     }
     let place = request.builds.first().map(|build| Location::file(&build.recipe.location.file));
     if let Some(place) = place {
@@ -64,6 +76,21 @@ pub(super) fn of_template(request: &Request<'_>) -> Vec<Diagnostic> {
         }
     }
     left
+}
+
+/// Variables whose values are written out.
+fn variables(mut all: Vec<(&str, Location)>) -> Option<Diagnostic> {
+    all.sort_by(|one, other| one.1.cmp(&other.1));
+    let names: Vec<_> = all.iter().map(|(name, _)| format!("`{name}`")).collect();
+    let message = format!("variables are written out with their values: {}", names.join(", "));
+    let hint = "a `BUILD.star` has no variables that are set from outside";
+    all.first().map(|(_, place)| warning(message, place, hint))
+}
+
+/// A build whose name is another's.
+pub(super) fn renamed(recipe: &Recipe, name: &str) -> Diagnostic {
+    let message = format!("`{}` is the target `{name}`, as another build has its name", recipe.name);
+    warning(message, &recipe.location, "what it exports has another name, and so another key")
 }
 
 /// The calls of functions whose values are frozen.
@@ -90,8 +117,13 @@ pub(super) fn of_build(build: &Build<'_>, left: &mut Vec<Diagnostic>) {
             return left.push(warning(message, &recipe.location, "keep the template for it"));
         }
         Ok(lowered) if matches!(lowered.makes, Makes::File { .. }) => {
-            let message = format!("the build `{}` is not carried over: it makes a file of the host", recipe.name);
-            return left.push(warning(message, &recipe.location, "make it with a `genrule`, or keep the template for it"));
+            let message =
+                format!("the build `{}` is not carried over: it makes a file of the host", recipe.name);
+            return left.push(warning(
+                message,
+                &recipe.location,
+                "make it with a `genrule`, or keep the template for it",
+            ));
         }
         Ok(_) => {}
     }

@@ -16,6 +16,7 @@ use std::collections::BTreeSet;
 use imgbuild_model::{Diagnostic, Diagnostics, Label, PackagePath, TargetName};
 
 use crate::interpolate::Reads;
+use crate::legacy;
 use crate::lower::{Lowered, Makes};
 use crate::recipe::Recipe;
 use crate::template::Template;
@@ -29,14 +30,23 @@ use image::Image;
 pub struct Request<'a> {
     /// The builds of the template, in their order.
     pub builds: &'a [Build<'a>],
-    /// The template, if it is one in HCL: it has comments, variables and data sources.
-    pub template: Option<&'a Template>,
+    /// The template.
+    pub template: Front<'a>,
     /// What the Go templates in it asked for.
     pub reads: &'a Reads,
     /// The workspace's root, absolute.
     pub workspace: &'a str,
     /// The package whose `BUILD.star` is written.
     pub package: &'a PackagePath,
+}
+
+/// A template of either kind.
+#[derive(Clone, Copy)]
+pub enum Front<'a> {
+    /// In HCL.
+    Hcl(&'a Template),
+    /// In JSON.
+    Legacy(&'a legacy::Template),
 }
 
 /// A build of a template.
@@ -73,8 +83,7 @@ pub struct Migrated {
 /// Writes the `BUILD.star` of a template.
 #[must_use]
 pub fn migrate(request: Request<'_>) -> Migration {
-    let sources = request.template.map(|template| template.sources.as_slice()).unwrap_or_default();
-    let comments = Comments::of(sources);
+    let comments = Comments::of(request.template);
     let mut left = left::of_template(&request);
     let mut names = BTreeSet::new();
     let mut statements: Vec<(Vec<String>, Statement)> = Vec::new();
@@ -86,6 +95,9 @@ pub fn migrate(request: Request<'_>) -> Migration {
             continue;
         }
         let name = unique(&build.recipe.image_name(), &mut names);
+        if name != build.recipe.image_name() {
+            left.push(left::renamed(build.recipe, &name));
+        }
         let Ok(target) = TargetName::new(&name) else { continue };
         let pending = Pending::new(&comments);
         let image = Image::new(request, build.recipe, lowered, &name, &pending, &mut left);
@@ -93,8 +105,7 @@ pub fn migrate(request: Request<'_>) -> Migration {
         let target = Label::new(request.package.clone(), target);
         targets.push(Migrated { build: build.recipe.name.clone(), from: lowered.label.clone(), target });
     }
-    let head: Vec<String> = comments.heads().collect::<Vec<_>>().join(&"#".to_owned());
-    Migration { text: file(&head, &statements), targets, left: left::in_order(left) }
+    Migration { text: file(&comments.head(), &statements), targets, left: left::in_order(left) }
 }
 
 /// The name, or the first of `name-2`, `name-3`, … that is not taken.

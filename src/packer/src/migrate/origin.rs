@@ -33,7 +33,9 @@ impl<'a> Origin<'a> {
     /// The entry of that name.
     pub(super) fn field(self, name: &str) -> Option<&'a Field> {
         let NodeData::Object(fields) = &self.node.data else { return None };
-        fields.iter().find(|field| field.name.eq_ignore_ascii_case(name) && field.value.data != NodeData::Null)
+        fields
+            .iter()
+            .find(|field| field.name.eq_ignore_ascii_case(name) && field.value.data != NodeData::Null)
     }
 
     /// The entries that an attribute comes from.
@@ -45,7 +47,9 @@ impl<'a> Origin<'a> {
 
     /// Where an attribute was written, or else the body.
     pub(super) fn place(self, attribute: &str) -> Location {
-        self.fields(attribute).first().map_or_else(|| self.node.location.clone(), |field| field.location.clone())
+        self.fields(attribute)
+            .first()
+            .map_or_else(|| self.node.location.clone(), |field| field.location.clone())
     }
 
     /// Where an element of it was written: by its place from the end, as the front may have grown.
@@ -73,7 +77,9 @@ impl<'a> Origin<'a> {
             }
             NodeData::List(items) => {
                 let is = |node: &&Node| match &node.data {
-                    NodeData::String(text) => text.strip_prefix(key).is_some_and(|rest| rest.starts_with('=')),
+                    NodeData::String(text) => {
+                        text.strip_prefix(key).is_some_and(|rest| rest.starts_with('='))
+                    }
                     _ => false,
                 };
                 items.iter().find(is).map(|node| node.location.clone())

@@ -44,7 +44,10 @@ impl Values<'_> {
         let message = format!("`{what}` of `{}` is {reason}: it is not carried over", self.target);
         self.warn(message, place, "fill in what stands as `fail(…)` in its place");
         let mut call = Call::new("fail");
-        call.given(Expr::text(format!("fill in `{what}` of `{}`: it is {reason} in the template", self.target)));
+        call.given(Expr::text(format!(
+            "fill in `{what}` of `{}`: in the template it is {reason}",
+            self.target
+        )));
         Item { comments: vec![comment.to_owned()], value: Expr::Call(call) }
     }
 
@@ -101,7 +104,10 @@ impl Values<'_> {
             let comments = place.as_ref().map(|place| origin.pending.at(place)).unwrap_or_default();
             let place = place.unwrap_or_else(|| origin.place(name));
             let item = self.text(value.as_str().unwrap_or_default(), key, &place);
-            written.push((key.to_string(), Item { comments: [comments, item.comments].concat(), value: item.value }));
+            written.push((
+                key.to_string(),
+                Item { comments: [comments, item.comments].concat(), value: item.value },
+            ));
         }
         written
     }
@@ -140,8 +146,11 @@ fn below(folder: &str, path: &str) -> Option<String> {
 /// A duration as people write it.
 fn duration(seconds: i64) -> String {
     let parts = [(seconds / 3600, "h"), (seconds / 60 % 60, "m"), (seconds % 60, "s")];
-    let text: String =
-        parts.iter().filter(|(number, _)| *number > 0).map(|(number, unit)| format!("{number}{unit}")).collect();
+    let text: String = parts
+        .iter()
+        .filter(|(number, _)| *number > 0)
+        .map(|(number, unit)| format!("{number}{unit}"))
+        .collect();
     if text.is_empty() { "0s".to_owned() } else { text }
 }
 

@@ -40,6 +40,7 @@ fn parse(text: &str) -> Vec<Case> {
                 "package" => case.package = value.to_owned(),
                 "var" => case.vars.extend(value.split_once('=').map(|(a, b)| (a.to_owned(), b.to_owned()))),
                 "answer" => case.answer = Some(value.to_owned()),
+                "cwd" => case.cwd = Some(value.to_owned()),
                 "holes" => case.holes = true,
                 other => panic!("{}: no option is called `{other}`", case.title),
             }
@@ -58,6 +59,9 @@ fn header(case: &Case) -> String {
     });
     case.answer.iter().for_each(|answer| {
         let _ = writeln!(out, "answer {answer}");
+    });
+    case.cwd.iter().for_each(|cwd| {
+        let _ = writeln!(out, "cwd {cwd}");
     });
     if case.holes {
         out.push_str("holes\n");

@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use imgbuild_kinds::find;
 use imgbuild_model::{
-    Action, Artifact, AttributeType, Attributes, ChainState, Default as Unsaid, Effect, KindId, Location, Role,
-    Step, Value as Data,
+    Action, Artifact, AttributeType, Attributes, ChainState, Default as Unsaid, Effect, KindId, Location,
+    Role, Step, Value as Data,
 };
 use imgbuild_packer::lower::{Lowered, Makes};
 
@@ -42,11 +42,12 @@ fn seconds(text: &str) -> i64 {
         match (c.to_digit(10), c) {
             (Some(digit), _) => number = number * 10 + i64::from(digit),
             (None, unit) => {
-                all += number * match unit {
-                    'h' => 3600,
-                    'm' => 60,
-                    _ => 1,
-                };
+                all += number
+                    * match unit {
+                        'h' => 3600,
+                        'm' => 60,
+                        _ => 1,
+                    };
                 number = 0;
             }
         }
@@ -122,24 +123,32 @@ fn keyed(kind: &str, attributes: &Attributes, package: &str) -> BTreeMap<String,
         (attribute.name.to_owned(), show(&value, package))
     };
     let policy = |name: &str| !matches!(name, "workdir" | "dest" | "generated");
-    let all = schema.attributes.iter().filter(|attribute| attribute.role == Role::Content || policy(attribute.name));
+    let all = schema
+        .attributes
+        .iter()
+        .filter(|attribute| attribute.role == Role::Content || policy(attribute.name));
     all.map(shown).collect()
 }
 
 fn show(value: &Data, package: &str) -> String {
     match value {
         Data::Artifact(Artifact::Source(file)) => {
-            let folder = format!("{}/", [WORK.trim_start_matches('/'), package].join("/").trim_end_matches('/'));
+            let folder =
+                format!("{}/", [WORK.trim_start_matches('/'), package].join("/").trim_end_matches('/'));
             let path = file.path.as_str();
             // What is outside is to be copied: only its base name is in keys.
-            format!("{:?}", path.strip_prefix(&folder).unwrap_or_else(|| path.rsplit('/').next().unwrap_or(path)))
+            format!(
+                "{:?}",
+                path.strip_prefix(&folder).unwrap_or_else(|| path.rsplit('/').next().unwrap_or(path))
+            )
         }
         Data::List(items) => {
             let items: Vec<_> = items.iter().map(|item| show(item, package)).collect();
             format!("[{}]", items.join(", "))
         }
         Data::Dict(entries) => {
-            let entries: BTreeMap<_, _> = entries.iter().map(|(key, value)| (key, show(value, package))).collect();
+            let entries: BTreeMap<_, _> =
+                entries.iter().map(|(key, value)| (key, show(value, package))).collect();
             format!("{entries:?}")
         }
         Data::String(text) => format!("{text:?}"),
@@ -159,7 +168,12 @@ fn of_image(image: &Call, package: &str) -> Vec<Declared> {
     let Some(Value::Text(name)) = image.argument("name") else { panic!("an image has a name") };
     let source = call(image.argument("source").expect("an image has a source"));
     let mut state = ChainState::default();
-    let mut declared = vec![(source.function.clone(), keyed(&source.function, &attributes(source), package), state.clone(), vec![])];
+    let mut declared = vec![(
+        source.function.clone(),
+        keyed(&source.function, &attributes(source), package),
+        state.clone(),
+        vec![],
+    )];
     for step in calls("steps") {
         let (kind, attributes) = (step.function.as_str(), attributes(step));
         let schema = find(kind).expect("a kind");
@@ -185,7 +199,12 @@ fn of_image(image: &Call, package: &str) -> Vec<Declared> {
         if kind != "tarball" && attributes.get("ref").is_none() {
             attributes.set("ref", Data::string(&format!("{name}:latest")));
         }
-        declared.push((kind.to_owned(), keyed(kind, &attributes, package), state.clone(), vec![format!("{name}.{ending}")]));
+        declared.push((
+            kind.to_owned(),
+            keyed(kind, &attributes, package),
+            state.clone(),
+            vec![format!("{name}.{ending}")],
+        ));
     }
     declared
 }

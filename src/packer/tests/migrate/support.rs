@@ -9,7 +9,7 @@ use imgbuild_model::{Diagnostic, EntryKind, Label, PackagePath, TargetName};
 use imgbuild_packer::interpolate::{Host, Lookup, Reads, Run};
 use imgbuild_packer::legacy::{self, Given};
 use imgbuild_packer::lower::{Holes, Lowered, Lowering, Surroundings, lower};
-use imgbuild_packer::migrate::{Build, Migration, Request, migrate};
+use imgbuild_packer::migrate::{Build, Front, Migration, Request, migrate};
 use imgbuild_packer::recipe::{Recipe, Recipes, of_legacy, of_template};
 use imgbuild_packer::template::{Components, Files, Inputs, Template, read};
 use imgbuild_packer_functions::LocalHost;
@@ -78,6 +78,8 @@ pub struct Case {
     pub vars: Vec<(String, String)>,
     /// What the data sources answer, in JSON.
     pub answer: Option<String>,
+    /// The working folder, if it is not [`WORK`].
+    pub cwd: Option<String>,
     /// Whether something in it cannot be written, so that steps differ.
     pub holes: bool,
     pub files: Vec<(String, String)>,
@@ -90,7 +92,7 @@ pub struct Outcome {
     pub migration: Migration,
 }
 
-fn template_of(case: &Case) -> Option<Template> {
+fn template_of(case: &Case) -> Template {
     let files = Memory(case.files.iter().cloned().collect());
     let host = |_: &str| -> Arc<dyn imgbuild_packer_functions::Host> {
         Arc::new(LocalHost::new(WORK).with_started("2024-03-05T07:08:09Z".parse().expect("a time")))
@@ -106,41 +108,46 @@ fn template_of(case: &Case) -> Option<Template> {
         loaded = read(&path, &inputs, &files, &catalog);
     }
     let (template, _) = loaded.into_result().unwrap_or_else(|errors| panic!("{}: {errors}", case.title));
-    Some(template)
+    template
 }
 
-fn legacy_recipes(case: &Case) -> (Recipes, Vec<String>) {
+fn legacy_recipes(case: &Case) -> (legacy::Template, Recipes, Vec<String>) {
     let (name, text) = &case.files[0];
     let failed = |errors: imgbuild_model::Diagnostics| -> ! { panic!("{}: {errors}", case.title) };
     let template = legacy::Template::parse(name, text).unwrap_or_else(|errors| failed(errors));
-    let given = |(name, value): &(String, String)| Given { name: name.clone(), value: value.clone(), location: None };
+    let given =
+        |(name, value): &(String, String)| Given { name: name.clone(), value: value.clone(), location: None };
     let given: Vec<Given> = case.vars.iter().map(given).collect();
     let values = template.resolve(&run(), &given).unwrap_or_else(|errors| failed(errors));
     let sensitive = values.sensitive.iter().filter_map(|name| values.values.get(name).cloned()).collect();
     let builds = template.builds(&run(), &values, &[], &[]).unwrap_or_else(|errors| failed(errors));
     let names = |_: &str| vec!["ID".to_owned()];
-    let recipes = of_legacy(&template, &builds, &values, &run(), &names).unwrap_or_else(|errors| failed(errors));
-    (recipes, sensitive)
+    let recipes =
+        of_legacy(&template, &builds, &values, &run(), &names).unwrap_or_else(|errors| failed(errors));
+    drop(builds);
+    (template, recipes, sensitive)
 }
 
 /// Reads, lowers and migrates.
 pub fn outcome(case: &Case) -> Outcome {
-    let is_hcl = case.files[0].0.contains(".pkr.");
-    let template = if is_hcl { template_of(case) } else { None };
     let names = |_: &str| vec!["ID".to_owned()];
-    let (recipes, sensitive) = match &template {
-        Some(template) => {
-            let recipes = of_template(template, &run(), &names).unwrap_or_else(|errors| panic!("{errors}"));
-            let hidden = template.variables.iter().filter(|variable| variable.sensitive);
-            (recipes, hidden.filter_map(|variable| variable.value.as_str().map(str::to_owned)).collect())
-        }
-        None => legacy_recipes(case),
-    };
+    if case.files[0].0.contains(".pkr.") {
+        let template = template_of(case);
+        let recipes = of_template(&template, &run(), &names).unwrap_or_else(|errors| panic!("{errors}"));
+        let hidden = template.variables.iter().filter(|variable| variable.sensitive);
+        let hidden = hidden.filter_map(|variable| variable.value.as_str().map(str::to_owned)).collect();
+        return of_recipes(case, Front::Hcl(&template), recipes, hidden);
+    }
+    let (template, recipes, hidden) = legacy_recipes(case);
+    of_recipes(case, Front::Legacy(&template), recipes, hidden)
+}
+
+fn of_recipes(case: &Case, template: Front<'_>, recipes: Recipes, sensitive: Vec<String>) -> Outcome {
     let holes = Holes::new([7; 32], sensitive.iter().map(String::as_str));
     let files = Memory(case.files.iter().cloned().collect());
     let Recipes { recipes, reads, .. } = recipes;
     let lowered: Vec<_> = recipes.iter().map(|recipe| lowered(case, recipe, &files, &holes)).collect();
-    let migration = migrated(case, template.as_ref(), &recipes, &lowered, &reads);
+    let migration = migrated(case, template, &recipes, &lowered, &reads);
     Outcome { lowered, migration }
 }
 
@@ -149,7 +156,7 @@ fn lowered(case: &Case, recipe: &Recipe, files: &Memory, holes: &Holes) -> Resul
     let around = Surroundings {
         label: Label::new(PackagePath::new("work").expect("a package"), name),
         platform: "linux/amd64".parse().expect("a platform"),
-        cwd: WORK,
+        cwd: case.cwd.as_deref().unwrap_or(WORK),
         files,
         holes,
     };
@@ -161,13 +168,13 @@ fn lowered(case: &Case, recipe: &Recipe, files: &Memory, holes: &Holes) -> Resul
 
 fn migrated(
     case: &Case,
-    template: Option<&Template>,
+    template: Front<'_>,
     recipes: &[Recipe],
     lowered: &[Result<Lowered, Diagnostic>],
     reads: &Reads,
 ) -> Migration {
     let build = |(recipe, lowered)| Build { recipe, lowered: Result::as_ref(lowered) };
     let builds: Vec<Build<'_>> = recipes.iter().zip(lowered).map(build).collect();
-    let package = PackagePath::new(&*case.package).expect("a package");
+    let package = PackagePath::new(&case.package).expect("a package");
     migrate(Request { builds: &builds, template, reads, workspace: WORK, package: &package })
 }
