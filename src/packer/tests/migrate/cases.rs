@@ -85,6 +85,7 @@ fn templates_become_build_files() {
         migration.left.0.iter().for_each(|left| {
             let _ = writeln!(found, "{left}");
         });
+        assert!(!found.contains("hunter2"), "{}: a sensitive text is written:\n{found}", case.title);
         if found != case.expected {
             wrong.push(format!("{}:\n{found}", case.title));
         }

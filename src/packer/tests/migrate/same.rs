@@ -10,6 +10,7 @@ use imgbuild_model::{
     Role, Step, Value as Data,
 };
 use imgbuild_packer::lower::{Lowered, Makes};
+use proptest::prelude::*;
 
 use crate::cases::all;
 use crate::reader::{Call, Value, read};
@@ -255,4 +256,21 @@ fn check(case: &Case) -> usize {
 fn what_is_written_declares_the_same_actions() {
     let compared: usize = all().iter().map(check).sum();
     assert!(compared >= 12, "only {compared} builds were compared");
+}
+
+proptest! {
+    #[test]
+    fn any_text_is_written_as_it_is(text in r#"([ -~]|["\\\n\r\t]|\PC){1,40}"#) {
+        // A template of Go's is rendered, and what looks like a mark is one.
+        prop_assume!(!text.contains("{{") && !text.contains(['\u{27e8}', '\u{27e9}']));
+        let step = serde_json::json!({ "type": "file", "destination": "/x", "content": text });
+        let builder = serde_json::json!({ "type": "rootfs", "name": "web" });
+        let template = serde_json::json!({ "builders": [builder], "provisioners": [step] });
+        let files = vec![("web.json".to_owned(), template.to_string())];
+        let written = outcome(&Case { title: "any text".to_owned(), files, ..Case::default() }).migration.text;
+        let images = read(&written);
+        let Some(Value::List(steps)) = images[0].argument("steps") else { panic!("{written}") };
+        let found = steps.iter().map(call).find(|step| step.function == "file").and_then(|step| step.argument("content"));
+        prop_assert_eq!(found, Some(&Value::Text(text)));
+    }
 }
