@@ -11,7 +11,7 @@ use super::comments::Pending;
 use super::document::{Call, Expr, Item, Statement};
 use super::origin::Origin;
 use super::values::{Attribute, Values};
-use crate::lower::{Holes, Lowered, Makes};
+use crate::lower::{Holes, Lowered, Makes, Mark};
 use crate::recipe::{Recipe, Step};
 
 /// The arguments that are told by their place, by kind.
@@ -34,7 +34,7 @@ fn always_written(attribute: &str) -> bool {
 }
 
 /// The name of the constant of a target.
-fn constant(target: &str) -> String {
+pub(super) fn constant(target: &str) -> String {
     let sign = |c: char| if c.is_ascii_alphanumeric() { c.to_ascii_uppercase() } else { '_' };
     let name: String = target.chars().map(sign).collect();
     let digit = name.starts_with(|c: char| c.is_ascii_digit());
@@ -60,7 +60,7 @@ impl<'a> Image<'a> {
         request: Request<'a>,
         recipe: &'a Recipe,
         lowered: &'a Lowered,
-        name: &'a str,
+        (name, constant): (&'a str, String),
         pending: &'a Pending<'a>,
         left: &'a mut Vec<imgbuild_model::Diagnostic>,
     ) -> Self {
@@ -76,7 +76,7 @@ impl<'a> Image<'a> {
             pending,
             values,
             name,
-            constant: constant(name),
+            constant,
             uses_constant: false,
             further: VecDeque::new(),
         }
@@ -267,7 +267,7 @@ impl<'a> Image<'a> {
         let (constant, own): (Vec<_>, Vec<_>) =
             entries.iter().cloned().partition(|(key, value)| is_constant(key, value));
         let has_secrets = kind == "shell";
-        let is_secret = |value: &Value| value.as_str().is_some_and(|text| Holes::mark_in(text).is_some());
+        let is_secret = |value: &Value| value.as_str().and_then(Holes::mark_in) == Some(Mark::Sensitive);
         let (secret, own): (Vec<_>, Vec<_>) =
             own.into_iter().partition(|(_, value)| has_secrets && is_secret(value));
         let own = self.values.entries(&own, "env", attribute.origin);
@@ -290,7 +290,9 @@ impl<'a> Image<'a> {
         for (variable, _) in variables {
             let place =
                 attribute.origin.entry("env", variable).unwrap_or_else(|| attribute.origin.place("env"));
-            let name = variable.to_lowercase();
+            let lower = variable.to_lowercase();
+            let is_taken = found.iter().any(|(name, _)| *name == lower);
+            let name = if is_taken { variable.to_string() } else { lower };
             let message =
                 format!("the value of `{variable}` of `{}` is sensitive: it is not carried over", self.name);
             let hint = format!("it is taken from `{variable}` in the environment; its step has another key");

@@ -85,7 +85,7 @@ pub struct Migrated {
 pub fn migrate(request: Request<'_>) -> Migration {
     let comments = Comments::of(request.template);
     let mut left = left::of_template(&request);
-    let mut names = BTreeSet::new();
+    let (mut names, mut constants) = (BTreeSet::new(), BTreeSet::new());
     let mut statements: Vec<(Vec<String>, Statement)> = Vec::new();
     let mut targets = Vec::new();
     for build in request.builds {
@@ -94,13 +94,14 @@ pub fn migrate(request: Request<'_>) -> Migration {
         if matches!(lowered.makes, Makes::File { .. }) {
             continue;
         }
-        let name = unique(&build.recipe.image_name(), &mut names);
+        let name = unique(&build.recipe.image_name(), '-', &mut names);
         if name != build.recipe.image_name() {
             left.push(left::renamed(build.recipe, &name));
         }
         let Ok(target) = TargetName::new(&name) else { continue };
         let pending = Pending::new(&comments);
-        let image = Image::new(request, build.recipe, lowered, &name, &pending, &mut left);
+        let constant = unique(&image::constant(&name), '_', &mut constants);
+        let image = Image::new(request, build.recipe, lowered, (&name, constant), &pending, &mut left);
         statements.extend(image.statements());
         let target = Label::new(request.package.clone(), target);
         targets.push(Migrated { build: build.recipe.name.clone(), from: lowered.label.clone(), target });
@@ -109,8 +110,8 @@ pub fn migrate(request: Request<'_>) -> Migration {
 }
 
 /// The name, or the first of `name-2`, `name-3`, … that is not taken.
-fn unique(name: &str, taken: &mut BTreeSet<String>) -> String {
-    let numbered = (2_u32..).map(|number| format!("{name}-{number}"));
+fn unique(name: &str, sign: char, taken: &mut BTreeSet<String>) -> String {
+    let numbered = (2_u32..).map(|number| format!("{name}{sign}{number}"));
     let found = std::iter::once(name.to_owned()).chain(numbered).find(|name| !taken.contains(name));
     let found = found.unwrap_or_else(|| name.to_owned());
     taken.insert(found.clone());
