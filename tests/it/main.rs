@@ -14,5 +14,6 @@ mod reproducible;
 mod seal;
 mod secrets;
 mod support;
+mod templates;
 mod ubuntu;
 mod upgrades;

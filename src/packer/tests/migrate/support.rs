@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use imgbuild_hcl::value::from_json;
 use imgbuild_model::{Diagnostic, EntryKind, Label, PackagePath, TargetName};
-use imgbuild_packer::interpolate::{Host, Lookup, Reads, Run};
+use imgbuild_packer::interpolate::{Generated, Host, Lookup, Reads, Run};
 use imgbuild_packer::legacy::{self, Given};
 use imgbuild_packer::lower::{Holes, Lowered, Lowering, Surroundings, lower};
 use imgbuild_packer::migrate::{Build, Front, Migration, Request, migrate};
@@ -121,7 +121,7 @@ fn legacy_recipes(case: &Case) -> (legacy::Template, Recipes, Vec<String>) {
     let values = template.resolve(&run(), &given).unwrap_or_else(|errors| failed(errors));
     let sensitive = values.sensitive.iter().filter_map(|name| values.values.get(name).cloned()).collect();
     let builds = template.builds(&run(), &values, &[], &[]).unwrap_or_else(|errors| failed(errors));
-    let names = |_: &str| vec!["ID".to_owned()];
+    let names = |_: &str| Generated::Late(["ID".to_owned()].into());
     let mut recipes =
         of_legacy(&template, &builds, &values, &run(), &names).unwrap_or_else(|errors| failed(errors));
     drop(builds);
@@ -131,7 +131,7 @@ fn legacy_recipes(case: &Case) -> (legacy::Template, Recipes, Vec<String>) {
 
 /// Reads, lowers and migrates.
 pub fn outcome(case: &Case) -> Outcome {
-    let names = |_: &str| vec!["ID".to_owned()];
+    let names = |_: &str| Generated::Late(["ID".to_owned()].into());
     if case.files[0].0.contains(".pkr.") {
         let template = template_of(case);
         let recipes = of_template(&template, &run(), &names).unwrap_or_else(|errors| panic!("{errors}"));
