@@ -161,7 +161,7 @@ pub(crate) static SHELL_LOCAL: KindSchema = on_host(
             AttributeType::String,
             Default::None,
             Role::Placement,
-            "The folder that it starts in; the workspace's root if absent.",
+            "The folder that it starts in, relative to the workspace's root; that root if absent.",
         ),
         ALWAYS,
         MAX_RETRIES,

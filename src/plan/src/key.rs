@@ -453,7 +453,7 @@ fn encode_attribute(
 ) {
     let name = ("attribute", schema.name);
     match value {
-        Some(value) if !is_default(schema.default, value) => {
+        Some(value) if !schema.default.is_said_by(value) => {
             let shown = || if schema.secret { None } else { shown(value) };
             sink.add(name, |hasher| hash_plain(value, hasher), shown);
             encode_inputs(context, schema.name, value, reference, sink);
@@ -461,23 +461,6 @@ fn encode_attribute(
         // In a key it is part of the kind's defaults.
         _ if matches!(sink, Sink::Key(_)) && !in_step => {}
         _ => sink.add(name, |hasher| hash_default(schema.default, hasher), || shown_default(schema.default)),
-    }
-}
-
-/// Whether a value says nothing that is not said if it is not given.
-fn is_default(default: Default, value: &Value) -> bool {
-    match (default, value) {
-        (_, Value::None) => true,
-        (Default::Bool(one), Value::Bool(other)) => one == *other,
-        (Default::Int(one), Value::Int(other)) => one == *other,
-        (Default::String(one), Value::String(other)) => *one == **other,
-        (Default::Strings(words), Value::List(items)) => {
-            items.len() == words.len()
-                && items.iter().zip(words).all(|(item, word)| item.as_str() == Some(*word))
-        }
-        (Default::EmptyList, Value::List(items)) => items.is_empty(),
-        (Default::EmptyDict, Value::Dict(entries)) => entries.is_empty(),
-        _ => false,
     }
 }
 

@@ -42,7 +42,8 @@ impl Executor for ShellLocal {
         let words = line.render()?;
         let (program, arguments) =
             words.split_first().ok_or_else(|| ActionError::input("`execute_command` names no program"))?;
-        let workdir = context.text("workdir").map_or_else(|| context.workspace.clone(), PathBuf::from);
+        let workdir = context.text("workdir").unwrap_or_default();
+        let workdir = context.workspace.join(workdir);
         let mut command = tokio::process::Command::new(program);
         command.args(arguments).current_dir(workdir);
         let work = host::run(context, &mut command);

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::Value;
+
 /// One attribute of a kind.
 #[derive(Clone, Copy, Debug)]
 pub struct AttributeSchema {
@@ -129,6 +131,26 @@ pub struct Deprecation {
     pub message: &'static str,
     /// The name of what to use in its place, if one thing does the same.
     pub replacement: Option<&'static str>,
+}
+
+impl Default {
+    /// Whether a value says nothing that is not said if it is not given.
+    #[must_use]
+    pub fn is_said_by(self, value: &Value) -> bool {
+        match (self, value) {
+            (_, Value::None) => true,
+            (Self::Bool(one), Value::Bool(other)) => one == *other,
+            (Self::Int(one), Value::Int(other)) => one == *other,
+            (Self::String(one), Value::String(other)) => *one == **other,
+            (Self::Strings(words), Value::List(items)) => {
+                items.len() == words.len()
+                    && items.iter().zip(words).all(|(item, word)| item.as_str() == Some(*word))
+            }
+            (Self::EmptyList, Value::List(items)) => items.is_empty(),
+            (Self::EmptyDict, Value::Dict(entries)) => entries.is_empty(),
+            _ => false,
+        }
+    }
 }
 
 impl AttributeSchema {

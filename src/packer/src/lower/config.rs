@@ -64,6 +64,23 @@ impl<'a> Config<'a> {
         }
     }
 
+    /// A list of `KEY=value`: only the value may be a mark.
+    pub(super) fn assignments(&self, name: &str) -> Vec<(String, String)> {
+        let nodes = match self.get(name) {
+            Some(Node { data: NodeData::List(items), .. }) => items.iter().collect(),
+            Some(node) => vec![node],
+            None => Vec::new(),
+        };
+        let pair = |node: &Node| match &node.data {
+            NodeData::String(text) => {
+                let (key, value) = text.split_once('=')?;
+                Some((key.to_owned(), self.holes.hide(value, node.secret)))
+            }
+            _ => None,
+        };
+        nodes.into_iter().filter_map(pair).collect()
+    }
+
     pub(super) fn numbers(&self, name: &str) -> Vec<i64> {
         self.texts(name).iter().filter_map(|text| text.parse().ok()).collect()
     }

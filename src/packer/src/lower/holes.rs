@@ -44,6 +44,15 @@ impl Volatile {
     }
 }
 
+/// What a mark in a text stands for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mark {
+    /// A sensitive text.
+    Sensitive,
+    /// A text that is another in each run.
+    Volatile,
+}
+
 /// The holes of a run.
 pub struct Holes {
     key: [u8; 32],
@@ -78,6 +87,18 @@ impl Holes {
         mark
     }
 
+    /// What an action's text stands for, if it is not only itself.
+    #[must_use]
+    pub fn mark_in(text: &str) -> Option<Mark> {
+        let after = &text[text.find(OPEN)? + OPEN.len()..];
+        let (name, _) = after.split_once(CLOSE)?;
+        match name.split_once(':')? {
+            ("secret", _) => Some(Mark::Sensitive),
+            ("volatile", _) => Some(Mark::Volatile),
+            _ => None,
+        }
+    }
+
     /// All that were made.
     #[must_use]
     pub fn all(&self) -> Vec<Hole> {
@@ -101,6 +122,9 @@ mod tests {
         let mark = holes.hide("login -p hunter2", false);
         assert!(mark.starts_with("⟨secret:") && !mark.contains("hunter2"), "{mark}");
         assert_eq!(holes.hide("login -p hunter2", false), mark);
+        assert_eq!(Holes::mark_in(&mark), Some(Mark::Sensitive));
+        assert_eq!(Holes::mark_in(&format!("id {}", Volatile::RunUuid.mark())), Some(Mark::Volatile));
+        assert_eq!(Holes::mark_in("⟨secret⟩ ⟨"), None);
         assert_ne!(holes.hide("login -p hunter2 -v", false), mark);
         assert_ne!(holes.hide("anything", true), "anything");
         assert_eq!(holes.hide("", true), "");

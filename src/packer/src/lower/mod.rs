@@ -19,7 +19,7 @@ use crate::recipe::Recipe;
 use crate::template::Files;
 
 pub use delegate::{ARTIFACTS, RealPacker, delegate};
-pub use holes::{Hole, Holes, Volatile};
+pub use holes::{Hole, Holes, Mark, Volatile};
 
 use chain::Chain;
 use config::Config;

@@ -6,12 +6,9 @@ use super::chain::{Chain, Machine};
 use super::config::Config;
 use super::{Export, Makes};
 
-/// The attributes that name an artifact's path, with the kind of export and its ending.
-const EXPORTS: [(&str, &str, &str); 3] = [
-    ("oci_layout", "oci", "oci"),
-    ("docker_archive", "docker_archive", "tar"),
-    ("tarball", "tarball", "tar"),
-];
+/// The attributes that name an artifact's path, with the kind of export.
+const EXPORTS: [(&str, &str); 3] =
+    [("oci_layout", "oci"), ("docker_archive", "docker_archive"), ("tarball", "tarball")];
 
 /// Declares the whole build.
 pub(super) fn lower(config: &Config<'_>, chain: &mut Chain<'_>) {
@@ -32,9 +29,9 @@ pub(super) fn lower(config: &Config<'_>, chain: &mut Chain<'_>) {
     chain.provision();
     chain.step("seal", Vec::new(), &chain.recipe.location.clone());
     let mut exports = Vec::new();
-    for (attribute, kind, ending) in EXPORTS {
+    for (attribute, kind) in EXPORTS {
         let Some(shown) = config.text(attribute) else { continue };
-        let output = format!("image.{ending}");
+        let output = format!("{}.{}", chain.recipe.image_name(), ending(kind, &shown));
         let mut attributes = Vec::new();
         if kind != "tarball" {
             let reference =
@@ -47,6 +44,17 @@ pub(super) fn lower(config: &Config<'_>, chain: &mut Chain<'_>) {
         exports.push(Export { action, output: output.into(), destination: chain.absolute(&shown), shown });
     }
     chain.makes(Makes::Exports(exports));
+}
+
+/// What the names of artifacts end in, as those of an `image` of a workspace do: names are part of keys.
+fn ending(kind: &str, path: &str) -> &'static str {
+    match (kind, compression(path)) {
+        ("oci", _) => "oci",
+        ("docker_archive", _) => "docker.tar",
+        (_, "gzip") => "tar.gz",
+        (_, "zstd") => "tar.zst",
+        _ => "tar",
+    }
 }
 
 /// How a tarball of this name is compressed.

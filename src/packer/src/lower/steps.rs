@@ -78,11 +78,7 @@ fn common(step: &Step, config: &Config<'_>) -> Vec<(&'static str, Value)> {
 
 /// The variables of a step: the template's, then those that every script gets.
 fn variables(config: &Config<'_>, chain: &Chain<'_>) -> BTreeMap<String, String> {
-    let listed = config
-        .texts("environment_vars")
-        .into_iter()
-        .filter_map(|text| text.split_once('=').map(|(name, value)| (name.to_owned(), value.to_owned())));
-    let mut all: BTreeMap<String, String> = listed.collect();
+    let mut all: BTreeMap<String, String> = config.assignments("environment_vars").into_iter().collect();
     all.extend(config.pairs("env"));
     all.insert("PACKER_BUILD_NAME".to_owned(), chain.recipe.source.to_string());
     all.insert("PACKER_BUILDER_TYPE".to_owned(), chain.recipe.kind.to_string());

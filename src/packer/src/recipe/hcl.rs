@@ -1,7 +1,7 @@
 //! Recipes of templates in HCL.
 
 use imgbuild_kinds::Dialect;
-use imgbuild_model::{Diagnostic, Diagnostics, KindClass, Node, Severity};
+use imgbuild_model::{Diagnostic, Diagnostics, KindClass, Location, Node, Severity};
 
 use super::body::{Rendering, cleaner, late_attributes};
 use super::{Post, Recipe, Recipes, Step};
@@ -19,11 +19,13 @@ pub fn of_template(
 ) -> Result<Recipes, Diagnostics> {
     let mut problems = Vec::new();
     let mut recipes = Recipes::default();
-    for pair in template.pairs() {
+    for (build, pair) in
+        template.builds.iter().flat_map(|build| build.pairs.iter().map(move |pair| (build, pair)))
+    {
         let late = generated(&pair.kind);
         let mut maker =
             Maker { pair, run, generated: late, problems: &mut problems, reads: &mut recipes.reads };
-        let recipe = maker.recipe();
+        let recipe = maker.recipe(&build.location);
         recipes.recipes.push(recipe);
     }
     if problems.iter().any(|problem| problem.severity == Severity::Error) {
@@ -42,7 +44,7 @@ struct Maker<'a> {
 }
 
 impl Maker<'_> {
-    fn recipe(&mut self) -> Recipe {
+    fn recipe(&mut self, build: &Location) -> Recipe {
         let pair = self.pair;
         Recipe {
             name: pair.name.clone(),
@@ -58,6 +60,7 @@ impl Maker<'_> {
                 .map(|chain| chain.iter().map(|post| self.post(post)).collect())
                 .collect(),
             location: pair.location.clone(),
+            build: Some(build.clone()),
             dialect: Dialect::Hcl,
         }
     }

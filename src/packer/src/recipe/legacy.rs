@@ -65,6 +65,7 @@ impl Maker<'_> {
                 .map(|chain| chain.iter().map(|post| self.post(of, post)).collect())
                 .collect(),
             location,
+            build: None,
             dialect: Dialect::Legacy,
         }
     }

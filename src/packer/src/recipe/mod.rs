@@ -40,8 +40,31 @@ pub struct Recipe {
     pub post_processors: Vec<Vec<Post>>,
     /// Where the source is declared.
     pub location: Location,
+    /// Where the build is declared, if that is another place.
+    pub build: Option<Location>,
     /// Whose conversions hold.
     pub dialect: Dialect,
+}
+
+impl Recipe {
+    /// What its image is called as a target of a workspace, and so in the names of its artifacts: its own name without
+    /// the kind of builder.
+    #[must_use]
+    pub fn image_name(&self) -> String {
+        let name = match self.dialect {
+            Dialect::Legacy => self.plain_name.clone(),
+            Dialect::Hcl => match self.name.rsplit_once(&format!("{}.", self.kind)) {
+                Some((build, source)) => match build.strip_suffix('.') {
+                    Some(build) => format!("{build}-{source}"),
+                    None => source.to_owned(),
+                },
+                None => self.name.clone(),
+            },
+        };
+        let clean = |c: char| if c.is_ascii_alphanumeric() || "-_.+".contains(c) { c } else { '_' };
+        let name: String = name.chars().map(clean).collect();
+        if name.trim_matches('.').is_empty() { "image".to_owned() } else { name }
+    }
 }
 
 /// A provisioner of a build.

@@ -1,0 +1,6 @@
+//! Templates as the `BUILD.star` that builds the same images.
+
+mod cases;
+mod reader;
+mod same;
+mod support;
