@@ -41,16 +41,14 @@ build {
   name    = "web"
   sources = ["source.rootfs.web"]
 
-  provisioner "shell" {
-    inline = [
-      "mkdir -p /srv/www",
-      "busybox --list | grep -q httpd",
-    ]
+  # Shells start in `workdir`, so this comes first and makes it.
+  provisioner "file" {
+    source      = "${path.root}/files/index.html"
+    destination = "/srv/www/index.html"
   }
 
-  provisioner "file" {
-    source      = "files/index.html"
-    destination = "/srv/www/index.html"
+  provisioner "shell" {
+    inline = ["busybox --list | grep -q httpd"]
   }
 
   provisioner "shell" {
