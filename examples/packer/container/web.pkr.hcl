@@ -1,13 +1,5 @@
-# A container image with tags, pushed to a registry, and saved as an archive besides.
-
-packer {
-  required_plugins {
-    docker = {
-      source  = "github.com/hashicorp/docker"
-      version = ">= 1.0.10"
-    }
-  }
-}
+# A container image with tags, pushed to a registry, and saved as an archive besides. Nothing in it is newer than
+# Packer 1.6, so that distributions' packages of Packer build it too.
 
 variable "registry" {
   type    = string
@@ -28,7 +20,6 @@ variable "tags" {
 source "docker" "debian" {
   image       = "debian:12-slim"
   commit      = true
-  platform    = "linux/amd64"
   pull        = true
   run_command = ["-d", "-i", "-t", "--entrypoint=/bin/sh", "--", "{{.Image}}"]
   volumes = {
@@ -58,13 +49,11 @@ build {
       "apt-get install -y --no-install-recommends python3",
       "rm -rf /var/lib/apt/lists/*",
     ]
-    env = {
-      DEBIAN_FRONTEND = "noninteractive"
-    }
+    environment_vars = ["DEBIAN_FRONTEND=noninteractive"]
   }
 
   provisioner "file" {
-    content     = "<h1>version ${var.tags[0]}</h1>\n"
+    source      = "${path.root}/files/index.html"
     destination = "/srv/index.html"
   }
 

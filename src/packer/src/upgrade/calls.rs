@@ -211,13 +211,11 @@ fn functions(shared: &Arc<Shared>) -> Functions {
         ("pwd", "path.cwd"),
         ("packer_version", "packer.version"),
         ("uuid", "uuidv4()"),
+        // Packer writes `build.name` and `build.type`: the one is another name in HCL, the other is unknown there.
+        ("build_name", "source.name"),
+        ("build_type", "source.type"),
     ] {
         functions.insert(name, Function::new([], move |_| Ok(marked(EXPRESSION, expression).into())));
-    }
-    // They mean the source, which HCL names in no expression that is valid in sources too; `build.name` is another
-    // name. As Go templates they hold everywhere.
-    for name in ["build_name", "build_type"] {
-        functions.insert(name, Function::new([], move |_| Ok(marked(ACTION, name).into())));
     }
     for (name, hcl) in [("isotime", "legacy_isotime"), ("strftime", "legacy_strftime")] {
         let function = Function::new([], move |a| match a {

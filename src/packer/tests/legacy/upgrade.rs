@@ -72,7 +72,7 @@ fn strings_keep_their_meaning() {
         (r#""a": "{{user `v` | printf `%s-%v%%` `b`}}""#, r#"a = "b-${var.v}%""#),
         (
             r#""a": "{{pwd}}{{uuid}}{{packer_version}}{{build_type}}""#,
-            r#"a = "${path.cwd}${uuidv4()}${packer.version}{{ build_type }}""#,
+            r#"a = "${path.cwd}${uuidv4()}${packer.version}${source.type}""#,
         ),
         (
             r#""a": "{{consul_key `k`}}{{aws_secretsmanager_raw `s`}}""#,
