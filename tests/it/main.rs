@@ -15,5 +15,6 @@ mod reproducible;
 mod seal;
 mod secrets;
 mod support;
+mod templates;
 mod ubuntu;
 mod upgrades;

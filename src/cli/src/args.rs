@@ -45,6 +45,9 @@ pub const EXIT_CODES: &[(u8, &str)] = &[
 ///
 /// Images are described in `BUILD.star` files as a source and a list of steps. Each step makes a layer; a layer whose
 /// inputs have not changed is taken from the cache. A label alone builds: `imgbuild //a:b` is `imgbuild build //a:b`.
+/// Packer's templates are built by `build`, too: `imgbuild build web.pkr.hcl`. `validate`, `inspect`, `console`, `fmt`,
+/// `fix`, `hcl2_upgrade`, `init` and `plugins` are for them alone and have Packer's flags; each shows them with `-help`.
+/// Under the name `packer`, this program answers as Packer does.
 #[derive(Clone, Debug, Parser)]
 #[command(
     name = "imgbuild",

@@ -35,15 +35,18 @@ fn main() -> ExitCode {
     }
     let environment = Environment::of_process();
     let program = words.first().map(std::path::PathBuf::from).unwrap_or_default();
-    let typed = template::typed(&program, words.get(1..).unwrap_or_default());
-    if template::makes_layers(&typed)
-        && let Err(error) = enter_namespace(true, words.clone())
-    {
-        eprintln!("{error}");
-        return ExitCode::FAILURE;
-    }
-    if let template::Typed::Template(program, invocation) = typed {
-        return template::run(program, invocation, environment);
+    if let Some(typed) = template::typed(&program, words.get(1..).unwrap_or_default()) {
+        if template::makes_layers(&typed)
+            && let Err(error) = enter_namespace(true, words)
+        {
+            let shell = Shell::of_process(&args::Global::default(), &environment);
+            return fail(
+                &Diagnostic::error(error.to_string()).class(Class::Environment).into(),
+                &shell,
+                &|_| None,
+            );
+        }
+        return template::run(typed, environment);
     }
     let is_package = |name: &str| std::path::Path::new(name).join("BUILD.star").is_file();
     let cli = match args::parse(words.clone(), &is_package) {
@@ -79,10 +82,7 @@ fn main() -> ExitCode {
 
 /// Real root takes mounts of its own at once, which costs nothing. An ordinary user becomes root in a namespace only
 /// when something must run, by executing this program again with the marker set.
-fn enter_namespace(
-    touches_trees: bool,
-    words: Vec<std::ffi::OsString>,
-) -> Result<(), userns::UsernsError> {
+fn enter_namespace(touches_trees: bool, words: Vec<std::ffi::OsString>) -> Result<(), userns::UsernsError> {
     let marked = std::env::var_os(ENTER_MARKER).is_some();
     if marked || (touches_trees && rustix::process::geteuid().is_root()) {
         userns::enter(words)?;

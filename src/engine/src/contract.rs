@@ -168,6 +168,19 @@ pub struct Outcome {
     pub files: Vec<OutputFile>,
 }
 
+/// An artifact of a build that another program carried out.
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct DelegatedArtifact {
+    /// What made it.
+    pub builder_id: String,
+    /// Its identity where it lives.
+    pub id: String,
+    /// What it is, for people.
+    pub description: String,
+    /// Its files, relative to the folder of the build, with the digests of those that are regular files.
+    pub files: Vec<(String, Option<String>)>,
+}
+
 /// What is known of a layer besides its files.
 #[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct LayerMetadata {

@@ -16,9 +16,9 @@ pub mod secrets;
 pub use cancel::Cancel;
 pub use context::{ActionContext, InputFile};
 pub use contract::{
-    ActionError, Bind, Builder, Command, Executor, Exit, FileOperation, LayerMetadata, Machine, MachineSpec,
-    Nobody, OnLine, Outcome, Prompt, Session, SharedExecutor, Snapshot, Stat, UnitState, UserSpec,
-    files_output, layer_output,
+    ActionError, Bind, Builder, Command, DelegatedArtifact, Executor, Exit, FileOperation, LayerMetadata,
+    Machine, MachineSpec, Nobody, OnLine, Outcome, Prompt, Session, SharedExecutor, Snapshot, Stat,
+    UnitState, UserSpec, files_output, layer_output,
 };
 pub use execute::{
     FAILED_MEMO, FailedState, Failure, LOG_MEMO, Registry, RunOptions, RunReport, RunRequest, execute,

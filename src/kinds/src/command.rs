@@ -1,8 +1,8 @@
 //! What makes files with an image's tools.
 
-use imgbuild_model::{AttributeType, Default, Effect, KindClass, KindSchema, StateUse};
+use imgbuild_model::{AttributeType, Default, Effect, KindClass, KindSchema, Role, StateUse};
 
-use crate::attribute::{CACHE, TIMEOUT, content};
+use crate::attribute::{CACHE, TIMEOUT, content, unkeyed};
 
 /// A command that makes files.
 pub(crate) static GENRULE: KindSchema = KindSchema {
@@ -37,5 +37,53 @@ pub(crate) static GENRULE: KindSchema = KindSchema {
     ],
     keeps_packages: true,
     state: StateUse::Commands,
+    ..KindSchema::BLANK
+};
+
+/// A build of a template by a real `packer`, as one action.
+pub(crate) static PACKER_BUILD: KindSchema = KindSchema {
+    id: "packer_build",
+    class: KindClass::Command,
+    key_version: 1,
+    effect: Effect::Output,
+    doc: "A build of a template whose builder is not built in, carried out whole by a real `packer`. Made for templates.",
+    attributes: &[
+        content("recipe", AttributeType::String, Default::Required, "The build, evaluated."),
+        content("packer", AttributeType::String, Default::Required, "The versions that the program reports."),
+        content("srcs", AttributeType::Files, Default::EmptyList, "The files that the build names."),
+        unkeyed(
+            "name",
+            AttributeType::String,
+            Default::Required,
+            Role::Naming,
+            "The build, as `-only` names it.",
+        ),
+        unkeyed("program", AttributeType::String, Default::Required, Role::Placement, "The program."),
+        unkeyed(
+            "template",
+            AttributeType::String,
+            Default::Required,
+            Role::Placement,
+            "The template's path.",
+        ),
+        unkeyed(
+            "args",
+            AttributeType::StringList,
+            Default::EmptyList,
+            Role::Transport,
+            "Further arguments: variables.",
+        ),
+        unkeyed(
+            "workdir",
+            AttributeType::String,
+            Default::Required,
+            Role::Placement,
+            "The folder that it runs in.",
+        ),
+        TIMEOUT,
+        CACHE,
+    ],
+    keeps_packages: true,
+    state: StateUse::None,
     ..KindSchema::BLANK
 };

@@ -78,6 +78,7 @@ static ALL: &[&KindSchema] = &[
     &export::SBOM,
     &export::INDEX,
     &command::GENRULE,
+    &command::PACKER_BUILD,
     &test::COMMAND_SUCCEEDS,
     &test::FILE_EXISTS,
     &test::FILE_ABSENT,

@@ -1,9 +1,7 @@
 //! The steps that change files and run nothing: each says what is to change, and the session changes it.
 
 use async_trait::async_trait;
-use imgbuild_engine::{
-    ActionContext, ActionError, FileOperation, InputFile, Session, UnitState, UserSpec,
-};
+use imgbuild_engine::{ActionContext, ActionError, FileOperation, InputFile, Session, UnitState, UserSpec};
 use imgbuild_model::Value;
 
 use crate::Provisioner;

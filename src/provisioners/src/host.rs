@@ -36,13 +36,39 @@ impl Drop for Running {
     }
 }
 
+/// Takes each line of a command's output.
+pub(crate) type OnLine<'a> = &'a (dyn Fn(Stream, &str) + Send + Sync);
+
 /// Runs a command to its end, its output going to the action's log.
 ///
 /// # Errors
 /// If it cannot be started, or written down before.
 pub(crate) async fn run(context: &ActionContext, command: &mut Command) -> Result<Exit, ActionError> {
+    let on_line = |stream: Stream, line: &str| context.line(stream, line);
+    carry_out(context, command, &on_line, false).await
+}
+
+/// Runs a command that has things of its own to clear up: it is interrupted when the run is cancelled, as by Ctrl-C, and
+/// waited for.
+///
+/// # Errors
+/// As [`run`].
+pub(crate) async fn run_interruptible(
+    context: &ActionContext,
+    command: &mut Command,
+    on_line: OnLine<'_>,
+) -> Result<Exit, ActionError> {
+    carry_out(context, command, on_line, true).await
+}
+
+async fn carry_out(
+    context: &ActionContext,
+    command: &mut Command,
+    on_line: OnLine<'_>,
+    interruptible: bool,
+) -> Result<Exit, ActionError> {
     let (run, effect) = write_down(context, command)?;
-    let exit = run_known(context, command, &run, effect).await;
+    let exit = run_known(context, command, on_line, interruptible, (&run, effect)).await;
     let registry = UndoRegistry::new().with(ProcessUndo::new(GRACE));
     run.undo_outstanding(&registry, &CleanupOptions::default()).await.map_err(unusable)?;
     run.finish().map_err(unusable)?;
@@ -64,8 +90,9 @@ fn write_down(context: &ActionContext, command: &mut Command) -> Result<(RunJour
 async fn run_known(
     context: &ActionContext,
     command: &mut Command,
-    run: &RunJournal,
-    effect: EffectId,
+    on_line: OnLine<'_>,
+    interruptible: bool,
+    (run, effect): (&RunJournal, EffectId),
 ) -> Result<Exit, ActionError> {
     let command = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let child = command.process_group(0).kill_on_drop(true).spawn()?;
@@ -77,7 +104,21 @@ async fn run_known(
         run.record_done(effect, &ResourceId::from(&identity)).map_err(unusable)?;
     }
     let (stdout, stderr) = (running.child.stdout.take(), running.child.stderr.take());
-    tokio::try_join!(pass_on(context, Stream::Stdout, stdout), pass_on(context, Stream::Stderr, stderr))?;
+    let output = async {
+        tokio::try_join!(pass_on(on_line, Stream::Stdout, stdout), pass_on(on_line, Stream::Stderr, stderr))
+    };
+    if interruptible {
+        let mut output = std::pin::pin!(output);
+        if context.cancel.unless_cancelled(&mut output).await.transpose()?.is_none() {
+            if let Some(group) = group {
+                // Who has ended already cannot be interrupted.
+                let _ = kill_process_group(group, Signal::INT);
+            }
+            output.await?;
+        }
+    } else {
+        output.await?;
+    }
     let status = running.child.wait().await?;
     // Its number is free for others now.
     running.group = None;
@@ -89,14 +130,14 @@ async fn run_known(
 }
 
 async fn pass_on(
-    context: &ActionContext,
+    on_line: OnLine<'_>,
     stream: Stream,
     from: Option<impl AsyncRead + Unpin>,
 ) -> Result<(), ActionError> {
     let Some(from) = from else { return Ok(()) };
     let mut lines = BufReader::new(from).split(b'\n');
     while let Some(line) = lines.next_segment().await? {
-        context.line(stream, String::from_utf8_lossy(&line).trim_end_matches('\r'));
+        on_line(stream, String::from_utf8_lossy(&line).trim_end_matches('\r'));
     }
     Ok(())
 }

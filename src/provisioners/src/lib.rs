@@ -12,6 +12,7 @@ mod files;
 mod genrule;
 mod host;
 mod local;
+mod packer_build;
 mod resolve;
 mod shell;
 mod step;
@@ -48,6 +49,7 @@ pub fn executors() -> HashMap<&'static str, SharedExecutor> {
         ("systemd_unit", step(files::SystemdUnit)),
         ("seal", step(files::Seal)),
         ("genrule", Arc::new(genrule::Genrule) as SharedExecutor),
+        ("packer_build", Arc::new(packer_build::PackerBuild)),
         ("image_test", Arc::new(checks::ImageTest)),
     ])
 }

@@ -1,6 +1,7 @@
 //! The environment variables that the program reads: one table, from which the reference is made, and one struct, which
 //! is filled once at the start. Nothing else in the program looks at the environment of the process.
 
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::PathBuf;
 
@@ -57,6 +58,7 @@ pub const VARIABLES: &[Variable] = &[
               `imgbuild_engine=trace,warn`.",
     },
     Variable { name: "NO_COLOR", doc: "If set and not empty: no colours, unless `--color always` is given." },
+    Variable { name: "PACKER_NO_COLOR", doc: "The same for the verbs that read templates." },
     Variable {
         name: "CLICOLOR_FORCE",
         doc: "If set and neither empty nor `0`: colours also where the output is not a terminal.",
@@ -101,6 +103,8 @@ pub struct Environment {
     pub no_color: bool,
     /// `CLICOLOR_FORCE` is set, and not to `0`.
     pub force_color: bool,
+    /// `PACKER_NO_COLOR` is set.
+    pub packer_no_color: bool,
     /// `TERM` is `dumb`.
     pub dumb_terminal: bool,
     /// The locale's encoding is UTF-8.
@@ -118,6 +122,14 @@ impl Environment {
     #[must_use]
     pub fn of_process() -> Self {
         Self::read(|name| std::env::var_os(name))
+    }
+
+    /// All variables of this process, for templates, which can name any. Those that are not UTF-8 are left out.
+    #[must_use]
+    pub fn whole() -> BTreeMap<String, String> {
+        let text =
+            |(name, value): (OsString, OsString)| Some((name.into_string().ok()?, value.into_string().ok()?));
+        std::env::vars_os().filter_map(text).collect()
     }
 
     /// The environment as `get` tells it.
@@ -148,6 +160,7 @@ impl Environment {
             no_proxy: ["no_proxy", "NO_PROXY"].into_iter().find_map(text),
             log: text("IMGBUILD_LOG"),
             no_color: get("NO_COLOR").is_some(),
+            packer_no_color: get("PACKER_NO_COLOR").is_some(),
             force_color: get("CLICOLOR_FORCE").is_some_and(|value| value != "0"),
             dumb_terminal: get("TERM").is_some_and(|value| value == "dumb"),
             unicode: locale.contains("utf-8") || locale.contains("utf8"),

@@ -1,14 +1,16 @@
 //! The artifacts of builds of this program.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use imgbuild_cache::Cache;
-use imgbuild_engine::{RunReport, outputs, secrets::Fillings};
+use imgbuild_cache::{ActionResult, Cache};
+use imgbuild_digest::Digest;
+use imgbuild_engine::{DelegatedArtifact, RunReport, outputs, secrets::Fillings};
 use imgbuild_model::{Class, Diagnostic, Diagnostics};
 use imgbuild_packer::lower::{Export, FileContent, Makes};
 use imgbuild_postprocessors::{Artifact, Destroy};
 
 use super::prepare::Planned;
+use crate::session::cache_error;
 use crate::verbs::diagnostic;
 
 /// Writes what a build makes where the user wants it, and says what it is, with lines for the user.
@@ -28,7 +30,59 @@ pub(super) fn make(
         }),
         Makes::File { target, shown, from } => file(target, shown, from, fillings, say),
         Makes::Exports(exports) => images(planned, exports, report, cache),
+        Makes::Delegated { .. } => {
+            Err(Diagnostic::error("a delegated build has several artifacts").class(Class::Bug).into())
+        }
     }
+}
+
+/// What a real `packer` told of its artifacts, now or when it ran.
+pub(super) fn delegated(
+    action: u32,
+    planned: &Planned,
+    report: &RunReport,
+    cache: &Cache,
+) -> Result<Vec<Artifact>, Diagnostics> {
+    let place = planned.graph.nodes.iter().position(|node| node.reference.index == action);
+    let file = place.and_then(|place| report.results.get(&place)?.files.first().cloned());
+    let Some(file) = file else {
+        return Err(Diagnostic::error("nothing is known of the build's artifacts").class(Class::Bug).into());
+    };
+    Ok(told(&file.digest, cache)?
+        .into_iter()
+        .map(|artifact| Artifact {
+            builder_id: artifact.builder_id,
+            id: artifact.id,
+            description: artifact.description,
+            files: artifact.files.into_iter().map(|(path, _)| PathBuf::from(path)).collect(),
+            ..Artifact::default()
+        })
+        .collect())
+}
+
+/// Whether all files of a delegated build are as it left them.
+pub(super) fn are_there(result: &ActionResult, cache: &Cache, cwd: &Path) -> Result<bool, Diagnostics> {
+    let Some(file) = result.files.first() else { return Ok(false) };
+    for artifact in told(&file.digest, cache)? {
+        for (path, digest) in artifact.files {
+            let path = cwd.join(path);
+            let Some(digest) = digest else { continue };
+            if !path.is_file() {
+                return Ok(false);
+            }
+            let found = cache.file_memo(false).digest_many(&[path]).map_err(|error| cache_error(&error))?;
+            if found.into_iter().flatten().next().map(|file| file.digest.to_string()) != Some(digest) {
+                return Ok(false);
+            }
+        }
+    }
+    Ok(true)
+}
+
+fn told(digest: &Digest, cache: &Cache) -> Result<Vec<DelegatedArtifact>, Diagnostics> {
+    let bytes = cache.read(digest).map_err(|error| cache_error(&error))?;
+    serde_json::from_slice(&bytes)
+        .map_err(|error| Diagnostic::error(format!("the record of a build is damaged: {error}")).into())
 }
 
 fn file(
@@ -39,7 +93,9 @@ fn file(
     say: &dyn Fn(&str),
 ) -> Result<Artifact, Diagnostics> {
     let failed = |error: &dyn std::fmt::Display| {
-        Diagnostics::from(Diagnostic::error(format!("cannot write `{shown}`: {error}")).class(Class::Environment))
+        Diagnostics::from(
+            Diagnostic::error(format!("cannot write `{shown}`: {error}")).class(Class::Environment),
+        )
     };
     let path = PathBuf::from(target);
     match from {
@@ -54,7 +110,8 @@ fn file(
             let text = fillings.fill(text);
             outputs::write_whole(&path, false, &mut text.as_bytes()).map_err(|error| failed(&error))?;
             use std::os::unix::fs::PermissionsExt as _;
-            fs_err::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).map_err(|error| failed(&error))?;
+            fs_err::set_permissions(&path, std::fs::Permissions::from_mode(0o600))
+                .map_err(|error| failed(&error))?;
         }
     }
     Ok(Artifact {
@@ -67,22 +124,31 @@ fn file(
     })
 }
 
-fn images(planned: &Planned, exports: &[Export], report: &RunReport, cache: &Cache) -> Result<Artifact, Diagnostics> {
+fn images(
+    planned: &Planned,
+    exports: &[Export],
+    report: &RunReport,
+    cache: &Cache,
+) -> Result<Artifact, Diagnostics> {
     let mut files = Vec::new();
     let mut shown = Vec::new();
     let mut id = String::new();
     for export in exports {
-        let reference = planned.graph.nodes.iter().position(|node| {
-            node.reference.index == export.action && *node.label() == planned.lowered.label
-        });
+        let reference =
+            planned.graph.nodes.iter().position(|node| {
+                node.reference.index == export.action && *node.label() == planned.lowered.label
+            });
         let Some(result) = reference.and_then(|place| report.results.get(&place)) else {
-            return Err(Diagnostic::error(format!("`{}` was not made", export.shown)).class(Class::Bug).into());
+            return Err(Diagnostic::error(format!("`{}` was not made", export.shown))
+                .class(Class::Bug)
+                .into());
         };
         let placed: Vec<_> = result
             .files
             .iter()
             .map(|file| {
-                let below = file.path.strip_prefix(&*export.output).unwrap_or_default().trim_start_matches('/');
+                let below =
+                    file.path.strip_prefix(&*export.output).unwrap_or_default().trim_start_matches('/');
                 let path = match below.is_empty() {
                     true => PathBuf::from(&export.destination),
                     false => PathBuf::from(&export.destination).join(below),
@@ -102,8 +168,17 @@ fn images(planned: &Planned, exports: &[Export], report: &RunReport, cache: &Cac
         shown.push(export.shown.clone());
     }
     let description = match shown.is_empty() {
-        true => "An image without artifacts: name one with `oci_layout`, `docker_archive` or `tarball`".to_owned(),
+        true => {
+            "An image without artifacts: name one with `oci_layout`, `docker_archive` or `tarball`".to_owned()
+        }
         false => format!("Image files: {}", shown.join(", ")),
     };
-    Ok(Artifact { builder_id: "imgbuild.rootfs".to_owned(), id, description, files, destroy: Destroy::Files, ..Artifact::default() })
+    Ok(Artifact {
+        builder_id: "imgbuild.rootfs".to_owned(),
+        id,
+        description,
+        files,
+        destroy: Destroy::Files,
+        ..Artifact::default()
+    })
 }

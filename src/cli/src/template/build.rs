@@ -11,11 +11,11 @@ use imgbuild_cache::Cache;
 use imgbuild_engine::secrets::{Fillings, NamedSecret};
 use imgbuild_engine::{ActionError, Cancel, Failure, Registry, RunOptions, RunReport, RunRequest, outputs};
 use imgbuild_model::{Diagnostic, Diagnostics, Secret};
-use imgbuild_packer::lower::{Holes, Lowering, Volatile};
+use imgbuild_packer::lower::{Holes, Makes, Volatile};
 use imgbuild_packer::recipe::Recipe;
 use imgbuild_packer_cli::args::{Build, OnError, Purpose, exit};
 use imgbuild_packer_cli::ui::{Appearance, Artifact as Shown, BuildId, Event as Said};
-use imgbuild_plan::Status;
+use imgbuild_plan::{Reason, Status};
 use imgbuild_postprocessors::{Artifact, PostContext, run_chains};
 use rustix::process::geteuid;
 use tokio::sync::{Mutex, Semaphore, watch};
@@ -24,7 +24,7 @@ use tokio_util::sync::CancellationToken;
 use super::chains::{GoTemplates, Processes, chains};
 use super::events::{BuildVoice, EngineEvents, packer_name};
 use super::load::{LoadOptions, Place, generated, load};
-use super::prepare::{Planned, Planner, edges, files, folder_of, real_packer, secret_key};
+use super::prepare::{Planned, Planner, ask_real_packer, edges, files, folder_of, secret_key};
 use super::{Done, Printer, artifact};
 use crate::prompt::Terminal;
 use crate::secrets::Store;
@@ -36,12 +36,14 @@ use crate::{ENTER_MARKER, registry};
 pub(super) fn build(
     command: &Build,
     appearance: Appearance,
+    before: &Printer,
     place: &Place,
     global: &Global,
     environment: Environment,
 ) -> Done {
-    let options = LoadOptions { ask: true, warn_undeclared: command.warn_on_undeclared_var, syntax_only: false };
-    let loaded = load(&command.template, &command.common, options, place)?;
+    let options =
+        LoadOptions { ask: true, warn_undeclared: command.warn_on_undeclared_var, syntax_only: false };
+    let loaded = load(&command.template, &command.common, options, place, before)?;
     let recipes = &loaded.recipes.recipes;
     let names: Vec<String> = recipes.iter().map(|recipe| recipe.name.clone()).collect();
     let printer = Arc::new(Printer::new(appearance, &loaded.sensitive, names, &place.cwd));
@@ -65,12 +67,15 @@ pub(super) fn build(
         reuse: command.reuse,
         force: false,
         holes: &holes,
+        real: ask_real_packer(&command.template, arguments(command))?,
     };
     let first = first_plans(&planner, recipes, &edges, &mut session)?;
     if command.purpose != Purpose::Build {
         return show_plan(&first, recipes, &printer, command.purpose);
     }
-    let runs = first.iter().any(|planned| planned.as_ref().is_none_or(|planned| planned.plan.running().next().is_some()));
+    let runs = first
+        .iter()
+        .any(|planned| planned.as_ref().is_none_or(|planned| planned.plan.running().next().is_some()));
     if runs {
         become_root()?;
     }
@@ -93,7 +98,10 @@ pub(super) fn build(
         fillings,
         run_uuid,
         registry: registry::registry(archives),
-        store: Arc::new(Store::new(session.environment().home.clone(), session.config.secret_providers.clone())),
+        store: Arc::new(Store::new(
+            session.environment().home.clone(),
+            session.config.secret_providers.clone(),
+        )),
         shell: session.shell.clone(),
         jobs: session.config.jobs,
         cancel: Cancel::new(),
@@ -118,10 +126,14 @@ struct House<'a> {
 
 /// The texts that actions get in place of marks, and what is masked in all output.
 fn fillings(holes: &Holes, sensitive: &[String]) -> Fillings {
-    let texts: BTreeMap<String, Secret> = holes.all().into_iter().map(|hole| (hole.mark, hole.text)).collect();
+    let texts: BTreeMap<String, Secret> =
+        holes.all().into_iter().map(|hole| (hole.mark, hole.text)).collect();
     let masked: Vec<NamedSecret> = sensitive
         .iter()
-        .map(|text| NamedSecret { name: "sensitive".to_owned(), value: Secret::new(text.as_bytes().to_vec()) })
+        .map(|text| NamedSecret {
+            name: "sensitive".to_owned(),
+            value: Secret::new(text.as_bytes().to_vec()),
+        })
         .collect();
     Fillings::new(texts, &masked)
 }
@@ -140,44 +152,50 @@ fn first_plans(
             planned.push(None);
             continue;
         }
-        match lowered(planner, recipe) {
+        match planner.lower(recipe) {
             Ok(lowered) if problems.is_empty() => planned.push(Some(planner.plan(lowered, session)?)),
             Ok(_) => {}
             Err(diagnostics) => {
-                problems.extend(diagnostics.0.into_iter().filter(|new: &Diagnostic| !matches!(new.severity, imgbuild_model::Severity::Warning)));
+                problems.extend(
+                    diagnostics.0.into_iter().filter(|new: &Diagnostic| {
+                        !matches!(new.severity, imgbuild_model::Severity::Warning)
+                    }),
+                );
             }
         }
         // What is wrong with post-processors is to be known before anything runs.
-        if let Err(diagnostics) = chains(recipe, &Fillings::default()) {
+        let is_native = planned
+            .last()
+            .and_then(Option::as_ref)
+            .is_some_and(|planned: &Planned| !matches!(planned.lowered.makes, Makes::Delegated { .. }));
+        if is_native && let Err(diagnostics) = chains(recipe, &Fillings::default()) {
             problems.extend(diagnostics.0);
         }
     }
     if problems.is_empty() { Ok(planned) } else { Err(Diagnostics(problems)) }
 }
 
-fn lowered(planner: &Planner<'_>, recipe: &Recipe) -> Result<imgbuild_packer::lower::Lowered, Diagnostics> {
-    match planner.lower(recipe)? {
-        Lowering::Native(lowered) => Ok(*lowered),
-        Lowering::Foreign(why) => {
-            let hint = match real_packer() {
-                Some(_) => "such builds are not handed to a real `packer` yet",
-                None => "`null` with `communicator = \"none\"`, `file` and `rootfs` are built in",
-            };
-            Err(why.hint(hint).into())
-        }
-    }
+/// The arguments by which a real `packer` gets the same variables.
+fn arguments(command: &Build) -> Vec<String> {
+    let files = command.common.var_files.iter().map(|file| format!("-var-file={}", file.display()));
+    let vars = command.common.vars.iter().map(|(name, value)| format!("-var={name}={value}"));
+    let on_error = match command.on_error {
+        OnError::Cleanup | OnError::Ask => None,
+        OnError::Abort => Some("-on-error=abort".to_owned()),
+        OnError::RunCleanupProvisioner => Some("-on-error=run-cleanup-provisioner".to_owned()),
+    };
+    let force = command.force.then(|| "-force".to_owned());
+    files.chain(vars).chain(on_error).chain(force).collect()
 }
 
 /// `-plan` and `-explain`.
-fn show_plan(
-    planned: &[Option<Planned>],
-    recipes: &[Recipe],
-    printer: &Printer,
-    purpose: Purpose,
-) -> Done {
+fn show_plan(planned: &[Option<Planned>], recipes: &[Recipe], printer: &Printer, purpose: Purpose) -> Done {
     for (planned, recipe) in planned.iter().zip(recipes) {
         let Some(planned) = planned else {
-            printer.say(&format!("{}: planned when the artifact of another build that it reads is there", recipe.name));
+            printer.say(&format!(
+                "{}: planned when the artifact of another build that it reads is there",
+                recipe.name
+            ));
             continue;
         };
         let running = planned.plan.running().count();
@@ -246,17 +264,26 @@ fn run_all(
     let cancelled = runtime.block_on(async {
         let listener = house.cancel.listen_for_signals();
         // Each build tells those that wait for it whether it has succeeded.
-        let (senders, receivers): (Vec<_>, Vec<_>) = recipes.iter().map(|_| watch::channel(None::<bool>)).unzip();
+        let (senders, receivers): (Vec<_>, Vec<_>) =
+            recipes.iter().map(|_| watch::channel(None::<bool>)).unzip();
         let builds = recipes.iter().zip(first).enumerate().map(|(index, (recipe, planned))| {
-            let needs: Vec<_> = edges[index].iter().map(|needed| (*needed, receivers[*needed].clone())).collect();
+            let needs: Vec<_> =
+                edges[index].iter().map(|needed| (*needed, receivers[*needed].clone())).collect();
             let (id, sender, permits, session) = (ids[index], &senders[index], &permits, &session);
             async move {
-                let voice = BuildVoice { printer: house.printer.clone(), build: id, fillings: house.fillings.clone() };
+                let voice = BuildVoice {
+                    printer: house.printer.clone(),
+                    build: id,
+                    fillings: house.fillings.clone(),
+                };
                 let ended = async {
                     for (needed, mut receiver) in needs {
                         let done = receiver.wait_for(Option::is_some).await.map(|done| *done == Some(true));
                         if !done.unwrap_or(false) {
-                            return Err(format!("`{}`, whose artifact it reads, was not built", recipes[needed].name));
+                            return Err(format!(
+                                "`{}`, whose artifact it reads, was not built",
+                                recipes[needed].name
+                            ));
                         }
                     }
                     let _permit = permits.acquire().await.map_err(|error| error.to_string())?;
@@ -265,7 +292,7 @@ fn run_all(
                         None => {
                             let mut session = session.lock().await;
                             tokio::task::block_in_place(|| {
-                                lowered(planner, recipe).and_then(|lowered| planner.plan(lowered, &mut session))
+                                planner.lower(recipe).and_then(|lowered| planner.plan(lowered, &mut session))
                             })
                             .map_err(|problems| first_message(&problems))?
                         }
@@ -275,7 +302,8 @@ fn run_all(
                 let began = Instant::now();
                 let ended: Ended = ended.await;
                 let _ = sender.send(Some(ended.is_ok()));
-                let result = ended.map(|artifacts| artifacts.iter().map(|artifact| Some(shown(artifact))).collect());
+                let result =
+                    ended.map(|artifacts| artifacts.iter().map(|artifact| Some(shown(artifact))).collect());
                 voice.tell(Said::BuildFinished { build: id, duration: began.elapsed(), result });
             }
         });
@@ -311,6 +339,10 @@ async fn one(house: &House<'_>, recipe: &Recipe, planned: &Planned, voice: &Buil
     if report.cancelled || house.cancel.is_cancelled() {
         return Err("it was cancelled".to_owned());
     }
+    if let Makes::Delegated { action } = planned.lowered.makes {
+        return artifact::delegated(action, planned, &report, &house.cache)
+            .map_err(|problems| first_message(&problems));
+    }
     let made = artifact::make(planned, &report, &house.cache, &house.fillings, &|text| voice.say(text))
         .map_err(|problems| first_message(&problems))?;
     let chains = chains(recipe, &house.fillings).map_err(|problems| first_message(&problems))?;
@@ -328,7 +360,10 @@ fn post_context(house: &House<'_>, recipe: &Recipe, voice: &BuildVoice) -> PostC
         house.cache.clone(),
         Arc::new(GoTemplates),
         Arc::new(voice.clone()),
-        Arc::new(Processes { cache: house.cache.clone(), folder: folder_of(&house.command.template, house.place) }),
+        Arc::new(Processes {
+            cache: house.cache.clone(),
+            folder: folder_of(&house.command.template, house.place),
+        }),
         cancel,
     );
     context.build_name = recipe.source.to_string();
@@ -347,7 +382,8 @@ fn tell_cached(planned: &Planned, voice: &BuildVoice) {
     for (place, node) in planned.graph.nodes.iter().enumerate() {
         let provisioner = planned.lowered.provisioners.get(node.reference.index as usize).copied().flatten();
         let runs = matches!(planned.plan.actions[place].status, Status::Run(_));
-        if runs || provisioner.is_none() || provisioner == told {
+        let is_whole = node.schema.id == "packer_build";
+        if runs || !is_whole && (provisioner.is_none() || provisioner == told) {
             continue;
         }
         told = provisioner;
@@ -371,6 +407,8 @@ async fn execute(house: &House<'_>, planned: &Planned, voice: &BuildVoice) -> Re
         let results = results.filter_map(|(place, action)| Some((place, action.result.clone()?))).collect();
         return Ok(RunReport { results, hits: planned.plan.actions.len(), ..RunReport::default() });
     }
+    let is_forced = planned.plan.actions.iter().any(|action| action.status == Status::Run(Reason::Forced));
+    let force = is_forced.then(|| planned.lowered.label.clone()).into_iter().collect();
     let request = RunRequest {
         graph: planned.graph.clone(),
         plan: planned.plan.clone(),
@@ -384,7 +422,7 @@ async fn execute(house: &House<'_>, planned: &Planned, voice: &BuildVoice) -> Re
         secrets: house.store.clone(),
         fillings: house.fillings.clone(),
         prompt: Arc::new(Terminal { shell: house.shell.clone() }),
-        options: RunOptions { jobs: house.jobs, keep_going: false, force: std::collections::BTreeSet::new() },
+        options: RunOptions { jobs: house.jobs, keep_going: false, force },
         now: Session::now(),
         cancel: house.cancel.clone(),
         events: Arc::new(EngineEvents { voice: voice.clone(), graph: planned.graph.clone() }),

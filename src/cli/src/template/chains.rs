@@ -8,8 +8,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use imgbuild_cache::Cache;
 use imgbuild_engine::journal::{
-    self, CleanupOptions, EffectId, Journal, ProcessIdentity, ProcessIntent, ProcessTag, ProcessUndo, ResourceId,
-    RunJournal, UndoRegistry, WorkspaceId,
+    self, CleanupOptions, EffectId, Journal, ProcessIdentity, ProcessIntent, ProcessTag, ProcessUndo,
+    ResourceId, RunJournal, UndoRegistry, WorkspaceId,
 };
 use imgbuild_engine::secrets::Fillings;
 use imgbuild_gotemplate::{Functions, MissingKey, Options, Template, Value};
@@ -18,7 +18,8 @@ use imgbuild_model::{AttributeType, Diagnostic, Diagnostics, KindClass, Node, No
 use imgbuild_packer::recipe::{Post, Recipe};
 use imgbuild_postprocessors::local_command::{JournaledProcess, ProcessJournal};
 use imgbuild_postprocessors::{
-    Artifice, Chain, Checksum, Compress, LateTemplate, Link, Manifest, PostProcessor, ShellLocal, TemplateData,
+    Artifice, Chain, Checksum, Compress, LateTemplate, Link, Manifest, PostProcessor, ShellLocal,
+    TemplateData,
 };
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value as Json};
@@ -43,12 +44,12 @@ pub(super) fn chains(recipe: &Recipe, fillings: &Fillings) -> Result<Vec<Chain>,
                     processor,
                     keep_input: post.keep_input_artifact,
                 }),
-                Err(diagnostics) => problems.extend(
-                    diagnostics.0.into_iter().map(|problem| match problem.location {
+                Err(diagnostics) => {
+                    problems.extend(diagnostics.0.into_iter().map(|problem| match problem.location {
                         None => problem.at(post.location.clone()),
                         Some(_) => problem,
-                    }),
-                ),
+                    }))
+                }
             }
         }
         chains.push(chain);
@@ -98,7 +99,9 @@ fn json(node: &Node, type_: AttributeType, fillings: &Fillings) -> Option<Json> 
         _ => None,
     };
     let list = |of: AttributeType| match &node.data {
-        NodeData::List(items) => Some(Json::Array(items.iter().filter_map(|item| json(item, of, fillings)).collect())),
+        NodeData::List(items) => {
+            Some(Json::Array(items.iter().filter_map(|item| json(item, of, fillings)).collect()))
+        }
         NodeData::Null => None,
         _ => Some(Json::Array(vec![json(node, of, fillings)?])),
     };
@@ -134,10 +137,11 @@ impl LateTemplate for GoTemplates {
         let data = data.clone();
         let values = Value::map(data.iter().map(|(name, value)| (name.clone(), value_of(value))));
         let lookup = Arc::new(data);
-        let build = imgbuild_gotemplate::Function::new([imgbuild_gotemplate::Param::String], move |arguments| {
-            let name = arguments.first().and_then(Value::as_str).unwrap_or_default();
-            lookup.get(name).map(value_of).ok_or_else(|| format!("nothing is known of `{name}`"))
-        });
+        let build =
+            imgbuild_gotemplate::Function::new([imgbuild_gotemplate::Param::String], move |arguments| {
+                let name = arguments.first().and_then(Value::as_str).unwrap_or_default();
+                lookup.get(name).map(value_of).ok_or_else(|| format!("nothing is known of `{name}`"))
+            });
         let functions = Functions::new().with("build", build);
         let options = Options { missing_key: MissingKey::Error, ..Options::default() };
         Template::parse(text, &functions)
@@ -150,7 +154,9 @@ fn value_of(value: &Json) -> Value {
     match value {
         Json::String(text) => Value::from(text.as_str()),
         Json::Bool(value) => Value::Bool(*value),
-        Json::Number(number) => number.as_i64().map_or(Value::Float(number.as_f64().unwrap_or_default()), Value::Int),
+        Json::Number(number) => {
+            number.as_i64().map_or(Value::Float(number.as_f64().unwrap_or_default()), Value::Int)
+        }
         other => Value::from(other.to_string()),
     }
 }
@@ -187,7 +193,9 @@ impl ProcessJournal for Processes {
 impl JournaledProcess for Written {
     fn started(&mut self, id: u32) -> io::Result<()> {
         match ProcessIdentity::of(id)? {
-            Some(identity) => self.run.record_done(self.effect, &ResourceId::from(&identity)).map_err(unusable),
+            Some(identity) => {
+                self.run.record_done(self.effect, &ResourceId::from(&identity)).map_err(unusable)
+            }
             None => Ok(()),
         }
     }

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use imgbuild_engine::secrets::Fillings;
-use imgbuild_model::{Event, EventSink, KindClass, Outcome, Stream};
+use imgbuild_model::{Event, EventSink, KindClass, Outcome, Stream, Value};
 use imgbuild_packer_cli::ui::{BuildId, Event as Said, Stream as SaidStream};
-use imgbuild_plan::ActionGraph;
+use imgbuild_plan::{ActionGraph, ActionNode};
 use imgbuild_postprocessors::{OutputSink, Speaker, Voice};
 
 use super::Printer;
@@ -34,13 +34,33 @@ pub(super) struct EngineEvents {
     pub(super) graph: Arc<ActionGraph>,
 }
 
+/// Where a step's files come from and go to.
+fn transfer(node: &ActionNode) -> String {
+    let attributes = node.attributes();
+    let names = |value: &Value| match value {
+        Value::List(items) => {
+            let names = items.iter().filter_map(|item| match item {
+                Value::Artifact(artifact) => Some(artifact.base_name().to_owned()),
+                _ => None,
+            });
+            names.collect::<Vec<_>>().join(" ")
+        }
+        Value::String(text) => text.to_string(),
+        _ => String::new(),
+    };
+    let from = ["src", "generated"].into_iter().find_map(|name| attributes.get(name)).map(names);
+    let from = from.unwrap_or_else(|| "the text of the template".to_owned());
+    format!("{from} => {}", attributes.str("dest").unwrap_or_default())
+}
+
 /// What Packer calls a step, in a line that says that it begins.
-fn beginning(kind: &str, description: &str) -> Option<String> {
+fn beginning(kind: &str, description: &str, node: Option<&ActionNode>) -> Option<String> {
+    let transfer = node.map(transfer).unwrap_or_default();
     Some(match kind {
         "shell" => format!("Provisioning with shell: {}", rest(description)),
         "shell_local" => format!("Running local shell: {}", rest(description)),
-        "file" => format!("Uploading {}", rest(description)),
-        "download" => format!("Downloading {}", rest(description)),
+        "file" => format!("Uploading {transfer}"),
+        "download" => format!("Downloading {transfer}"),
         "debian" | "ubuntu" | "oci_base" | "rootfs_tar" => format!("Preparing the base: {description}"),
         "oci" | "docker_archive" | "tarball" => format!("Exporting: {kind}"),
         "sleep" => "Sleeping".to_owned(),
@@ -62,6 +82,7 @@ pub(super) fn packer_name(kind: &str) -> &str {
     match kind {
         "shell_local" => "shell-local",
         "download" => "file",
+        "packer_build" => "packer",
         other => other,
     }
 }
@@ -70,8 +91,9 @@ impl EventSink for EngineEvents {
     fn emit(&self, event: Event) {
         let build = self.voice.build;
         match event {
-            Event::ActionStarted { kind, description, .. } => {
-                if let Some(text) = beginning(&kind, &description) {
+            Event::ActionStarted { id, kind, description, .. } => {
+                let node = self.graph.nodes.get(id.0 as usize);
+                if let Some(text) = beginning(&kind, &description, node) {
                     self.voice.say(&text);
                 }
             }
@@ -84,12 +106,16 @@ impl EventSink for EngineEvents {
             }
             Event::ActionFinished { id, outcome: Outcome::Hit | Outcome::Unchanged, .. } => {
                 let node = self.graph.nodes.get(id.0 as usize);
-                if let Some(node) = node.filter(|node| node.schema.class == KindClass::Step) {
+                if let Some(node) =
+                    node.filter(|node| node.schema.class == KindClass::Step && node.schema.id != "seal")
+                {
                     let step = packer_name(node.schema.id).to_owned();
                     self.voice.tell(Said::Cached { build, step, age: None });
                 }
             }
-            Event::Waiting { .. } => self.voice.say("Waiting for another build that carries out the same step"),
+            Event::Waiting { .. } => {
+                self.voice.say("Waiting for another build that carries out the same step")
+            }
             Event::Warning { message } => self.voice.say(&message),
             _ => {}
         }
@@ -106,7 +132,9 @@ impl OutputSink for BuildVoice {
         };
         self.tell(match speaker {
             Speaker::Build => Said::Remote { build, stream, text },
-            Speaker::PostProcessor(kind) => Said::PostProcessor { build, kind: kind.to_owned(), stream, text },
+            Speaker::PostProcessor(kind) => {
+                Said::PostProcessor { build, kind: kind.to_owned(), stream, text }
+            }
         });
     }
 }

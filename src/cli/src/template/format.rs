@@ -67,17 +67,25 @@ fn one(path: &Path, command: &Fmt, printer: &Printer, place: &Place) -> Result<b
 
 fn is_template(path: &Path) -> bool {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
-    let ignored = name.starts_with('.') || name.ends_with('~') || (name.starts_with('#') && name.ends_with('#'));
+    let ignored =
+        name.starts_with('.') || name.ends_with('~') || (name.starts_with('#') && name.ends_with('#'));
     !ignored && (name.ends_with(".pkr.hcl") || name.ends_with(".pkrvars.hcl"))
 }
 
-fn collect(folder: &Path, place: &Place, recursive: bool, files: &mut Vec<PathBuf>) -> Result<(), Diagnostics> {
+fn collect(
+    folder: &Path,
+    place: &Place,
+    recursive: bool,
+    files: &mut Vec<PathBuf>,
+) -> Result<(), Diagnostics> {
     let mut entries = fs_err::read_dir(place.cwd.join(folder))
         .and_then(Iterator::collect::<Result<Vec<_>, _>>)
         .map_err(|error| unreadable(folder, &error))?;
     entries.sort_by_key(fs_err::DirEntry::file_name);
     for entry in entries {
         let path = folder.join(entry.file_name());
+        // What is found in `.` is named without it.
+        let path = path.strip_prefix(".").map(Path::to_path_buf).unwrap_or(path);
         let kind = entry.file_type().map_err(|error| unreadable(&path, &error))?;
         if kind.is_dir() {
             if recursive && !entry.file_name().to_string_lossy().starts_with('.') {
@@ -103,9 +111,12 @@ fn lay_out(file: &Path, command: &Fmt, printer: &Printer, place: &Place) -> Resu
     }
     if command.write && !command.check {
         let executable = false;
-        imgbuild_engine::outputs::write_whole(&path, executable, &mut formatted.as_bytes()).map_err(|error| {
-            Diagnostic::error(format!("cannot write `{}`: {error}", file.display())).class(Class::Environment)
-        })?;
+        imgbuild_engine::outputs::write_whole(&path, executable, &mut formatted.as_bytes()).map_err(
+            |error| {
+                Diagnostic::error(format!("cannot write `{}`: {error}", file.display()))
+                    .class(Class::Environment)
+            },
+        )?;
     }
     Ok(true)
 }

@@ -5,18 +5,22 @@ use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use imgbuild::args::Environment;
 use imgbuild_datasources::{DataSource, External, ExternalRaw, Http, HttpLimits, Null};
-use imgbuild_hcl::value::{Value, convert, from_json, to_json};
+use imgbuild_hcl::eval::Functions;
+use imgbuild_hcl::value::{Type, Value, convert, from_json, to_json};
 use imgbuild_kinds::{Dialect, check, component};
 use imgbuild_model::{Class, Diagnostic, Diagnostics, EntryKind, KindClass, Location, Node, Severity};
-use imgbuild_packer::interpolate::{Host as TemplateHost, Lookup, Run};
+use imgbuild_packer::interpolate::{Generated, Host as TemplateHost, Lookup, Run};
 use imgbuild_packer::legacy::{self, Given};
+use imgbuild_packer::lower::Volatile;
 use imgbuild_packer::recipe::{Recipe, Recipes, of_legacy, of_template};
-use imgbuild_packer::template::{self, Catalog as _, Components, Files, Inputs, Template};
+use imgbuild_packer::template::{self, Catalog, Components, Files, Inputs, Settings, Template};
 use imgbuild_packer_cli::args::{Common, ConfigType};
 use imgbuild_packer_functions::{Host, LocalHost};
 use jiff::Timestamp;
 
+use super::Printer;
 use crate::session::runtime;
 
 /// How many times data sources are asked and the template is read again.
@@ -91,9 +95,7 @@ impl Place {
         let cwd = std::env::current_dir().map_err(|error| {
             Diagnostic::error(format!("cannot tell the current folder: {error}")).class(Class::Environment)
         })?;
-        let environment =
-            std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
-        let environment: BTreeMap<String, String> = environment.collect();
+        let environment = Environment::whole();
         let home = environment.get("HOME").filter(|home| !home.is_empty()).map(PathBuf::from);
         Ok(Self { cwd, home, environment, started: Timestamp::now() })
     }
@@ -189,10 +191,50 @@ pub(crate) fn load(
     common: &Common,
     options: LoadOptions,
     place: &Place,
+    printer: &Printer,
 ) -> Result<Loaded, Diagnostics> {
     match language(path, common.config_type) {
-        Language::Hcl => hcl(path, common, options, place),
+        Language::Hcl => hcl(path, common, options, place, printer),
         Language::Legacy => json(path, common, place),
+    }
+}
+
+/// The catalog of this program: what its own builders tell of their machines is known before they run.
+struct Known<C>(C);
+
+impl<C: Catalog> Catalog for Known<C> {
+    fn functions(&self, root: &str) -> Functions {
+        self.0.functions(root)
+    }
+
+    fn data_type(&self, kind: &str) -> Option<Type> {
+        self.0.data_type(kind)
+    }
+
+    fn generated(&self, builder: &str) -> Option<Vec<String>> {
+        self.0.generated(builder)
+    }
+
+    fn known(&self, builder: &str) -> BTreeMap<String, String> {
+        known(builder)
+    }
+
+    fn check(
+        &self,
+        class: KindClass,
+        kind: &str,
+        location: &Location,
+        settings: &Settings,
+    ) -> Vec<Diagnostic> {
+        self.0.check(class, kind, location, settings)
+    }
+}
+
+/// What builders of this program tell of their machines.
+fn known(builder: &str) -> BTreeMap<String, String> {
+    match builder {
+        "rootfs" | "file" => generated(&Volatile::RunUuid.mark()),
+        _ => BTreeMap::new(),
     }
 }
 
@@ -217,14 +259,16 @@ pub(crate) fn read_hcl(
     common: &Common,
     options: LoadOptions,
     place: &Place,
+    printer: &Printer,
 ) -> Result<template::Loaded, Diagnostics> {
-    let catalog = Components(|root: &str| place.host(root));
+    let catalog = Known(Components(|root: &str| place.host(root)));
     let files = LocalFiles { cwd: place.cwd.clone() };
     let paths = [path.display().to_string()];
     let mut inputs = inputs(common, options, place);
     for _ in 0..ROUNDS {
         let loaded = template::read(&paths, &inputs, &files, &catalog);
         if !options.ask || loaded.template.needs.is_empty() {
+            printer.know(&loaded.template.sources);
             return Ok(loaded);
         }
         for request in loaded.template.needs.clone() {
@@ -253,22 +297,31 @@ fn ask(kind: &str, settings: &Value, place: &Place) -> Result<Value, Box<Diagnos
             ));
         }
     };
-    let bug = |error: &dyn std::fmt::Display| Box::new(Diagnostic::error(error.to_string()).class(Class::Bug));
+    let bug =
+        |error: &dyn std::fmt::Display| Box::new(Diagnostic::error(error.to_string()).class(Class::Bug));
     let (plain, _) = settings.clone().unmark_deep();
     let text = to_json(&plain).map_err(|error| bug(&error))?;
     let fields = serde_json::from_str(&text).map_err(|error| bug(&error))?;
-    let runtime = runtime().map_err(|errors| Box::new(errors.0.into_iter().next().unwrap_or_else(|| Diagnostic::error("no threads"))))?;
+    let runtime = runtime().map_err(|errors| {
+        Box::new(errors.0.into_iter().next().unwrap_or_else(|| Diagnostic::error("no threads")))
+    })?;
     let output = runtime.block_on(source.read(&fields)).map_err(Box::new)?;
     let text = serde_json::Value::Object(output.values).to_string();
     from_json(&text).map_err(|error| bug(&error))
 }
 
-fn hcl(path: &Path, common: &Common, options: LoadOptions, place: &Place) -> Result<Loaded, Diagnostics> {
-    let (template, warnings) = read_hcl(path, common, options, place)?.into_result()?;
+fn hcl(
+    path: &Path,
+    common: &Common,
+    options: LoadOptions,
+    place: &Place,
+    printer: &Printer,
+) -> Result<Loaded, Diagnostics> {
+    let (template, warnings) = read_hcl(path, common, options, place, printer)?.into_result()?;
     let sensitive = sensitive_of(&template);
     let recipes = match options.syntax_only {
         true => Recipes::default(),
-        false => of_template(&template, &place.run(None), &generated_names)?,
+        false => of_template(&template, &place.run(None), &tells)?,
     };
     Ok(Loaded { recipes, sensitive, warnings })
 }
@@ -308,6 +361,14 @@ fn generated_names(builder: &str) -> Vec<String> {
         .chain(own.map(|output| output.name))
         .map(str::to_owned)
         .collect()
+}
+
+/// What strings of a build's components may ask of its machine.
+fn tells(builder: &str) -> Generated {
+    match known(builder) {
+        known if known.is_empty() => Generated::Late(generated_names(builder).into_iter().collect()),
+        known => Generated::Known(known),
+    }
 }
 
 /// What `build.*` is in builds of this program, by name.
@@ -361,7 +422,7 @@ fn json(path: &Path, common: &Common, place: &Place) -> Result<Loaded, Diagnosti
     problems.extend(values.warnings.iter().cloned());
     let sensitive = values.sensitive.iter().filter_map(|name| values.values.get(name).cloned()).collect();
     let builds = template.builds(&run, &values, &common.only, &common.except)?;
-    let recipes = of_legacy(&template, &builds, &values, &run, &generated_names)?;
+    let recipes = of_legacy(&template, &builds, &values, &run, &tells)?;
     problems.extend(recipes.recipes.iter().flat_map(check_recipe));
     if problems.iter().any(|problem| problem.severity == Severity::Error) {
         return Err(Diagnostics(problems));
@@ -385,7 +446,9 @@ fn check_recipe(recipe: &Recipe) -> Vec<Diagnostic> {
 
 fn check_component(class: KindClass, kind: &str, settings: &Node, location: &Location) -> Vec<Diagnostic> {
     match component(class, kind) {
-        Some(schema) => check(schema, settings, Dialect::Legacy).iter().map(|problem| problem.diagnostic()).collect(),
+        Some(schema) => {
+            check(schema, settings, Dialect::Legacy).iter().map(|problem| problem.diagnostic()).collect()
+        }
         None => vec![template::unknown_component(class, kind).at(location.clone())],
     }
 }

@@ -19,6 +19,7 @@ use std::process::ExitCode;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use imgbuild::args::{Environment, Global};
+use imgbuild_hcl::syntax::Source;
 use imgbuild_model::{Diagnostic, Diagnostics};
 use imgbuild_packer_cli::args::{self, Command, Invocation, Passthrough, Plugins, Program, Refusal, exit};
 use imgbuild_packer_cli::diagnostics::Style;
@@ -27,12 +28,10 @@ use jiff::Zoned;
 
 use load::Place;
 
-/// What is typed for templates, if it is for them.
-pub(crate) enum Typed {
-    /// For a template.
-    Template(Program, Result<Invocation, Refusal>),
-    /// For labels, or for the house.
-    Other,
+/// What is typed for a template.
+pub(crate) struct Typed {
+    program: Program,
+    invocation: Result<Invocation, Refusal>,
 }
 
 /// The flags of the program itself that Packer's verbs take too.
@@ -42,14 +41,14 @@ const PASSTHROUGH: &[Passthrough<'static>] = &[
 ];
 
 /// Looks whether words, without the program's name, are for templates. `program` is the name that it was called by.
-pub(crate) fn typed(program: &Path, words: &[OsString]) -> Typed {
+pub(crate) fn typed(program: &Path, words: &[OsString]) -> Option<Typed> {
     if program.file_name().is_some_and(|name| name == "packer") {
-        return Typed::Template(Program::Packer, args::parse_packer(words));
+        return Some(Typed { program: Program::Packer, invocation: args::parse_packer(words) });
     }
     if !args::concerns_template(words, PASSTHROUGH, &is_folder_of_templates) {
-        return Typed::Other;
+        return None;
     }
-    Typed::Template(Program::Imgbuild, args::parse_imgbuild(words, PASSTHROUGH))
+    Some(Typed { program: Program::Imgbuild, invocation: args::parse_imgbuild(words, PASSTHROUGH) })
 }
 
 /// Whether a folder holds templates. One that is a package is built as such.
@@ -63,7 +62,7 @@ fn is_folder_of_templates(word: &str) -> bool {
 
 /// Whether a command may come to make layers, for which mounts are needed.
 pub(crate) fn makes_layers(typed: &Typed) -> bool {
-    matches!(typed, Typed::Template(_, Ok(Invocation { command: Command::Build(_), .. })))
+    matches!(&typed.invocation, Ok(Invocation { command: Command::Build(_), .. }))
 }
 
 /// Prints what the user interface says, on standard output as Packer does.
@@ -71,16 +70,19 @@ pub(crate) struct Printer {
     ui: Mutex<Ui>,
     style: Style,
     cwd: PathBuf,
+    /// The texts that diagnostics point into beside files: values of variables, by their names.
+    sources: Mutex<Vec<Arc<Source>>>,
 }
 
 impl Printer {
     fn new(appearance: Appearance, sensitive: &[String], builds: Vec<String>, cwd: &Path) -> Self {
-        let color = appearance.color;
+        let color = appearance.color && std::io::stdout().is_terminal();
         let width = std::io::stdout().is_terminal().then_some(80);
         Self {
             ui: Mutex::new(Ui::new(appearance, Masker::new(sensitive), builds)),
             style: Style { color, width },
             cwd: cwd.to_path_buf(),
+            sources: Mutex::default(),
         }
     }
 
@@ -96,6 +98,11 @@ impl Printer {
         self.with(|ui, now| ui.say(now, text));
     }
 
+    /// Texts that diagnostics may point into from here on.
+    fn know(&self, sources: &[Arc<Source>]) {
+        self.sources.lock().unwrap_or_else(PoisonError::into_inner).extend_from_slice(sources);
+    }
+
     /// A line for programs.
     fn machine(&self, kind: &str, values: &[String]) {
         self.with(|ui, now| ui.for_programs(now, kind, values));
@@ -103,7 +110,13 @@ impl Printer {
 
     /// What is wrong, or what the user should know.
     fn diagnostics(&self, diagnostics: &Diagnostics) {
-        let source = |file: &str| fs_err::read_to_string(self.cwd.join(file)).ok();
+        let sources = self.sources.lock().unwrap_or_else(PoisonError::into_inner);
+        let source = |file: &str| {
+            let known = sources.iter().find(|source| source.name() == file);
+            known
+                .map(|source| source.text().to_owned())
+                .or_else(|| fs_err::read_to_string(self.cwd.join(file)).ok())
+        };
         self.with(|ui, now| ui.diagnostics(now, diagnostics, &source, self.style));
     }
 
@@ -126,11 +139,8 @@ fn global(passed: &[OsString]) -> Result<Global, Diagnostics> {
 type Done = Result<u8, Diagnostics>;
 
 /// Carries out what was typed.
-pub(crate) fn run(
-    program: Program,
-    typed: Result<Invocation, Refusal>,
-    environment: Environment,
-) -> ExitCode {
+pub(crate) fn run(typed: Typed, environment: Environment) -> ExitCode {
+    let Typed { program, invocation } = typed;
     let place = match Place::of_process() {
         Ok(place) => place,
         Err(diagnostics) => {
@@ -138,8 +148,8 @@ pub(crate) fn run(
             return exit::FAILURE.into();
         }
     };
-    let no_color = place.environment.get("PACKER_NO_COLOR").is_some_and(|value| !value.is_empty());
-    let invocation = match typed {
+    let no_color = environment.packer_no_color;
+    let invocation = match invocation {
         Ok(invocation) => invocation,
         Err(refusal) => {
             let machine_readable = refusal.machine_readable;
@@ -156,8 +166,7 @@ pub(crate) fn run(
     let machine_readable = invocation.machine_readable;
     // Called by its own name, the program has colours on terminals alone; as `packer`, wherever Packer has them.
     let no_color = no_color
-        || (program == Program::Imgbuild
-            && (!std::io::stdout().is_terminal() || environment.no_color));
+        || (program == Program::Imgbuild && (!std::io::stdout().is_terminal() || environment.no_color));
     let appearance = match &invocation.command {
         Command::Build(build) => Appearance::of(build, machine_readable, no_color),
         _ => Appearance { color: !no_color && !machine_readable, machine_readable, ..Appearance::default() },
@@ -165,7 +174,7 @@ pub(crate) fn run(
     let printer = Arc::new(Printer::new(appearance, &[], Vec::new(), &place.cwd));
     let done = match invocation.command {
         Command::Build(command) => global(&invocation.passed)
-            .and_then(|global| build::build(&command, appearance, &place, &global, environment)),
+            .and_then(|global| build::build(&command, appearance, &printer, &place, &global, environment)),
         Command::Validate(command) => show::validate(&command, &printer, &place),
         Command::Inspect(command) => show::inspect(&command, &printer, &place),
         Command::Console(command) => show::console(&command, &printer, &place),

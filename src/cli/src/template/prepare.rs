@@ -10,17 +10,20 @@ use imgbuild_digest::Hash;
 use imgbuild_engine::Builder as _;
 use imgbuild_kinds::component;
 use imgbuild_model::{
-    Action, ActionRef, Class, Diagnostic, Diagnostics, KindClass, Label, Node, NodeData, PackagePath,
-    Platform, TargetName,
+    Action, ActionRef, Class, Diagnostic, Diagnostics, EntryKind, KindClass, Label, Node, NodeData,
+    PackagePath, Platform, TargetName,
 };
-use imgbuild_packer::lower::{Holes, Lowered, Lowering, Surroundings, lower};
+use imgbuild_packer::lower::{Holes, Lowered, Lowering, RealPacker, Surroundings, delegate, lower};
 use imgbuild_packer::recipe::Recipe;
+use imgbuild_packer::template::Files;
 use imgbuild_packer_cli::args::{Lock, Reuse};
 use imgbuild_plan::{
-    ActionGraph, DiskFiles, InputDigests, KeyContext, LOCK_FILE, LockFile, PinRequest, Plan, PlanOptions, plan,
+    ActionGraph, DiskFiles, InputDigests, KeyContext, LOCK_FILE, LockFile, PinRequest, Plan, PlanOptions,
+    plan,
 };
 use imgbuild_rootfs::RootfsBuilder;
 
+use super::artifact;
 use super::load::{Loaded, LocalFiles, Place};
 use crate::session::{Session, cache_error, lock_error};
 
@@ -47,6 +50,7 @@ pub(super) struct Planner<'a> {
     pub(super) reuse: Reuse,
     pub(super) force: bool,
     pub(super) holes: &'a Holes,
+    pub(super) real: Option<RealPacker>,
 }
 
 /// The files of templates: all of this machine's.
@@ -58,7 +62,9 @@ pub(super) fn files() -> DiskFiles {
 pub(super) fn satisfied_by(accessor: &str) -> &'static str {
     let _ = accessor;
     match real_packer() {
-        Some(_) => "components of it that are not built in run through the real `packer` on the path, with its own plugins",
+        Some(_) => {
+            "components of it that are not built in run through the real `packer` on the path, with its own plugins"
+        }
         None => "components of it that are not built in need a real `packer` on the path, with the plugin",
     }
 }
@@ -85,7 +91,9 @@ pub(super) fn folder_of(template: &Path, place: &Place) -> PathBuf {
 /// What a build is called in plans and in the history: by its template's folder and its own name.
 fn label(template: &Path, place: &Place, name: &str) -> Label {
     let clean = |text: &str| -> String {
-        text.chars().map(|c| if matches!(c, ':' | '\\' | '"' | '*' | '[' | ']') || c.is_control() { '_' } else { c }).collect()
+        text.chars()
+            .map(|c| if matches!(c, ':' | '\\' | '"' | '*' | '[' | ']') || c.is_control() { '_' } else { c })
+            .collect()
     };
     let folder = fs_err::canonicalize(folder_of(template, place)).unwrap_or_else(|_| place.cwd.clone());
     let package = PackagePath::new(clean(folder.to_string_lossy().trim_start_matches('/')).as_str());
@@ -101,9 +109,21 @@ fn label(template: &Path, place: &Place, name: &str) -> Label {
 }
 
 impl Planner<'_> {
-    /// Lowers a build.
-    pub(super) fn lower(&self, recipe: &Recipe) -> Result<Lowering, Diagnostics> {
-        lower_in(recipe, &self.template, self.place, self.holes)
+    /// Lowers a build; one that is not built in is handed to a real `packer`, if there is one.
+    pub(super) fn lower(&self, recipe: &Recipe) -> Result<Lowered, Diagnostics> {
+        match lower_in(recipe, &self.template, self.place, self.holes)? {
+            Lowering::Native(lowered) => Ok(*lowered),
+            Lowering::Foreign(why) => match &self.real {
+                Some(real) => {
+                    let files = LocalFiles { cwd: self.place.cwd.clone() };
+                    let cwd = self.place.cwd.display().to_string();
+                    delegate(recipe, &surroundings(recipe, &self.template, self.place, &cwd, &files, self.holes), real)
+                }
+                None => Err(why
+                    .hint("`null` with `communicator = \"none\"`, `file` and `rootfs` are built in; others run through a real `packer` on the path")
+                    .into()),
+            },
+        }
     }
 
     /// Plans a build; asks archives and registries for what its sources mean.
@@ -134,7 +154,13 @@ impl Planner<'_> {
         let places: Vec<usize> = (0..graph.nodes.len()).collect();
         let mut rounds = 0;
         let plan = loop {
-            let context = KeyContext { graph: &graph, lock: &lock, digests: &digests, builder: &builder_key, salt: &salt };
+            let context = KeyContext {
+                graph: &graph,
+                lock: &lock,
+                digests: &digests,
+                builder: &builder_key,
+                salt: &salt,
+            };
             let planned = plan(context, &places, &cache, &options).map_err(|error| cache_error(&error))?;
             if planned.needs.is_empty() {
                 break planned;
@@ -144,9 +170,12 @@ impl Planner<'_> {
             if !pins.is_empty() {
                 if self.reuse.lock == Lock::Required {
                     let names: Vec<_> = pins.iter().map(|pin| format!("`{pin}`")).collect();
-                    return Err(Diagnostic::error(format!("`{LOCK_FILE}` does not say what {} is", names.join(", ")))
-                        .hint("build once with `-lock`")
-                        .into());
+                    return Err(Diagnostic::error(format!(
+                        "`{LOCK_FILE}` does not say what {} is",
+                        names.join(", ")
+                    ))
+                    .hint("build once with `-lock`")
+                    .into());
                 }
                 lock = session.resolve(&pins, &lock)?;
             } else {
@@ -155,6 +184,26 @@ impl Planner<'_> {
             rounds += 1;
             if rounds > 64 {
                 return Err(Diagnostic::error(format!("`{}` cannot be resolved", planned.needs[0])).into());
+            }
+        };
+        let gone = |place: &usize| -> Result<bool, Diagnostics> {
+            match (graph.nodes[*place].schema.id, &plan.actions[*place].result) {
+                ("packer_build", Some(result)) => Ok(!artifact::are_there(result, &cache, &self.place.cwd)?),
+                _ => Ok(false),
+            }
+        };
+        let plan = match places.iter().map(gone).collect::<Result<Vec<_>, _>>()?.contains(&true) {
+            false => plan,
+            true => {
+                let force = PlanOptions { force: BTreeSet::from([lowered.label.clone()]), ..options.clone() };
+                let context = KeyContext {
+                    graph: &graph,
+                    lock: &lock,
+                    digests: &digests,
+                    builder: &builder_key,
+                    salt: &salt,
+                };
+                imgbuild_plan::plan(context, &places, &cache, &force).map_err(|error| cache_error(&error))?
             }
         };
         if self.reuse.lock == Lock::Write {
@@ -196,7 +245,8 @@ impl Planner<'_> {
         let mut without = lock.clone();
         names.iter().for_each(|name| without.set_epoch(name, "none"));
         let context = KeyContext { graph, lock: &without, digests, builder, salt };
-        let keyed = plan(context, &[], cache, &PlanOptions::default()).map_err(|error| cache_error(&error))?;
+        let keyed =
+            plan(context, &[], cache, &PlanOptions::default()).map_err(|error| cache_error(&error))?;
         let mut lock = lock;
         for name in names {
             let first = graph.nodes.iter().position(|node| node.epoch.as_deref() == Some(name));
@@ -235,28 +285,82 @@ struct Epoch {
     created: i64,
 }
 
-fn lower_in(recipe: &Recipe, template: &Path, place: &Place, holes: &Holes) -> Result<Lowering, Diagnostics> {
-    let files = LocalFiles { cwd: place.cwd.clone() };
-    let around = Surroundings {
+fn surroundings<'a>(
+    recipe: &Recipe,
+    template: &Path,
+    place: &Place,
+    cwd: &'a str,
+    files: &'a dyn Files,
+    holes: &'a Holes,
+) -> Surroundings<'a> {
+    Surroundings {
         label: label(template, place, &recipe.name),
         platform: Platform::host(),
-        cwd: &place.cwd.display().to_string(),
-        files: &files,
+        cwd,
+        files,
         holes,
+    }
+}
+
+fn lower_in(recipe: &Recipe, template: &Path, place: &Place, holes: &Holes) -> Result<Lowering, Diagnostics> {
+    let files = LocalFiles { cwd: place.cwd.clone() };
+    let cwd = place.cwd.display().to_string();
+    lower(recipe, &surroundings(recipe, template, place, &cwd, &files, holes))
+}
+
+/// The real `packer` on the path, asked for its versions; `None` if there is none.
+///
+/// # Errors
+/// If it does not say its version.
+pub(super) fn ask_real_packer(template: &Path, args: Vec<String>) -> Result<Option<RealPacker>, Diagnostics> {
+    let Some(program) = real_packer() else { return Ok(None) };
+    let ask = |words: &[&str]| {
+        std::process::Command::new(&program)
+            .args(words)
+            .env("CHECKPOINT_DISABLE", "1")
+            .stdin(std::process::Stdio::null())
+            .output()
+            .ok()
+            .filter(|output| output.status.success())
+            .map(|output| String::from_utf8_lossy(&output.stdout).trim().to_owned())
     };
-    lower(recipe, &around)
+    let version = ask(&["version"]).ok_or_else(|| {
+        Diagnostic::error(format!("`{}` does not say its version", program.display()))
+            .class(Class::Environment)
+    })?;
+    // Versions before 1.7 have their plugins inside. The folders of plugins are this machine's.
+    let plugins = ask(&["plugins", "installed"]).unwrap_or_default();
+    let names = plugins.lines().filter_map(|line| line.rsplit('/').next());
+    let versions =
+        std::iter::once(version.lines().next().unwrap_or_default()).chain(names).collect::<Vec<_>>();
+    Ok(Some(RealPacker {
+        program: program.display().to_string(),
+        versions: versions.join(" "),
+        template: template.display().to_string(),
+        args,
+    }))
 }
 
 /// What is wrong with a template beyond its components' settings: files that are not there, steps that need a machine.
 pub(super) fn check(loaded: &Loaded, place: &Place) -> Result<Diagnostics, Diagnostics> {
     let holes = Holes::new([0; 32], []);
+    let recipes = &loaded.recipes.recipes;
+    edges(recipes, place)?;
+    let made: Vec<PathBuf> = makers(recipes, place).into_keys().collect();
+    let files = WithMade { files: LocalFiles { cwd: place.cwd.clone() }, made };
+    let cwd = place.cwd.display().to_string();
     let (mut warnings, mut errors) = (Vec::new(), Vec::new());
     for recipe in &loaded.recipes.recipes {
-        match lower_in(recipe, Path::new("."), place, &holes) {
+        match lower(recipe, &surroundings(recipe, Path::new("."), place, &cwd, &files, &holes)) {
             Ok(Lowering::Native(lowered)) => warnings.extend(lowered.warnings.0),
             Ok(Lowering::Foreign(_)) => {}
             Err(problems) => {
-                errors.extend(problems.0.into_iter().filter(|problem| problem.severity == imgbuild_model::Severity::Error));
+                errors.extend(
+                    problems
+                        .0
+                        .into_iter()
+                        .filter(|problem| problem.severity == imgbuild_model::Severity::Error),
+                );
             }
         }
     }
@@ -274,14 +378,7 @@ pub(super) fn check(loaded: &Loaded, place: &Place) -> Result<Diagnostics, Diagn
 /// For each build, the builds whose artifacts it reads.
 pub(super) fn edges(recipes: &[Recipe], place: &Place) -> Result<Vec<Vec<usize>>, Diagnostics> {
     let absolute = |path: &str| place.cwd.join(path);
-    let mut makers: BTreeMap<PathBuf, usize> = BTreeMap::new();
-    for (index, recipe) in recipes.iter().enumerate() {
-        for name in outputs(&recipe.kind) {
-            if let Some(NodeData::String(path)) = recipe.settings.field(name).map(|field| &field.value.data) {
-                makers.insert(absolute(path), index);
-            }
-        }
-    }
+    let makers = makers(recipes, place);
     let mut edges = vec![BTreeSet::new(); recipes.len()];
     for (index, recipe) in recipes.iter().enumerate() {
         let mut read = Vec::new();
@@ -302,6 +399,40 @@ pub(super) fn edges(recipes: &[Recipe], place: &Place) -> Result<Vec<Vec<usize>>
                 .at(recipes[cycle[0]].location.clone())
                 .into())
         }
+    }
+}
+
+/// For each path that a build writes an artifact to, which build.
+fn makers(recipes: &[Recipe], place: &Place) -> BTreeMap<PathBuf, usize> {
+    let mut makers = BTreeMap::new();
+    for (index, recipe) in recipes.iter().enumerate() {
+        for name in outputs(&recipe.kind) {
+            if let Some(NodeData::String(path)) = recipe.settings.field(name).map(|field| &field.value.data) {
+                makers.insert(place.cwd.join(&**path), index);
+            }
+        }
+    }
+    makers
+}
+
+/// The files of this machine, and those that builds will make.
+struct WithMade {
+    files: LocalFiles,
+    made: Vec<PathBuf>,
+}
+
+impl Files for WithMade {
+    fn kind(&self, path: &str) -> Option<EntryKind> {
+        let made = || self.made.iter().any(|made| *made == self.files.cwd.join(path));
+        self.files.kind(path).or_else(|| made().then_some(EntryKind::File))
+    }
+
+    fn list(&self, path: &str) -> std::io::Result<Vec<(String, EntryKind)>> {
+        self.files.list(path)
+    }
+
+    fn read(&self, path: &str) -> std::io::Result<Arc<str>> {
+        self.files.read(path)
     }
 }
 
@@ -340,12 +471,13 @@ fn cycle(edges: &[Vec<usize>]) -> Option<Vec<usize>> {
 
 /// The key that marks of sensitive texts are hashed under, made at its first use and readable by this user alone.
 pub(super) fn secret_key(cache: &Cache) -> Result<[u8; 32], Diagnostics> {
-    use std::os::unix::fs::OpenOptionsExt as _;
     use std::io::Write as _;
+    use std::os::unix::fs::OpenOptionsExt as _;
     let path = cache.root().join("secret.key");
     let failed = |error: &dyn std::fmt::Display| {
         Diagnostics::from(
-            Diagnostic::error(format!("the key of this cache cannot be used: {error}")).class(Class::Environment),
+            Diagnostic::error(format!("the key of this cache cannot be used: {error}"))
+                .class(Class::Environment),
         )
     };
     loop {

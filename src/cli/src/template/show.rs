@@ -23,7 +23,7 @@ pub(super) fn validate(command: &Validate, printer: &Printer, place: &Place) -> 
     if command.syntax_only {
         match language(&command.template, command.common.config_type) {
             Language::Hcl => {
-                let loaded = load::read_hcl(&command.template, &command.common, options, place)?;
+                let loaded = load::read_hcl(&command.template, &command.common, options, place, printer)?;
                 printer.diagnostics(&loaded.into_result()?.1);
             }
             Language::Legacy => {
@@ -33,7 +33,7 @@ pub(super) fn validate(command: &Validate, printer: &Printer, place: &Place) -> 
         printer.say("Syntax-only check passed. Everything looks okay.");
         return Ok(exit::SUCCESS);
     }
-    let loaded = load::load(&command.template, &command.common, options, place)?;
+    let loaded = load::load(&command.template, &command.common, options, place, printer)?;
     let warnings = prepare::check(&loaded, place)?;
     printer.diagnostics(&loaded.warnings);
     printer.diagnostics(&loaded.recipes.warnings);
@@ -59,7 +59,7 @@ pub(super) fn inspect(command: &Inspect, printer: &Printer, place: &Place) -> Do
     }
     // As in Packer, what cannot be evaluated is shown as unknown.
     let options = LoadOptions { ask: true, ..LoadOptions::default() };
-    let loaded = load::read_hcl(path, &command.common, options, place)?;
+    let loaded = load::read_hcl(path, &command.common, options, place, printer)?;
     if loaded.has_errors() && loaded.template.builds.is_empty() && loaded.template.variables.is_empty() {
         return Err(loaded.diagnostics);
     }
@@ -73,16 +73,20 @@ pub(super) fn console(command: &Console, printer: &Printer, place: &Place) -> Do
     let options = LoadOptions { ask: true, ..LoadOptions::default() };
     let path = command.template.as_deref();
     if let Some(path) = path.filter(|path| language(path, command.common.config_type) == Language::Legacy) {
-        return Err(Diagnostic::error(format!("`{}` is a template in JSON, which has no expressions", path.display()))
-            .hint("`hcl2_upgrade` writes it in HCL")
-            .into());
+        return Err(Diagnostic::error(format!(
+            "`{}` is a template in JSON, which has no expressions",
+            path.display()
+        ))
+        .hint("`hcl2_upgrade` writes it in HCL")
+        .into());
     }
     let folder = tempfile::tempdir().map_err(|error| {
         Diagnostic::error(format!("cannot make a folder: {error}")).class(Class::Environment)
     })?;
     let nothing = folder.path().join("nothing.pkr.hcl");
-    fs_err::write(&nothing, "").map_err(|error| Diagnostic::error(error.to_string()).class(Class::Environment))?;
-    let loaded = load::read_hcl(path.unwrap_or(&nothing), &command.common, options, place)?;
+    fs_err::write(&nothing, "")
+        .map_err(|error| Diagnostic::error(error.to_string()).class(Class::Environment))?;
+    let loaded = load::read_hcl(path.unwrap_or(&nothing), &command.common, options, place, printer)?;
     let (template, warnings) = loaded.into_result()?;
     printer.diagnostics(&warnings);
     let console = TemplateConsole::new(&template);
@@ -163,7 +167,8 @@ pub(super) fn init(command: &Init, printer: &Printer, place: &Place) -> Done {
             .into());
     }
     let options = LoadOptions { syntax_only: true, ..LoadOptions::default() };
-    let (template, _) = load::read_hcl(&command.template, &command.common, options, place)?.into_result()?;
+    let (template, _) =
+        load::read_hcl(&command.template, &command.common, options, place, printer)?.into_result()?;
     if template.plugins.is_empty() {
         printer.say("No plugins requirement found, make sure you reference a Packer config\ncontaining a packer.required_plugins block.");
         return Ok(exit::SUCCESS);
@@ -177,7 +182,7 @@ pub(super) fn init(command: &Init, printer: &Printer, place: &Place) -> Done {
 /// `plugins required`.
 pub(super) fn required(path: &Path, common: &Common, printer: &Printer, place: &Place) -> Done {
     let options = LoadOptions { syntax_only: true, ..LoadOptions::default() };
-    let (template, _) = load::read_hcl(path, common, options, place)?.into_result()?;
+    let (template, _) = load::read_hcl(path, common, options, place, printer)?.into_result()?;
     for plugin in &template.plugins {
         printer.say(&format!("{} {} \"{}\"", plugin.name, plugin.source, plugin.version));
     }

@@ -4,7 +4,7 @@
 use imgbuild_model::Role::{Content, Naming, Output, Policy, Transport};
 use imgbuild_model::{AttributeSchema, BlockSchema, Rule, Table};
 
-use super::attribute::{dict, dur, flag, int, ints, secret, text, texts, word};
+use super::attribute::{dict, dur, flag, int, ints, rows, secret, text, texts, word};
 
 /// A server for what a guest fetches at boot.
 pub(super) const HTTP: Table = Table::of(&[
@@ -81,7 +81,7 @@ pub(super) const CHROOT: Table = Table::of(&[
     texts("post_mount_commands", Content, "Commands after the disk is mounted.").late(),
     texts("mount_options", Content, "Options of the mount."),
     text("mount_partition", Content, "The partition that is mounted; `0` is the whole disk.").or_text("1"),
-    super::attribute::rows("chroot_mounts", Content, "Further mounts, as type, source and path; those of a usual system if absent."),
+    rows("chroot_mounts", Content, "Further mounts, as type, source and path; those of a usual system if absent."),
     texts("copy_files", Content, "Files of the host that are copied in; `/etc/resolv.conf` if absent."),
 ]);
 

@@ -1,7 +1,7 @@
 //! The plugin `digitalocean`.
 
 use imgbuild_model::Role::{Content, Naming, Placement, Policy, Transport};
-use imgbuild_model::{AttributeSchema, AttributeType, KindSchema, Rule, Table};
+use imgbuild_model::{AttributeType, KindSchema, Rule, Table};
 
 use super::attribute::{
     builder, data_source, dur, flag, int, number, post_processor, secret, text, texts, tri, typed_output, word,
@@ -14,12 +14,9 @@ pub(super) static ALL: &[&KindSchema] = &[&DIGITALOCEAN, &IMAGE, &IMPORT];
 const RETRIES: Table = Table::of(&[
     secret("api_token", Placement, "The account's token; that of the environment if absent."),
     int("http_retry_max", Policy, "How often a request is tried again.").or_int(5),
-    WAIT_MAX,
-    WAIT_MIN,
+    number("http_retry_wait_max", Policy, "The longest wait before a request is tried again, in seconds; 30 if absent."),
+    number("http_retry_wait_min", Policy, "The shortest wait before a request is tried again, in seconds; 1 if absent."),
 ]);
-
-const WAIT_MAX: AttributeSchema = number("http_retry_wait_max", Policy, "The longest wait before a request is tried again, in seconds; 30 if absent.");
-const WAIT_MIN: AttributeSchema = number("http_retry_wait_min", Policy, "The shortest wait before a request is tried again, in seconds; 1 if absent.");
 
 const ACCESS: Table = Table::of(&[text("api_url", Transport, "Where the service is.")]).includes(&[&RETRIES]);
 

@@ -48,7 +48,7 @@ const IMAGE_CONFIG: Table = Table::of(&[
     text("image_family", Naming, "The image's family.").at_most(63),
     texts("image_guest_os_features", Machine, "What the image's system can do."),
     dict("image_labels", Naming, "Labels of the image."),
-    AttributeSchema::new("image_storage_locations", AttributeType::StringList, imgbuild_model::Default::EmptyList, Placement, "Where the image is kept: one location.").at_most(1),
+    texts("image_storage_locations", Placement, "Where the image is kept: one location.").at_most(1),
     text("image_platform_key", Content, "The platform key of secure boot: a file."),
     texts("image_key_exchange_key", Content, "Key exchange keys of secure boot: files."),
     texts("image_signatures_db", Content, "Signatures that secure boot allows: files."),

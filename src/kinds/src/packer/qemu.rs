@@ -1,7 +1,7 @@
 //! The plugin `qemu`.
 
 use imgbuild_model::Role::{Content, Machine, Naming, Output, Placement, Policy, Transport};
-use imgbuild_model::{AttributeSchema, AttributeType, BlockSchema, Default, KindSchema, Rule, Table};
+use imgbuild_model::{BlockSchema, KindSchema, Rule, Table};
 
 use super::attribute::{builder, flag, int, rows, secret, text, texts, word};
 use super::common::{BOOT_VNC, CD, FLOPPY, HTTP, ISO_OPTIONAL, SHUTDOWN};
@@ -73,8 +73,6 @@ const CONTROL: Table = Table::of(&[
 ])
 .rules(&[Rule::AtMostOne(&["boot_steps", "boot_command"])]);
 
-const ARGS: AttributeType = AttributeType::StringList;
-
 /// A virtual machine of QEMU.
 static QEMU: KindSchema = KindSchema {
     attributes: &[
@@ -87,9 +85,9 @@ static QEMU: KindSchema = KindSchema {
         "qemu_img_args",
         "Further arguments of `qemu-img`.",
         Table::of(&[
-            AttributeSchema::new("convert", ARGS, Default::EmptyList, Content, "For `qemu-img convert`."),
-            AttributeSchema::new("create", ARGS, Default::EmptyList, Content, "For `qemu-img create`."),
-            AttributeSchema::new("resize", ARGS, Default::EmptyList, Content, "For `qemu-img resize`."),
+            texts("convert", Content, "For `qemu-img convert`."),
+            texts("create", Content, "For `qemu-img create`."),
+            texts("resize", Content, "For `qemu-img resize`."),
         ]),
     )],
     rules: &[Rule::AtLeastOne(&["iso_url", "iso_urls"]), Rule::AtLeastOne(&["iso_checksum", "iso_skip_cache"])],

@@ -148,7 +148,9 @@ impl<'a> Chain<'a> {
         }
         self.current = None;
         if let Some(step) = &self.recipe.error_cleanup {
-            let warning = Diagnostic::warning("`error-cleanup-provisioner` is not carried out: a build that fails leaves nothing behind");
+            let warning = Diagnostic::warning(
+                "`error-cleanup-provisioner` is not carried out: a build that fails leaves nothing behind",
+            );
             self.problem(warning.at(step.location.clone()));
         }
     }
@@ -183,7 +185,8 @@ impl<'a> Chain<'a> {
     pub(super) fn input(&mut self, path: &str, location: &Location) -> Option<(Value, EntryKind)> {
         let absolute = self.absolute(path);
         let Some(kind) = self.around.files.kind(&absolute) else {
-            let error = Diagnostic::error(format!("there is no file or folder `{path}`")).at(location.clone());
+            let error =
+                Diagnostic::error(format!("there is no file or folder `{path}`")).at(location.clone());
             self.problem(error.hint(format!("it is looked for as `{absolute}`")));
             return None;
         };
@@ -217,7 +220,11 @@ impl<'a> Chain<'a> {
 }
 
 fn attributes_of(attributes: Vec<(&str, Value)>) -> Attributes {
-    attributes.into_iter().filter(|(_, value)| *value != Value::None).map(|(name, value)| (name.into(), value)).collect()
+    attributes
+        .into_iter()
+        .filter(|(_, value)| *value != Value::None)
+        .map(|(name, value)| (name.into(), value))
+        .collect()
 }
 
 /// An absolute path without `.` and `..`, as far as names tell: links are not looked at.

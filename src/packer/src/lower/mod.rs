@@ -6,6 +6,7 @@
 
 mod chain;
 mod config;
+mod delegate;
 mod holes;
 mod rootfs;
 mod steps;
@@ -17,6 +18,7 @@ use imgbuild_model::{Action, Configuration, Diagnostic, Diagnostics, Label, Plat
 use crate::recipe::Recipe;
 use crate::template::Files;
 
+pub use delegate::{ARTIFACTS, RealPacker, delegate};
 pub use holes::{Hole, Holes, Volatile};
 
 use chain::Chain;
@@ -71,6 +73,11 @@ pub enum Makes {
     },
     /// Exports of an image: `rootfs`.
     Exports(Vec<Export>),
+    /// What a real `packer` told.
+    Delegated {
+        /// The action that ran it, by its place.
+        action: u32,
+    },
 }
 
 /// What is in a file that is made.

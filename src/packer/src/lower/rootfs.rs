@@ -7,8 +7,11 @@ use super::config::Config;
 use super::{Export, Makes};
 
 /// The attributes that name an artifact's path, with the kind of export and its ending.
-const EXPORTS: [(&str, &str, &str); 3] =
-    [("oci_layout", "oci", "oci"), ("docker_archive", "docker_archive", "tar"), ("tarball", "tarball", "tar")];
+const EXPORTS: [(&str, &str, &str); 3] = [
+    ("oci_layout", "oci", "oci"),
+    ("docker_archive", "docker_archive", "tar"),
+    ("tarball", "tarball", "tar"),
+];
 
 /// Declares the whole build.
 pub(super) fn lower(config: &Config<'_>, chain: &mut Chain<'_>) {
@@ -34,7 +37,8 @@ pub(super) fn lower(config: &Config<'_>, chain: &mut Chain<'_>) {
         let output = format!("image.{ending}");
         let mut attributes = Vec::new();
         if kind != "tarball" {
-            let reference = config.text("image_name").unwrap_or_else(|| format!("{}:latest", chain.recipe.source));
+            let reference =
+                config.text("image_name").unwrap_or_else(|| format!("{}:latest", chain.recipe.source));
             attributes.push(("ref", Value::string(&reference)));
         } else {
             attributes.push(("compression", Value::string(compression(&shown))));
@@ -73,7 +77,11 @@ fn state(config: &Config<'_>) -> ChainState {
 }
 
 fn attributes(pairs: Vec<(&str, Value)>) -> Attributes {
-    pairs.into_iter().filter(|(_, value)| *value != Value::None).map(|(name, value)| (name.into(), value)).collect()
+    pairs
+        .into_iter()
+        .filter(|(_, value)| *value != Value::None)
+        .map(|(name, value)| (name.into(), value))
+        .collect()
 }
 
 fn source(config: &Config<'_>, chain: &mut Chain<'_>) -> Option<(&'static str, Attributes)> {
@@ -98,7 +106,9 @@ fn source(config: &Config<'_>, chain: &mut Chain<'_>) -> Option<(&'static str, A
     if let Some(image) = config.text("base_image") {
         return Some(("oci_base", attributes(vec![("image", Value::string(&image))])));
     }
-    for (name, kind, attribute) in [("base_layout", "oci_base", "layout"), ("base_tarball", "rootfs_tar", "src")] {
+    for (name, kind, attribute) in
+        [("base_layout", "oci_base", "layout"), ("base_tarball", "rootfs_tar", "src")]
+    {
         if let Some(path) = config.text(name) {
             let (input, _) = chain.input(&path, &config.location(name))?;
             return Some((kind, attributes(vec![(attribute, input)])));

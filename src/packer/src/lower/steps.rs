@@ -35,7 +35,10 @@ pub(super) fn lower(step: &Step, config: &Config<'_>, chain: &mut Chain<'_>) {
         "shell" => shell(step, config, chain),
         "file" => file(step, config, chain),
         other => {
-            let message = format!("the provisioner `{other}` is not built in yet for the builder `{}`", chain.recipe.kind);
+            let message = format!(
+                "the provisioner `{other}` is not built in yet for the builder `{}`",
+                chain.recipe.kind
+            );
             chain.problem(Diagnostic::error(message).at(step.location.clone()));
         }
     }
@@ -62,7 +65,10 @@ fn dict(pairs: impl IntoIterator<Item = (String, String)>) -> Value {
 fn common(step: &Step, config: &Config<'_>) -> Vec<(&'static str, Value)> {
     let codes = config.numbers("valid_exit_codes");
     vec![
-        ("valid_exit_codes", if codes.is_empty() { Value::None } else { Value::list(codes.into_iter().map(Value::Int)) }),
+        (
+            "valid_exit_codes",
+            if codes.is_empty() { Value::None } else { Value::list(codes.into_iter().map(Value::Int)) },
+        ),
         ("continue_on_error", if step.continue_on_error { Value::Bool(true) } else { Value::None }),
         ("max_retries", if step.max_retries > 0 { Value::Int(step.max_retries.into()) } else { Value::None }),
         ("pause_before", if step.pause_before.is_zero() { Value::None } else { seconds(step.pause_before) }),
@@ -72,9 +78,10 @@ fn common(step: &Step, config: &Config<'_>) -> Vec<(&'static str, Value)> {
 
 /// The variables of a step: the template's, then those that every script gets.
 fn variables(config: &Config<'_>, chain: &Chain<'_>) -> BTreeMap<String, String> {
-    let listed = config.texts("environment_vars").into_iter().filter_map(|text| {
-        text.split_once('=').map(|(name, value)| (name.to_owned(), value.to_owned()))
-    });
+    let listed = config
+        .texts("environment_vars")
+        .into_iter()
+        .filter_map(|text| text.split_once('=').map(|(name, value)| (name.to_owned(), value.to_owned())));
     let mut all: BTreeMap<String, String> = listed.collect();
     all.extend(config.pairs("env"));
     all.insert("PACKER_BUILD_NAME".to_owned(), chain.recipe.source.to_string());
@@ -130,8 +137,14 @@ fn shell(step: &Step, config: &Config<'_>, chain: &mut Chain<'_>) {
             (what, script),
             ("env", dict(env.clone())),
             ("execute_command", execute.clone()),
-            ("env_var_format", config.text("env_var_format").map_or(Value::None, |text| Value::string(&text))),
-            ("unix_line_ends", if config.flag("binary") == Some(true) { Value::None } else { Value::Bool(true) }),
+            (
+                "env_var_format",
+                config.text("env_var_format").map_or(Value::None, |text| Value::string(&text)),
+            ),
+            (
+                "unix_line_ends",
+                if config.flag("binary") == Some(true) { Value::None } else { Value::Bool(true) },
+            ),
             ("network", if network { Value::Bool(true) } else { Value::None }),
             // Scripts of templates call `sudo` whoever they run as.
             ("new_privileges", Value::Bool(true)),
@@ -156,7 +169,10 @@ fn shell_local(step: &Step, config: &Config<'_>, chain: &mut Chain<'_>) {
             (what, script),
             ("env", dict(env.clone())),
             ("execute_command", if execute.is_empty() { Value::None } else { texts(&execute) }),
-            ("env_var_format", config.text("env_var_format").map_or(Value::None, |text| Value::string(&text))),
+            (
+                "env_var_format",
+                config.text("env_var_format").map_or(Value::None, |text| Value::string(&text)),
+            ),
             ("workdir", Value::string(chain.around.cwd)),
         ];
         attributes.extend(common(step, config));
@@ -239,5 +255,9 @@ fn download(step: &Step, source: &str, destination: &str, chain: &mut Chain<'_>)
     if destination.ends_with('/') {
         target.push('/');
     }
-    chain.step("download", vec![("src", Value::string(&pattern)), ("dest", Value::string(&target))], &step.location);
+    chain.step(
+        "download",
+        vec![("src", Value::string(&pattern)), ("dest", Value::string(&target))],
+        &step.location,
+    );
 }

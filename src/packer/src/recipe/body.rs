@@ -41,7 +41,8 @@ fn fields_of_json(source: &json::Source, members: &[json::Member]) -> Vec<Field>
 pub(super) fn late_attributes(class: KindClass, kind: &str) -> Vec<&'static str> {
     let Some(schema) = component(class, kind) else { return Vec::new() };
     let table = schema.table();
-    let is_late = |name: &&'static str| table.attribute(name).is_some_and(|attribute| attribute.late_template);
+    let is_late =
+        |name: &&'static str| table.attribute(name).is_some_and(|attribute| attribute.late_template);
     table.names().filter(is_late).collect()
 }
 
@@ -91,7 +92,9 @@ impl Rendering<'_> {
 
     fn node(&mut self, node: Node) -> Node {
         let data = match node.data {
-            NodeData::String(ref text) if text.contains("{{") => NodeData::String(self.text(text, &node).into()),
+            NodeData::String(ref text) if text.contains("{{") => {
+                NodeData::String(self.text(text, &node).into())
+            }
             NodeData::List(items) => NodeData::List(items.into_iter().map(|item| self.node(item)).collect()),
             NodeData::Object(fields) => {
                 let field = |field: Field| {

@@ -8,20 +8,21 @@ use super::{Post, Recipe, Recipes, Step};
 use crate::interpolate::{self, Context, Generated, Place, Reads, Renderer, Run};
 use crate::template::{Pair, PostProcessor, Provisioner, Settings, Template};
 
-/// The recipes of a template that has been read. `generated` names what a builder of a kind tells of its machine.
+/// The recipes of a template that has been read. `generated` says what a builder of a kind tells of its machine.
 ///
 /// # Errors
 /// Go templates in its strings that are wrong, all of them.
 pub fn of_template(
     template: &Template,
     run: &Run,
-    generated: &dyn Fn(&str) -> Vec<String>,
+    generated: &dyn Fn(&str) -> Generated,
 ) -> Result<Recipes, Diagnostics> {
     let mut problems = Vec::new();
     let mut recipes = Recipes::default();
     for pair in template.pairs() {
         let late = generated(&pair.kind);
-        let mut maker = Maker { pair, run, generated: late, problems: &mut problems, reads: &mut recipes.reads };
+        let mut maker =
+            Maker { pair, run, generated: late, problems: &mut problems, reads: &mut recipes.reads };
         let recipe = maker.recipe();
         recipes.recipes.push(recipe);
     }
@@ -35,7 +36,7 @@ pub fn of_template(
 struct Maker<'a> {
     pair: &'a Pair,
     run: &'a Run,
-    generated: Vec<String>,
+    generated: Generated,
     problems: &'a mut Vec<Diagnostic>,
     reads: &'a mut Reads,
 }
@@ -91,7 +92,7 @@ impl Maker<'_> {
             }),
             generated: match class {
                 KindClass::Builder => Generated::Nothing,
-                _ => Generated::Late(self.generated.iter().cloned().collect()),
+                _ => self.generated.clone(),
             },
             cleaner: cleaner(class, kind),
             ..Context::new(self.run.clone(), Place::Elsewhere, None)

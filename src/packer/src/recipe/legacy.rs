@@ -20,7 +20,7 @@ pub fn of_legacy(
     builds: &[Build<'_>],
     values: &Values,
     run: &Run,
-    generated: &dyn Fn(&str) -> Vec<String>,
+    generated: &dyn Fn(&str) -> Generated,
 ) -> Result<Recipes, Diagnostics> {
     let mut maker = Maker { template, values, run, recipes: Recipes::default(), problems: Vec::new() };
     for build in builds {
@@ -43,11 +43,11 @@ struct Maker<'a> {
 struct Of<'a> {
     name: &'a str,
     builder: &'a Arc<str>,
-    generated: &'a [String],
+    generated: &'a Generated,
 }
 
 impl Maker<'_> {
-    fn recipe(&mut self, build: &Build<'_>, generated: &[String]) -> Recipe {
+    fn recipe(&mut self, build: &Build<'_>, generated: &Generated) -> Recipe {
         let kind = &build.builder.kind.text;
         let of = Of { name: &build.name, builder: kind, generated };
         let location = self.template.source.location(build.builder.span);
@@ -111,7 +111,7 @@ impl Maker<'_> {
             build: Some(interpolate::Build { name: of.name.to_owned(), kind: of.builder.to_string() }),
             generated: match class {
                 KindClass::Builder => Generated::Nothing,
-                _ => Generated::Late(of.generated.iter().cloned().collect()),
+                _ => of.generated.clone(),
             },
             cleaner: cleaner(class, kind),
             ..Context::new(self.run.clone(), Place::Elsewhere, Some(self.values.values.clone()))

@@ -1,5 +1,7 @@
 //! What a template is read against: the functions that it may call, and what is known of the components that it names.
 
+use std::collections::BTreeMap;
+
 use imgbuild_hcl::eval::Functions;
 use imgbuild_hcl::value::Type;
 use imgbuild_model::{Diagnostic, KindClass, Location};
@@ -22,6 +24,12 @@ pub trait Catalog {
     fn generated(&self, builder: &str) -> Option<Vec<String>> {
         let _ = builder;
         None
+    }
+
+    /// What of `build.*` is known before a build of this builder runs.
+    fn known(&self, builder: &str) -> BTreeMap<String, String> {
+        let _ = builder;
+        BTreeMap::new()
     }
 
     /// What is wrong with the settings of a component, the kind itself among it. `location` is that of its block.

@@ -111,9 +111,15 @@ impl Builder<'_> {
             // Whatever is asked for may be what this builder tells.
             None => names.extend(told(body)),
         }
-        let unknown = names.into_iter().map(|name| (name, Value::unknown(Type::String)));
+        let known = self.catalog.known(&used.kind);
+        let value =
+            |name: &String| known.get(name).map_or_else(|| Value::unknown(Type::String), Value::string);
+        let told = names.into_iter().map(|name| {
+            let value = value(&name);
+            (name, value)
+        });
         let name = ("name".to_owned(), Value::string(build.unwrap_or_default()));
-        scope.set("build", Value::object_of(unknown.chain([name])));
+        scope.set("build", Value::object_of(told.chain([name])));
         scope
     }
 }

@@ -1,0 +1,611 @@
+//! Packer's verbs on templates, under both names of the program: what is wrong with them, what they hold, and their builds.
+
+use std::io::Write;
+use std::process::{Command, Stdio};
+
+use crate::support::{Said, Workspace, busybox};
+
+const GOOD: &str = r#"
+variable "name" { default = "web" }
+variable "token" {
+  default   = "s3cr3t"
+  sensitive = true
+}
+source "file" "x" {
+  target  = "${var.name}.txt"
+  content = "token ${var.token}"
+}
+build { sources = ["file.x"] }
+"#;
+
+fn workspace(files: &[(&str, &str)]) -> Workspace {
+    let workspace = Workspace::new();
+    for (name, text) in files {
+        workspace.write(name, text);
+    }
+    workspace
+}
+
+/// The program under the name `packer`, with text on its standard input.
+fn packer(workspace: &Workspace, words: &[&str], input: &str) -> Said {
+    let link = workspace.root().join("packer");
+    if !link.exists() {
+        std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_imgbuild"), &link).unwrap();
+    }
+    let mut child = Command::new(&link)
+        .args(words)
+        .current_dir(workspace.root())
+        .env_clear()
+        .env("PATH", "/usr/bin:/bin")
+        .env("PKR_VAR_name", "environment")
+        .env("IMGBUILD_CACHE_DIR", workspace.cache())
+        .env("PACKER_NO_COLOR", "1")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    // Who does not read it may be gone already.
+    let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
+    let output = child.wait_with_output().unwrap();
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    Said { code: output.status.code(), stdout: text(&output.stdout), stderr: text(&output.stderr) }
+}
+
+#[track_caller]
+fn has(said: &Said, parts: &[&str]) {
+    for part in parts {
+        assert!(said.stdout.contains(part), "`{part}` is not in:\n{}\n{}", said.stdout, said.stderr);
+    }
+}
+
+#[track_caller]
+fn has_not(said: &Said, parts: &[&str]) {
+    for part in parts {
+        assert!(!said.stdout.contains(part), "`{part}` is in:\n{}", said.stdout);
+    }
+}
+
+#[test]
+fn a_good_template_is_valid_under_both_names() {
+    let workspace = workspace(&[("t.pkr.hcl", GOOD), ("vars.pkrvars.hcl", "nmae = 1\n")]);
+    assert_eq!(workspace.ok(&["validate", "t.pkr.hcl"]).stdout, "The configuration is valid.\n");
+    assert_eq!(packer(&workspace, &["validate", "."], "").stdout, "The configuration is valid.\n");
+    let syntax = packer(&workspace, &["validate", "--syntax-only", "t.pkr.hcl"], "");
+    assert_eq!(syntax.stdout, "Syntax-only check passed. Everything looks okay.\n");
+    let warned = packer(&workspace, &["validate", "-var-file=vars.pkrvars.hcl", "t.pkr.hcl"], "");
+    has(&warned, &["Warning: variable `nmae` is set here but not declared", "The configuration is valid."]);
+    assert_eq!(warned.code, Some(0));
+    let quiet = ["validate", "-no-warn-undeclared-var", "-var-file", "vars.pkrvars.hcl", "t.pkr.hcl"];
+    assert_eq!(packer(&workspace, &quiet, "").stdout, "The configuration is valid.\n");
+}
+
+#[test]
+fn all_that_is_wrong_is_shown_with_its_line() {
+    let workspace = workspace(&[(
+        "t.pkr.hcl",
+        "source \"file\" \"x\" {\n  trget = var.nope\n}\nbuild {\n  sources = [\"file.x\"]\n  provisioner \"shell-lcal\" {}\n}\n",
+    )]);
+    let said = workspace.fails(1, &["validate", "t.pkr.hcl"]);
+    has(
+        &said,
+        &[
+            "Error: there is no variable named `nope`",
+            "on t.pkr.hcl line 2:",
+            "trget = var.nope",
+            "did you mean `target`?",
+            "there is no provisioner `shell-lcal`",
+            "did you mean `shell-local`?",
+        ],
+    );
+    assert_eq!(said.stderr, "");
+}
+
+#[test]
+fn templates_are_inspected_and_asked() {
+    let workspace = workspace(&[("t.pkr.hcl", GOOD)]);
+    let said = packer(&workspace, &["inspect", "-var", "name=given", "t.pkr.hcl"], "");
+    assert!(
+        said.stdout.starts_with("Packer Inspect: HCL2 mode\n\n> input-variables:\n\nvar.name: \"given\"\n"),
+        "{said:?}"
+    );
+    has_not(&said, &["s3cr3t"]);
+    let said = packer(&workspace, &["console", "t.pkr.hcl"], "var.name\nupper(\"${var.name}!\")\n");
+    assert_eq!((said.code, said.stdout.as_str()), (Some(0), "ENVIRONMENT!\n"));
+    let said = packer(&workspace, &["console", "t.pkr.hcl"], "var.nme\n");
+    assert_eq!(said.code, Some(1));
+    has(&said, &["there is no variable named `nme`"]);
+    assert_eq!(packer(&workspace, &["console"], "1 + 1\n").stdout, "2\n");
+}
+
+#[test]
+fn lines_for_programs_have_packers_form() {
+    let workspace = workspace(&[("t.pkr.hcl", GOOD), ("bad.pkr.hcl", "unknown {}\n")]);
+    let said = packer(&workspace, &["validate", "t.pkr.hcl", "-machine-readable"], "");
+    let (time, rest) = said.stdout.split_once(',').unwrap();
+    assert!(time.parse::<u64>().is_ok(), "{said:?}");
+    assert_eq!(rest, ",ui,say,The configuration is valid.\n");
+    let said = packer(&workspace, &["-machine-readable", "validate", "bad.pkr.hcl"], "");
+    has(&said, &[",,diagnostic,error,bad.pkr.hcl,1,1,a template has no block `unknown`", ",,ui,error,"]);
+    let said = packer(&workspace, &["build", "-machine-readable", "t.pkr.hcl"], "");
+    has(&said, &["file.x,artifact,0,builder-id,packer.file", "file.x,artifact,0,file,0,environment.txt"]);
+}
+
+#[test]
+fn command_lines_that_are_wrong_say_so() {
+    let workspace = workspace(&[("t.pkr.hcl", GOOD), ("t.json", "{}")]);
+    for (words, code, part) in [
+        (&["unheard"][..], 127, "`unheard` is not a command of `packer`"),
+        (&[], 127, "Usage: packer <command>"),
+        (&["validate"], 1, "Usage: packer validate"),
+        (&["validate", "t.pkr.hcl", "-syntax-only"], 1, "Usage: packer validate"),
+        (&["validate", "-sintax-only", "t.pkr.hcl"], 1, "did you mean `-syntax-only`?"),
+        (&["validate", "gone.pkr.hcl"], 1, "gone.pkr.hcl"),
+        (&["validate", "t.json"], 1, "a template needs at least one builder"),
+        (&["fmt"], 1, "Usage: packer fmt"),
+        (&["fmt", "t.json"], 1, "file t.json is not a HCL file"),
+        (&["build", "-only=nothing.*", "t.pkr.hcl"], 1, "no builds to run"),
+    ] {
+        let said = packer(&workspace, words, "");
+        assert_eq!(said.code, Some(code), "{words:?}: {said:?}");
+        has(&said, &[part]);
+    }
+    assert_eq!(packer(&workspace, &["version"], "").stdout, "Packer v1.16.0\n");
+}
+
+#[test]
+fn data_sources_are_asked_when_they_are_wanted() {
+    let workspace = workspace(&[
+        ("t.pkr.hcl", "data \"http\" \"x\" {\n  url = \"http://127.0.0.1:1/\"\n}\n"),
+        (
+            "n.pkr.hcl",
+            "data \"null\" \"x\" { input = \"asked\" }\nsource \"file\" \"f\" {\n  target = \"f.txt\"\n  content = data.null.x.output\n}\nbuild { sources = [\"file.f\"] }\n",
+        ),
+    ]);
+    assert_eq!(packer(&workspace, &["validate", "t.pkr.hcl"], "").code, Some(0));
+    let said = packer(&workspace, &["validate", "-evaluate-datasources", "t.pkr.hcl"], "");
+    assert_eq!(said.code, Some(1));
+    has(&said, &["http://127.0.0.1:1/", "on t.pkr.hcl line 1:"]);
+    workspace.ok(&["build", "n.pkr.hcl"]);
+    assert_eq!(workspace.read("f.txt"), "asked");
+}
+
+#[test]
+fn files_are_laid_out() {
+    let ugly = "locals {\n a=1\n  long   = 2\n}\n";
+    let fine = "locals {\n  a    = 1\n  long = 2\n}\n";
+    let workspace = workspace(&[
+        ("b.pkr.hcl", ugly),
+        ("sub/c.pkrvars.hcl", "a=1\n"),
+        (".d.pkr.hcl", ugly),
+        ("e.hcl", ugly),
+    ]);
+    assert_eq!(packer(&workspace, &["fmt", "-"], ugly).stdout, fine);
+    let checked = packer(&workspace, &["fmt", "-check", "."], "");
+    assert_eq!((checked.code, checked.stdout.as_str()), (Some(3), "b.pkr.hcl\n"));
+    let shown = packer(&workspace, &["fmt", "-write=false", "-diff", "b.pkr.hcl"], "");
+    has(&shown, &["--- old/b.pkr.hcl\n+++ new/b.pkr.hcl\n", "\n- a=1\n"]);
+    assert_eq!(workspace.read("b.pkr.hcl"), ugly);
+    assert_eq!(packer(&workspace, &["fmt", "-recursive", "."], "").stdout, "b.pkr.hcl\nsub/c.pkrvars.hcl\n");
+    assert_eq!(workspace.read("b.pkr.hcl"), fine);
+    assert_eq!(workspace.read("sub/c.pkrvars.hcl"), "a = 1\n");
+    assert_eq!((workspace.read(".d.pkr.hcl"), workspace.read("e.hcl")), (ugly.to_owned(), ugly.to_owned()));
+    let again = packer(&workspace, &["fmt", "-check", "-recursive", "."], "");
+    assert_eq!((again.code, again.stdout.as_str()), (Some(0), ""));
+    workspace.write("bad.pkr.hcl", "a = \n");
+    let bad = packer(&workspace, &["fmt", "bad.pkr.hcl"], "");
+    assert_eq!(bad.code, Some(1));
+    has(&bad, &["on bad.pkr.hcl line 1:"]);
+}
+
+const LEGACY: &str = r#"{
+  "variables": {"name": "old", "token": null},
+  "sensitive-variables": ["token"],
+  "builders": [{"type": "file", "name": "one", "target": "{{user `name`}}.txt", "content": "from {{build_name}}"}],
+  "provisioners": [{"type": "shell-local", "inline": ["echo with {{user `token`}} >> trace"]}],
+  "post-processors": [[{"type": "checksum", "checksum_types": ["sha256"], "output": "sums"}, "manifest"]]
+}"#;
+
+#[test]
+fn templates_in_json_are_fixed_upgraded_and_built() {
+    let workspace = workspace(&[("t.json", LEGACY)]);
+    let said = workspace.fails(1, &["validate", "t.json"]);
+    has(&said, &["the variable `token` has no value"]);
+    let var = ["-var", "token=t0ps3cret"];
+    workspace.ok(&["validate", var[0], var[1], "t.json"]);
+    has(&workspace.ok(&["inspect", "t.json"]), &["Packer Inspect: JSON mode", "one (file)"]);
+    let fixed = workspace.ok(&["fix", "t.json"]).stdout;
+    assert!(serde_json::from_str::<serde_json::Value>(&fixed).is_ok(), "{fixed}");
+    let said = workspace.ok(&["build", var[0], var[1], "t.json"]);
+    has(&said, &["==> file.one: Running post-processor: checksum", "--> file.one: Stored file: old.txt"]);
+    has_not(&said, &["t0ps3cret"]);
+    assert_eq!(workspace.read("old.txt"), "from one");
+    assert_eq!(workspace.read("trace"), "with t0ps3cret\n");
+    assert!(workspace.read("sums").ends_with("\told.txt\n"));
+    workspace.ok(&["hcl2_upgrade", "-output-file=new.pkr.hcl", "t.json"]);
+    workspace.ok(&["validate", var[0], var[1], "new.pkr.hcl"]);
+    workspace.ok(&["fmt", "-check", "new.pkr.hcl"]);
+}
+
+#[test]
+fn a_second_build_runs_nothing_and_makes_everything() {
+    let workspace = workspace(&[(
+        "t.pkr.hcl",
+        r#"
+variable "token" {
+  default   = "s3cr3t-token"
+  sensitive = true
+}
+variable "word" { default = "one" }
+source "null" "n" { communicator = "none" }
+source "file" "f" {
+  target  = "out/f.txt"
+  content = "${var.word} ${var.token}"
+}
+build {
+  sources = ["null.n", "file.f"]
+  provisioner "shell-local" {
+    inline = ["echo $PACKER_BUILD_NAME $PACKER_BUILDER_TYPE ${var.token} >> trace", "echo said ${var.token}"]
+  }
+  post-processor "checksum" {
+    only           = ["file.f"]
+    checksum_types = ["sha256"]
+    output         = "out/{{.BuildName}}.{{.ChecksumType}}"
+  }
+  post-processor "compress" {
+    only                = ["file.f"]
+    output              = "out/{{.BuildName}}.tar.gz"
+    keep_input_artifact = true
+  }
+}
+"#,
+    )]);
+    let first = workspace.ok(&["build", "t.pkr.hcl"]);
+    has(
+        &first,
+        &[
+            "==> null.n: said <sensitive>",
+            "Build 'file.f' finished after",
+            "--> file.f: Stored file: out/f.txt",
+        ],
+    );
+    has_not(&first, &["s3cr3t-token"]);
+    let mut lines: Vec<_> = workspace.read("trace").lines().map(str::to_owned).collect();
+    lines.sort();
+    assert_eq!(lines, ["f file s3cr3t-token", "n null s3cr3t-token"]);
+    assert!(workspace.read("out/f.sha256").ends_with("\tf.txt\n"));
+
+    fs_err::remove_dir_all(workspace.root().join("out")).unwrap();
+    let second = workspace.ok(&["build", "t.pkr.hcl"]);
+    has(&second, &["==> null.n: shell-local: not run again, nothing changed (1 step cached"]);
+    assert_eq!(workspace.read("trace").lines().count(), 2);
+    assert_eq!(workspace.read("out/f.txt"), "one s3cr3t-token");
+    assert!(workspace.has("out/f.tar.gz"));
+
+    // Nothing that the plan says, and nothing that is kept, tells the secret.
+    let plan = workspace.ok(&["build", "-explain", "t.pkr.hcl"]);
+    has(&plan, &["null.n: 0 of 2 steps run"]);
+    has_not(&plan, &["s3cr3t-token"]);
+
+    // Another secret is another script.
+    let third = workspace.ok(&["build", "-var", "token=an0ther-token", "-only=null.*", "t.pkr.hcl"]);
+    has(&third, &["==> null.n: said <sensitive>"]);
+    has_not(&third, &["file.f", "an0ther-token"]);
+    assert_eq!(workspace.read("trace").lines().count(), 3);
+}
+
+/// A template of images that stand on a static shell.
+const IMAGES: &str = r#"
+source "rootfs" "web" {
+  tarball    = "out/web.tar"
+  oci_layout = "out/web.oci"
+  entrypoint = ["/bin/cat", "/greeting"]
+}
+source "rootfs" "above" {
+  base_tarball = "out/web.tar"
+  tarball      = "out/above.tar"
+}
+build {
+  name    = "all"
+  sources = ["rootfs.web"]
+  provisioner "file" {
+    source      = "busybox/"
+    destination = "/"
+  }
+  provisioner "file" {
+    content     = "root:x:0:0:root:/root:/bin/sh\n"
+    destination = "/etc/passwd"
+  }
+  provisioner "shell" {
+    inline = ["echo hello from $PACKER_BUILD_NAME > /greeting"]
+  }
+  provisioner "shell" {
+    execute_command = "chmod +x {{ .Path }}; env {{ .Vars }} sh -eu '{{ .Path }}'"
+    script          = "two.sh"
+    env             = { WORD = "it's two" }
+  }
+  provisioner "file" {
+    direction   = "download"
+    source      = "/greeting"
+    destination = "out/greeting"
+  }
+  provisioner "shell-local" { inline = ["cat out/greeting >> trace"] }
+}
+build {
+  sources = ["rootfs.above"]
+  provisioner "shell" { inline = ["cat /greeting", "echo above > /above"] }
+}
+"#;
+
+#[test]
+fn an_image_is_built_in_cached_steps_and_another_stands_on_it() {
+    let workspace = workspace(&[("t.pkr.hcl", IMAGES), ("two.sh", "echo \"$WORD\" >> /greeting\n")]);
+    if busybox(&workspace).is_none() {
+        return;
+    }
+    workspace.ok(&["validate", "t.pkr.hcl"]);
+    let first = workspace.ok(&["build", "t.pkr.hcl"]);
+    has(
+        &first,
+        &[
+            "==> all.rootfs.web: Uploading busybox => /",
+            "==> rootfs.above: hello from web",
+            "==> rootfs.above: it's two",
+            "--> all.rootfs.web: Image files: out/web.oci, out/web.tar",
+        ],
+    );
+    assert_eq!(workspace.read("out/greeting"), "hello from web\nit's two\n");
+    assert_eq!(workspace.read("trace"), "hello from web\nit's two\n");
+
+    fs_err::remove_dir_all(workspace.root().join("out")).unwrap();
+    let second = workspace.ok(&["build", "t.pkr.hcl"]);
+    has(
+        &second,
+        &["file, file, shell, shell, file and 1 more: not run again, nothing changed (6 steps cached"],
+    );
+    has(&second, &["==> rootfs.above: shell: not run again"]);
+    assert!(workspace.has("out/web.oci/index.json") && workspace.has("out/above.tar"));
+    assert_eq!(workspace.read("out/greeting"), "hello from web\nit's two\n");
+    assert_eq!(workspace.read("trace").lines().count(), 2);
+
+    // A script that leaves the same does not move what stands on it.
+    workspace.write("two.sh", "echo \"$WORD\" >> /greeting # as before\n");
+    let plan = workspace.ok(&["build", "-plan", "t.pkr.hcl"]);
+    has(&plan, &["run     shell two.sh: input script two.sh changed", "cached  file /"]);
+    let third = workspace.ok(&["build", "t.pkr.hcl"]);
+    has(
+        &third,
+        &["==> all.rootfs.web: Provisioning with shell: two.sh", "==> rootfs.above: shell: not run again"],
+    );
+    assert_eq!(workspace.read("trace").lines().count(), 2);
+}
+
+#[test]
+fn what_fails_stops_its_build_and_no_other() {
+    let workspace = workspace(&[
+        (
+            "t.pkr.hcl",
+            r#"
+source "null" "good" { communicator = "none" }
+source "null" "bad" { communicator = "none" }
+build {
+  sources = ["null.good", "null.bad"]
+  provisioner "shell-local" {
+    inline       = ["test $PACKER_BUILD_NAME = good || { echo x >> tries; exit 7; }"]
+    max_retries  = 2
+  }
+  provisioner "shell-local" {
+    inline            = ["exit 9"]
+    continue_on_error = true
+  }
+  provisioner "shell-local" {
+    inline           = ["exit 3"]
+    valid_exit_codes = [3]
+  }
+}
+"#,
+        ),
+        (
+            "machine.pkr.hcl",
+            "source \"null\" \"n\" { communicator = \"none\" }\nbuild {\n  sources = [\"null.n\"]\n  provisioner \"shell\" { inline = [\"true\"] }\n  provisioner \"file\" {\n    source = \"gone\"\n    destination = \"/x\"\n  }\n}\n",
+        ),
+    ]);
+    let said = workspace.fails(1, &["build", "-parallel-builds=1", "t.pkr.hcl"]);
+    has(
+        &said,
+        &[
+            "Build 'null.good' finished after",
+            "Build 'null.bad' errored after",
+            "==> Some builds didn't complete successfully and had errors:",
+            "--> null.bad:",
+            "exit code 7",
+            "--> null.good: Did not export anything. This is the null builder",
+        ],
+    );
+    assert_eq!(workspace.read("tries"), "x\nx\nx\n");
+    let said = workspace.fails(1, &["validate", "machine.pkr.hcl"]);
+    has(&said, &["`shell` needs a machine, and this build has none", "on machine.pkr.hcl line 4:"]);
+}
+
+#[test]
+fn builds_that_wait_for_each_other_are_refused() {
+    let workspace = workspace(&[(
+        "t.pkr.hcl",
+        r#"
+source "file" "a" {
+  source = "b.txt"
+  target = "a.txt"
+}
+source "file" "b" {
+  source = "a.txt"
+  target = "b.txt"
+}
+build { sources = ["file.a", "file.b"] }
+"#,
+    )]);
+    let said = workspace.fails(1, &["validate", "t.pkr.hcl"]);
+    has(&said, &["builds wait for each other's artifacts"]);
+}
+
+/// A docker daemon of this test alone.
+struct Docker {
+    child: std::process::Child,
+    folder: tempfile::TempDir,
+}
+
+impl Docker {
+    fn start() -> Option<Self> {
+        let programs = ["/usr/sbin/dockerd", "/usr/bin/docker", "/usr/bin/packer"];
+        if let Some(missing) = programs.iter().find(|program| !std::path::Path::new(program).exists()) {
+            eprintln!("SKIPPED: there is no {missing}; `tests/run` installs it");
+            return None;
+        }
+        if !rustix::process::geteuid().is_root() {
+            eprintln!("SKIPPED: a docker daemon is started by root");
+            return None;
+        }
+        let folder = tempfile::Builder::new().prefix("imgbuild-docker-").tempdir().unwrap();
+        let place = |name: &str| folder.path().join(name).display().to_string();
+        let log = fs_err::File::create(place("log")).unwrap().into_file();
+        let child = Command::new("/usr/sbin/dockerd")
+            .args(["--data-root", &place("data"), "--exec-root", &place("exec"), "-p", &place("pid")])
+            .args(["-H", &format!("unix://{}", place("sock")), "--bridge", "none", "--iptables=false"])
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().unwrap())
+            .stderr(log)
+            .spawn()
+            .unwrap();
+        let mut docker = Self { child, folder };
+        loop {
+            if docker.run(&["version"]).status.success() {
+                return Some(docker);
+            }
+            if docker.child.try_wait().unwrap().is_some() {
+                let log = fs_err::read_to_string(docker.folder.path().join("log")).unwrap();
+                eprintln!(
+                    "SKIPPED: a docker daemon does not run here: {}",
+                    log.lines().last().unwrap_or_default()
+                );
+                return None;
+            }
+            std::thread::sleep(std::time::Duration::from_millis(50));
+        }
+    }
+
+    fn host(&self) -> String {
+        format!("unix://{}", self.folder.path().join("sock").display())
+    }
+
+    fn run(&self, words: &[&str]) -> std::process::Output {
+        Command::new("/usr/bin/docker").env("DOCKER_HOST", self.host()).args(words).output().unwrap()
+    }
+}
+
+impl Drop for Docker {
+    fn drop(&mut self) {
+        if let Some(pid) = i32::try_from(self.child.id()).ok().and_then(rustix::process::Pid::from_raw) {
+            let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
+        }
+        let _ = self.child.wait();
+    }
+}
+
+#[test]
+fn what_is_not_built_in_is_handed_to_a_real_packer_once() {
+    let Some(docker) = Docker::start() else { return };
+    let workspace = workspace(&[(
+        "t.pkr.hcl",
+        r#"
+variable "word" { default = "hello" }
+source "docker" "web" {
+  image       = "base:1"
+  pull        = false
+  commit      = true
+  run_command = ["-d", "-i", "-t", "--network=none", "--entrypoint=/bin/sh", "--", "{{.Image}}"]
+}
+source "null" "n" { communicator = "none" }
+build {
+  sources = ["source.docker.web", "source.null.n"]
+  provisioner "shell" {
+    only   = ["docker.web"]
+    inline = ["echo ${var.word} > /word", "cat /word"]
+  }
+  provisioner "shell-local" { inline = ["echo $PACKER_BUILDER_TYPE >> trace"] }
+  post-processor "docker-tag" {
+    only       = ["docker.web"]
+    repository = "team/web"
+  }
+}
+"#,
+    )]);
+    if busybox(&workspace).is_none() {
+        return;
+    }
+    let tar = workspace.root().join("base.tar");
+    let folder = workspace.root().join("busybox");
+    fs_err::create_dir_all(folder.join("tmp")).unwrap();
+    let made = Command::new("tar").arg("-C").arg(&folder).arg("-cf").arg(&tar).arg(".").status().unwrap();
+    assert!(made.success());
+    assert!(docker.run(&["import", &tar.display().to_string(), "base:1"]).status.success());
+    let build = |more: &[&str]| {
+        let words = [&["build"], more, &["t.pkr.hcl"]].concat();
+        let output = workspace
+            .command(&words)
+            .env("DOCKER_HOST", docker.host())
+            .env("PATH", "/usr/bin:/bin:/usr/sbin:/sbin")
+            .output()
+            .unwrap();
+        crate::support::said(&output)
+    };
+    let first = build(&[]);
+    assert_eq!(first.code, Some(0), "{first:?}");
+    has(&first, &["==> docker.web: hello", "--> docker.web: Imported Docker image: sha256:", "team/web"]);
+    has(&first, &["--> null.n: Did not export anything"]);
+    let image = |said: &Said| {
+        let line = said.stdout.lines().find(|line| line.starts_with("--> docker.web: ")).map(str::to_owned);
+        line.unwrap_or_else(|| panic!("{said:?}"))
+    };
+    let second = build(&[]);
+    assert_eq!(second.code, Some(0), "{second:?}");
+    has(
+        &second,
+        &["==> docker.web: packer: not run again, nothing changed", "==> null.n: shell-local: not run again"],
+    );
+    assert_eq!(image(&first), image(&second));
+    let mut trace: Vec<_> = workspace.read("trace").lines().map(str::to_owned).collect();
+    trace.sort();
+    assert_eq!(trace, ["docker", "null"]);
+    let third = build(&["-var", "word=other"]);
+    has(&third, &["==> docker.web: other", "==> null.n: shell-local: not run again"]);
+    assert_ne!(image(&first), image(&third));
+    // A builder that fails is told with what the program says.
+    assert!(docker.run(&["image", "rm", "-f", "base:1"]).status.success());
+    let fourth = build(&["-var", "word=more"]);
+    assert_eq!(fourth.code, Some(1), "{fourth:?}");
+    has(&fourth, &["Build 'docker.web' errored after", "Build 'null.n' finished after"]);
+}
+
+#[test]
+fn without_a_real_packer_only_what_is_built_in_runs_and_that_is_said_first() {
+    let workspace = workspace(&[(
+        "t.pkr.hcl",
+        r#"
+source "docker" "web" {
+  image  = "base:1"
+  commit = true
+}
+source "null" "n" { communicator = "none" }
+build {
+  sources = ["docker.web", "null.n"]
+  provisioner "shell-local" { inline = ["echo ran >> trace"] }
+}
+"#,
+    )]);
+    let output = workspace.command(&["build", "t.pkr.hcl"]).env("PATH", "/nonexistent").output().unwrap();
+    let said = crate::support::said(&output);
+    assert_eq!(said.code, Some(1), "{said:?}");
+    has(&said, &["the builder `docker` is not built in", "on t.pkr.hcl line 2:", "real `packer`"]);
+    assert!(!workspace.has("trace"));
+    workspace.ok(&["build", "-only=null.n", "t.pkr.hcl"]);
+    assert!(workspace.has("trace"));
+}
