@@ -168,6 +168,14 @@ fn data_sources_are_asked_when_they_are_wanted() {
     has(&said, &["http://127.0.0.1:1/", "on t.pkr.hcl line 1:"]);
     workspace.ok(&["build", "n.pkr.hcl"]);
     assert_eq!(workspace.read("f.txt"), "asked");
+
+    let step = "data \"null\" \"x\" {\n  input = \"asked\"\n}\nsource \"null\" \"n\" {\n  communicator = \"none\"\n}\n\
+                build {\n  sources = [\"null.n\"]\n  provisioner \"shell-local\" {\n    \
+                inline = [\"echo ${data.null.x.output} ${build.ConnType} > told\"]\n  }\n}\n";
+    workspace.write("step.pkr.hcl", step);
+    workspace.ok(&["validate", "step.pkr.hcl"]);
+    workspace.ok(&["build", "step.pkr.hcl"]);
+    assert_eq!(workspace.read("told"), "asked none\n");
 }
 
 #[test]
@@ -608,4 +616,27 @@ build {
     assert!(!workspace.has("trace"));
     workspace.ok(&["build", "-only=null.n", "t.pkr.hcl"]);
     assert!(workspace.has("trace"));
+}
+
+#[test]
+fn a_build_with_a_component_that_is_not_built_in_is_for_a_real_packer() {
+    let template = |block: &str| {
+        format!(
+            "source \"null\" \"n\" {{\n  communicator = \"none\"\n}}\nbuild {{\n  sources = [\"null.n\"]\n  \
+             provisioner \"shell-local\" {{\n    inline = [\"echo ran >> trace\"]\n  }}\n  {block} {{\n  }}\n}}\n"
+        )
+    };
+    for (block, message) in [
+        ("provisioner \"windows-update\"", "the provisioner `windows-update` is not built in yet"),
+        ("post-processor \"docker-push\"", "the post-processor `docker-push` is not built in yet"),
+    ] {
+        let text = template(block);
+        let workspace = workspace(&[("t.pkr.hcl", text.as_str())]);
+        workspace.ok(&["validate", "t.pkr.hcl"]);
+        let output = workspace.command(&["build", "t.pkr.hcl"]).env("PATH", "/nonexistent").output().unwrap();
+        let said = crate::support::said(&output);
+        assert_eq!(said.code, Some(1), "{said:?}");
+        has(&said, &[message, "on t.pkr.hcl line 9:", "real `packer`"]);
+        assert!(!workspace.has("trace"));
+    }
 }

@@ -141,7 +141,9 @@ impl<'a> Chain<'a> {
             let unknown = config.unknown();
             if let Some(location) = unknown.first() {
                 let message = "this is only known while the build runs, and no key can be made of it";
-                self.problem(Diagnostic::error(message).at(location.clone()));
+                if !self.around.lenient {
+                    self.problem(Diagnostic::error(message).at(location.clone()));
+                }
                 continue;
             }
             steps::lower(step, &config, self);

@@ -13,7 +13,7 @@ mod steps;
 
 use std::sync::Arc;
 
-use imgbuild_model::{Action, Configuration, Diagnostic, Diagnostics, Label, Platform};
+use imgbuild_model::{Action, Configuration, Diagnostic, Diagnostics, Label, Location, Platform};
 
 use crate::recipe::Recipe;
 use crate::template::Files;
@@ -36,6 +36,8 @@ pub struct Surroundings<'a> {
     pub files: &'a dyn Files,
     /// Where texts that no key and no plan may show are put.
     pub holes: &'a Holes,
+    /// Whether steps with values that are not known are passed over, since data sources were not asked.
+    pub lenient: bool,
 }
 
 /// A build as actions.
@@ -111,6 +113,9 @@ pub enum Lowering {
     Foreign(Diagnostic),
 }
 
+/// The post-processors that are built in.
+const POST_PROCESSORS: [&str; 5] = ["artifice", "checksum", "compress", "manifest", "shell-local"];
+
 /// Lowers a build.
 ///
 /// # Errors
@@ -118,6 +123,9 @@ pub enum Lowering {
 pub fn lower(recipe: &Recipe, around: &Surroundings<'_>) -> Result<Lowering, Diagnostics> {
     let config = Config::new(&recipe.settings, around.holes);
     let communicator = config.text("communicator").unwrap_or_else(|| "ssh".to_owned());
+    if let Some(why) = foreign(recipe) {
+        return Ok(Lowering::Foreign(why));
+    }
     let mut chain = Chain::new(recipe, around);
     match (&*recipe.kind, &*communicator) {
         ("rootfs", _) => {
@@ -142,4 +150,18 @@ pub fn lower(recipe: &Recipe, around: &Surroundings<'_>) -> Result<Lowering, Dia
         }
     }
     chain.finish().map(|lowered| Lowering::Native(Box::new(lowered)))
+}
+
+/// What of a build that Packer has too is not built in, though its builder is.
+fn foreign(recipe: &Recipe) -> Option<Diagnostic> {
+    if !matches!(&*recipe.kind, "null" | "file") {
+        return None;
+    }
+    let missing = |class, kind: &str, location: &Location| {
+        Diagnostic::error(format!("the {class} `{kind}` is not built in yet")).at(location.clone())
+    };
+    let step = recipe.provisioners.iter().find(|step| !steps::NATIVE.contains(&&*step.kind));
+    let post = recipe.post_processors.iter().flatten().find(|post| !POST_PROCESSORS.contains(&&*post.kind));
+    step.map(|step| missing("provisioner", &step.kind, &step.location))
+        .or_else(|| post.map(|post| missing("post-processor", &post.kind, &post.location)))
 }

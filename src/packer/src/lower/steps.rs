@@ -17,6 +17,9 @@ const SHEBANG: &str = "/bin/sh -e";
 /// Where relative paths in the machine start: the home of who is logged in.
 const HOME: &str = "/root";
 
+/// The provisioners that are built in.
+pub(super) const NATIVE: [&str; 5] = ["breakpoint", "file", "shell", "shell-local", "sleep"];
+
 /// Adds the steps of a provisioner.
 pub(super) fn lower(step: &Step, config: &Config<'_>, chain: &mut Chain<'_>) {
     match &*step.kind {
