@@ -619,6 +619,59 @@ build {
 }
 
 #[test]
+fn files_of_builds_that_are_handed_on_are_looked_for() {
+    let workspace = workspace(&[
+        (
+            "t.pkr.hcl",
+            r#"
+source "docker" "web" {
+  image  = "base:1"
+  commit = true
+}
+build {
+  sources = ["docker.web"]
+  provisioner "shell" {
+    scripts = ["there.sh", "gone.sh"]
+  }
+  provisioner "file" {
+    source      = "nowhere/"
+    destination = "/srv"
+  }
+  provisioner "ansible" {
+    playbook_file = "site.yml"
+  }
+  provisioner "file" {
+    source      = "later"
+    destination = "/srv"
+    generated   = true
+  }
+  provisioner "file" {
+    direction   = "download"
+    source      = "/etc/hostname"
+    destination = "here"
+  }
+}
+"#,
+        ),
+        ("there.sh", "true\n"),
+    ]);
+    let said = workspace.fails(1, &["validate", "t.pkr.hcl"]);
+    has(&said, &[
+        "there is no file or folder `gone.sh`",
+        "on t.pkr.hcl line 9:",
+        "there is no file or folder `nowhere/`",
+        "on t.pkr.hcl line 12:",
+        "there is no file or folder `site.yml`",
+        "on t.pkr.hcl line 16:",
+    ]);
+    has_not(&said, &["there.sh`", "`later`", "hostname"]);
+    for name in ["gone.sh", "nowhere/a", "site.yml"] {
+        workspace.write(name, "");
+    }
+    workspace.ok(&["validate", "t.pkr.hcl"]);
+}
+
+#[test]
 fn a_build_with_a_component_that_is_not_built_in_is_for_a_real_packer() {
     let template = |block: &str| {
         format!(

@@ -157,6 +157,18 @@ impl<'a> Chain<'a> {
         }
     }
 
+    /// Looks for the files that provisioners name, where another program carries them out.
+    pub(super) fn look_for_files(&mut self) {
+        for step in &self.recipe.provisioners {
+            let config = Config::new(&step.settings, self.around.holes);
+            for name in steps::files_of(&step.kind, &config) {
+                for path in config.texts(name).into_iter().filter(|path| !path.contains("{{")) {
+                    self.input(&path, &config.location(name));
+                }
+            }
+        }
+    }
+
     pub(super) fn makes(&mut self, makes: Makes) {
         self.makes = makes;
     }

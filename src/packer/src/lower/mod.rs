@@ -123,45 +123,40 @@ const POST_PROCESSORS: [&str; 5] = ["artifice", "checksum", "compress", "manifes
 pub fn lower(recipe: &Recipe, around: &Surroundings<'_>) -> Result<Lowering, Diagnostics> {
     let config = Config::new(&recipe.settings, around.holes);
     let communicator = config.text("communicator").unwrap_or_else(|| "ssh".to_owned());
-    if let Some(why) = foreign(recipe) {
-        return Ok(Lowering::Foreign(why));
-    }
     let mut chain = Chain::new(recipe, around);
-    match (&*recipe.kind, &*communicator) {
-        ("rootfs", _) => {
-            rootfs::lower(&config, &mut chain);
-        }
-        ("null", "none") => {
+    if let Some(why) = foreign(recipe, &communicator) {
+        chain.look_for_files();
+        return chain.finish().map(|_| Lowering::Foreign(why));
+    }
+    match &*recipe.kind {
+        "rootfs" => rootfs::lower(&config, &mut chain),
+        kind => {
             chain.start_from_nothing();
             chain.provision();
-        }
-        ("file", _) => {
-            chain.start_from_nothing();
-            chain.provision();
-            chain.make_file(&config);
-        }
-        ("null", other) => {
-            let message = format!("`null` with `communicator = \"{other}\"` is not built in yet");
-            return Ok(Lowering::Foreign(Diagnostic::error(message).at(recipe.location.clone())));
-        }
-        (kind, _) => {
-            let message = format!("the builder `{kind}` is not built in yet");
-            return Ok(Lowering::Foreign(Diagnostic::error(message).at(recipe.location.clone())));
+            if kind == "file" {
+                chain.make_file(&config);
+            }
         }
     }
     chain.finish().map(|lowered| Lowering::Native(Box::new(lowered)))
 }
 
-/// What of a build that Packer has too is not built in, though its builder is.
-fn foreign(recipe: &Recipe) -> Option<Diagnostic> {
-    if !matches!(&*recipe.kind, "null" | "file") {
-        return None;
+/// What of a build is not built in.
+fn foreign(recipe: &Recipe, communicator: &str) -> Option<Diagnostic> {
+    let missing = |what: String, location: &Location| Some(Diagnostic::error(what).at(location.clone()));
+    match &*recipe.kind {
+        // No other program has it.
+        "rootfs" => return None,
+        "null" if communicator != "none" => {
+            let what = format!("`null` with `communicator = \"{communicator}\"` is not built in yet");
+            return missing(what, &recipe.location);
+        }
+        "null" | "file" => {}
+        kind => return missing(format!("the builder `{kind}` is not built in yet"), &recipe.location),
     }
-    let missing = |class, kind: &str, location: &Location| {
-        Diagnostic::error(format!("the {class} `{kind}` is not built in yet")).at(location.clone())
-    };
-    let step = recipe.provisioners.iter().find(|step| !steps::NATIVE.contains(&&*step.kind));
-    let post = recipe.post_processors.iter().flatten().find(|post| !POST_PROCESSORS.contains(&&*post.kind));
-    step.map(|step| missing("provisioner", &step.kind, &step.location))
-        .or_else(|| post.map(|post| missing("post-processor", &post.kind, &post.location)))
+    if let Some(step) = recipe.provisioners.iter().find(|step| !steps::NATIVE.contains(&&*step.kind)) {
+        return missing(format!("the provisioner `{}` is not built in yet", step.kind), &step.location);
+    }
+    let post = recipe.post_processors.iter().flatten().find(|post| !POST_PROCESSORS.contains(&&*post.kind))?;
+    missing(format!("the post-processor `{}` is not built in yet", post.kind), &post.location)
 }

@@ -20,6 +20,22 @@ const HOME: &str = "/root";
 /// The provisioners that are built in.
 pub(super) const NATIVE: [&str; 5] = ["breakpoint", "file", "shell", "shell-local", "sleep"];
 
+/// The attributes of a provisioner that name files of the host, which must be there before the build begins.
+pub(super) fn files_of(kind: &str, config: &Config<'_>) -> &'static [&'static str] {
+    match kind {
+        "shell" | "shell-local" | "powershell" | "windows-shell" => &["script", "scripts"],
+        "file" => match (config.text("direction").as_deref(), config.flag("generated")) {
+            (Some("download"), _) | (_, Some(true)) => &[],
+            _ => &["source", "sources"],
+        },
+        "ansible" => &["playbook_file", "galaxy_file"],
+        "ansible-local" => &["playbook_file", "playbook_files", "galaxy_file"],
+        "puppet-masterless" => &["manifest_file"],
+        "salt-masterless" => &["local_state_tree"],
+        _ => &[],
+    }
+}
+
 /// Adds the steps of a provisioner.
 pub(super) fn lower(step: &Step, config: &Config<'_>, chain: &mut Chain<'_>) {
     match &*step.kind {
