@@ -97,7 +97,10 @@ fn the_legacy_example_is_fixed_and_upgraded() {
     let folder = "legacy-json";
     let old = ok(&examples, folder, &["validate", "jenkins.json"]);
     let old = old.stdout + &old.stderr;
-    assert!(old.contains("`tag` is deprecated") && old.contains("`spot_price_auto_product` is deprecated"), "{old}");
+    assert!(
+        old.contains("`tag` is deprecated") && old.contains("`spot_price_auto_product` is deprecated"),
+        "{old}"
+    );
 
     let fixed = ok(&examples, folder, &["fix", "jenkins.json"]).stdout;
     fs_err::write(examples.path("examples/packer/legacy-json/fixed.json"), fixed).unwrap();
@@ -116,7 +119,9 @@ fn the_legacy_example_is_fixed_and_upgraded() {
 fn the_example_without_a_machine_runs_each_step_once() {
     let examples = Examples::new();
     let first = ok(&examples, "null", &["build", "."]);
-    for line in ["staging: first of null", "staging: second of null", "checks.null.first: Did not export anything"] {
+    for line in
+        ["staging: first of null", "staging: second of null", "checks.null.first: Did not export anything"]
+    {
         assert!(first.stdout.contains(line), "{line}: {first:#?}");
     }
     assert!(first.stdout.contains("the token is <sensitive>"), "{first:#?}");
@@ -175,9 +180,13 @@ fn the_example_of_a_container_image_is_built_from_the_archive() {
     assert!(worked(&first), "{first}");
     let packages = fs_err::read_to_string(out.join("packages.txt")).unwrap();
     assert!(packages.lines().any(|line| line.starts_with("busybox-static ")), "{packages}");
-    let listed = Command::new("tar").arg("-xzOf").arg(out.join("web.tar.gz")).arg("etc/made-by").output().unwrap();
+    let listed =
+        Command::new("tar").arg("-xzOf").arg(out.join("web.tar.gz")).arg("etc/made-by").output().unwrap();
     assert_eq!(String::from_utf8_lossy(&listed.stdout), "made by web on rootfs\n", "{listed:?}");
-    match Command::new("skopeo").args(["inspect", "--config"]).arg(format!("oci:{}", out.join("web.oci").display())).output()
+    match Command::new("skopeo")
+        .args(["inspect", "--config"])
+        .arg(format!("oci:{}", out.join("web.oci").display()))
+        .output()
     {
         Ok(output) => {
             let config: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
@@ -205,7 +214,10 @@ fn the_example_that_starts_from_an_artifact_is_built_after_it() {
     let out = examples.path("examples/packer/chained/out");
     let first = ok(&examples, "chained", &["build", "."]).stdout;
     let place = |text: &str| first.find(text).unwrap_or_else(|| panic!("{text}: {first}"));
-    assert!(place("Build 'base.rootfs.base' finished") < place("app.rootfs.app: Preparing the base"), "{first}");
+    assert!(
+        place("Build 'base.rootfs.base' finished") < place("app.rootfs.app: Preparing the base"),
+        "{first}"
+    );
 
     fs_err::remove_dir_all(&out).unwrap();
     let second = ok(&examples, "chained", &["build", "."]).stdout;

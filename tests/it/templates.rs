@@ -619,6 +619,31 @@ build {
 }
 
 #[test]
+fn hints_say_what_was_meant() {
+    let workspace = workspace(&[
+        (
+            "sub/t.pkr.hcl",
+            "source \"file\" \"x\" {\n  target  = \"x\"\n  content = file(\"${path.root}/a.txt\")\n}\nbuild {\n  sources = [\"file.x\"]\n}\n",
+        ),
+        ("sub/a.txt", "a"),
+        (
+            "ports.pkr.hcl",
+            "source \"rootfs\" \"x\" {\n  expose = [\"80\", \"53/udp\", \"http\", \"0\"]\n}\nbuild {\n  sources = [\"rootfs.x\"]\n}\n",
+        ),
+    ]);
+    let said = workspace.fails(1, &["validate", "sub"]);
+    has(
+        &said,
+        &[
+            "sub/a.txt` is there: relative paths start in the template's folder, so `${path.root}/` is too much",
+        ],
+    );
+    let said = workspace.fails(1, &["validate", "ports.pkr.hcl"]);
+    has(&said, &["`http` is not a port", "`0` is not a port", "on ports.pkr.hcl line 2:", "as `53/udp`"]);
+    has_not(&said, &["`80` is not", "`53/udp` is not"]);
+}
+
+#[test]
 fn files_of_builds_that_are_handed_on_are_looked_for() {
     let workspace = workspace(&[
         (
@@ -656,14 +681,17 @@ build {
         ("there.sh", "true\n"),
     ]);
     let said = workspace.fails(1, &["validate", "t.pkr.hcl"]);
-    has(&said, &[
-        "there is no file or folder `gone.sh`",
-        "on t.pkr.hcl line 9:",
-        "there is no file or folder `nowhere/`",
-        "on t.pkr.hcl line 12:",
-        "there is no file or folder `site.yml`",
-        "on t.pkr.hcl line 16:",
-    ]);
+    has(
+        &said,
+        &[
+            "there is no file or folder `gone.sh`",
+            "on t.pkr.hcl line 9:",
+            "there is no file or folder `nowhere/`",
+            "on t.pkr.hcl line 12:",
+            "there is no file or folder `site.yml`",
+            "on t.pkr.hcl line 16:",
+        ],
+    );
     has_not(&said, &["there.sh`", "`later`", "hostname"]);
     for name in ["gone.sh", "nowhere/a", "site.yml"] {
         workspace.write(name, "");

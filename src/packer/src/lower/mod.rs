@@ -157,6 +157,7 @@ fn foreign(recipe: &Recipe, communicator: &str) -> Option<Diagnostic> {
     if let Some(step) = recipe.provisioners.iter().find(|step| !steps::NATIVE.contains(&&*step.kind)) {
         return missing(format!("the provisioner `{}` is not built in yet", step.kind), &step.location);
     }
-    let post = recipe.post_processors.iter().flatten().find(|post| !POST_PROCESSORS.contains(&&*post.kind))?;
+    let post =
+        recipe.post_processors.iter().flatten().find(|post| !POST_PROCESSORS.contains(&&*post.kind))?;
     missing(format!("the post-processor `{}` is not built in yet", post.kind), &post.location)
 }

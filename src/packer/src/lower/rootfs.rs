@@ -23,6 +23,10 @@ pub(super) fn lower(config: &Config<'_>, chain: &mut Chain<'_>) {
             }
         }
     }
+    for port in config.texts("expose").into_iter().filter(|port| !is_port(port)) {
+        let error = Diagnostic::error(format!("`{port}` is not a port")).at(config.location("expose"));
+        chain.problem(error.hint("write its number, or that with a protocol, as `53/udp`"));
+    }
     chain.machine = Machine::Rootfs { network: config.flag("network") != Some(false) };
     let state = state(config);
     match source(config, chain) {
@@ -47,6 +51,12 @@ pub(super) fn lower(config: &Config<'_>, chain: &mut Chain<'_>) {
         exports.push(Export { action, output: output.into(), destination: chain.absolute(&shown), shown });
     }
     chain.makes(Makes::Exports(exports));
+}
+
+/// Whether a container can listen on it.
+fn is_port(text: &str) -> bool {
+    let (number, protocol) = text.split_once('/').unwrap_or((text, "tcp"));
+    number.parse::<u16>().is_ok_and(|number| number > 0) && ["tcp", "udp", "sctp"].contains(&protocol)
 }
 
 /// How a tarball of this name is compressed.
