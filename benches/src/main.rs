@@ -6,6 +6,7 @@
 
 mod measure;
 mod seed;
+mod templates;
 mod workspaces;
 
 use std::path::{Path, PathBuf};
@@ -24,6 +25,7 @@ const BENCHES: &[(&str, Bench)] = &[
     ("debian-base", debian_base),
     ("last-step", last_step),
     ("hashing", hashing),
+    ("templates", templates::templates),
 ];
 
 /// What every benchmark needs.

@@ -378,7 +378,7 @@ fn an_image_is_built_in_cached_steps_and_another_stands_on_it() {
 
     // A script that leaves the same does not move what stands on it.
     workspace.write("two.sh", "echo \"$WORD\" >> /greeting # as before\n");
-    let plan = workspace.ok(&["build", "-plan", "t.pkr.hcl"]);
+    let plan = workspace.ok(&["plan", "t.pkr.hcl"]);
     has(&plan, &["run     shell two.sh: input script two.sh changed", "cached  file /"]);
     let third = workspace.ok(&["build", "t.pkr.hcl"]);
     has(
@@ -386,6 +386,39 @@ fn an_image_is_built_in_cached_steps_and_another_stands_on_it() {
         &["==> all.rootfs.web: Provisioning with shell: two.sh", "==> rootfs.above: shell: not run again"],
     );
     assert_eq!(workspace.read("trace").lines().count(), 2);
+}
+
+#[test]
+fn a_build_that_waits_for_another_gets_its_secrets_too() {
+    let workspace = workspace(&[(
+        "t.pkr.hcl",
+        r#"
+variable "token" {
+  default   = "l4te-s3cret"
+  sensitive = true
+}
+source "file" "first" {
+  target  = "first.txt"
+  content = "x"
+}
+source "file" "second" {
+  source = "first.txt"
+  target = "second.txt"
+}
+build { sources = ["file.first"] }
+build {
+  sources = ["file.second"]
+  provisioner "shell-local" { inline = ["echo ${var.token} > trace", "echo ${base64encode(var.token)}"] }
+}
+"#,
+    )]);
+    let said = workspace.ok(&["build", "t.pkr.hcl"]);
+    assert_eq!(workspace.read("trace"), "l4te-s3cret\n");
+    has(&said, &["==> file.second: <sensitive>"]);
+    assert_eq!(workspace.read("second.txt"), "x");
+    workspace.ok(&["cache", "verify"]);
+    workspace.ok(&["cache", "gc"]);
+    has(&workspace.ok(&["build", "t.pkr.hcl"]), &["==> file.second: shell-local: not run again"]);
 }
 
 #[test]

@@ -10,12 +10,12 @@ use imgbuild::ui::Shell;
 use imgbuild_cache::Cache;
 use imgbuild_engine::secrets::{Fillings, NamedSecret};
 use imgbuild_engine::{ActionError, Cancel, Failure, Registry, RunOptions, RunReport, RunRequest, outputs};
-use imgbuild_model::{Diagnostic, Diagnostics, Secret};
+use imgbuild_model::{Class, Diagnostic, Diagnostics, Secret};
 use imgbuild_packer::lower::{Holes, Makes, Volatile};
 use imgbuild_packer::recipe::Recipe;
 use imgbuild_packer_cli::args::{Build, OnError, Purpose, exit};
 use imgbuild_packer_cli::ui::{Appearance, Artifact as Shown, BuildId, Event as Said};
-use imgbuild_plan::{Reason, Status};
+use imgbuild_plan::{Ancestry, Generation, Moved, Reason, Status};
 use imgbuild_postprocessors::{Artifact, PostContext, run_chains};
 use rustix::process::geteuid;
 use tokio::sync::{Mutex, Semaphore, watch};
@@ -28,7 +28,7 @@ use super::prepare::{Planned, Planner, ask_real_packer, edges, files, folder_of,
 use super::{Done, Printer, artifact};
 use crate::prompt::Terminal;
 use crate::secrets::Store;
-use crate::session::{Session, runtime};
+use crate::session::{Session, cache_error, runtime};
 use crate::verbs::diagnostic;
 use crate::{ENTER_MARKER, registry};
 
@@ -65,13 +65,12 @@ pub(super) fn build(
         place,
         template: command.template.clone(),
         reuse: command.reuse,
-        force: false,
         holes: &holes,
         real: ask_real_packer(&command.template, arguments(command))?,
     };
     let first = first_plans(&planner, recipes, &edges, &mut session)?;
     if command.purpose != Purpose::Build {
-        return show_plan(&first, recipes, &printer, command.purpose);
+        return show_plan(&first, recipes, &cache, &printer, command.purpose);
     }
     let runs = first
         .iter()
@@ -82,7 +81,7 @@ pub(super) fn build(
     for planned in first.iter().flatten() {
         printer.diagnostics(&planned.lowered.warnings);
     }
-    let fillings = Arc::new(fillings(&holes, &loaded.sensitive));
+    let masks = Arc::new(fillings(&holes, &loaded.sensitive));
     let archives = registry::archives(
         &session.config,
         session.environment(),
@@ -95,7 +94,8 @@ pub(super) fn build(
         place,
         printer: printer.clone(),
         cache,
-        fillings,
+        masks,
+        sensitive: &loaded.sensitive,
         run_uuid,
         registry: registry::registry(archives),
         store: Arc::new(Store::new(
@@ -115,7 +115,9 @@ struct House<'a> {
     place: &'a Place,
     printer: Arc<Printer>,
     cache: Cache,
-    fillings: Arc<Fillings>,
+    /// What masks sensitive texts in all output.
+    masks: Arc<Fillings>,
+    sensitive: &'a [String],
     run_uuid: String,
     registry: Registry,
     store: Arc<Store>,
@@ -188,27 +190,46 @@ fn arguments(command: &Build) -> Vec<String> {
     files.chain(vars).chain(on_error).chain(force).collect()
 }
 
-/// `-plan` and `-explain`.
-fn show_plan(planned: &[Option<Planned>], recipes: &[Recipe], printer: &Printer, purpose: Purpose) -> Done {
+/// `-plan`, and `-explain`, which also says what moved when steps that are there now last ran.
+fn show_plan(
+    planned: &[Option<Planned>],
+    recipes: &[Recipe],
+    cache: &Cache,
+    printer: &Printer,
+    purpose: Purpose,
+) -> Done {
     for (planned, recipe) in planned.iter().zip(recipes) {
         let Some(planned) = planned else {
-            printer.say(&format!(
-                "{}: planned when the artifact of another build that it reads is there",
-                recipe.name
-            ));
+            let text = "planned when the artifact of another build that it reads is there";
+            printer.say(&format!("{}: {text}", recipe.name));
             continue;
         };
-        let running = planned.plan.running().count();
-        printer.say(&format!("{}: {} of {} steps run", recipe.name, running, planned.plan.actions.len()));
-        for (node, action) in planned.graph.nodes.iter().zip(&planned.plan.actions) {
+        let actions = &planned.plan.actions;
+        printer.say(&format!(
+            "{}: {} of {} steps run",
+            recipe.name,
+            planned.plan.running().count(),
+            actions.len()
+        ));
+        let mut ancestry = Ancestry::new(planned.keys(), cache, Generation::BeforeLastChange);
+        for (place, (node, action)) in planned.graph.nodes.iter().zip(actions).enumerate() {
             let what = node.describe();
             match &action.status {
-                Status::Run(reason) => {
-                    printer.say(&format!("  run     {what}: {reason}"));
+                Status::Run(Reason::Changed { changes }) if purpose == Purpose::Explain => {
+                    printer.say(&format!("  run     {what}"));
+                    changes.iter().for_each(|change| printer.say(&format!("            {change}")));
                 }
+                Status::Run(reason) => printer.say(&format!("  run     {what}: {reason}")),
                 _ if purpose == Purpose::Explain => {
                     let key = action.key.map(|key| key.0.short()).unwrap_or_default();
                     printer.say(&format!("  cached  {what} ({key})"));
+                    let keys = |needed: usize| actions[needed].key;
+                    let moved = ancestry.moved(place, &keys).map_err(|error| cache_error(&error))?;
+                    if let Moved::Own(changes) = moved {
+                        changes
+                            .iter()
+                            .for_each(|change| printer.say(&format!("            last ran: {change}")));
+                    }
                 }
                 _ => printer.say(&format!("  cached  {what}")),
             }
@@ -228,7 +249,7 @@ fn become_root() -> Result<(), Diagnostics> {
     let error =
         std::process::Command::new("/proc/self/exe").arg0(program).args(words).env(ENTER_MARKER, "1").exec();
     Err(Diagnostic::error(format!("cannot execute this program again: {error}"))
-        .class(imgbuild_model::Class::Environment)
+        .class(Class::Environment)
         .into())
 }
 
@@ -271,11 +292,8 @@ fn run_all(
                 edges[index].iter().map(|needed| (*needed, receivers[*needed].clone())).collect();
             let (id, sender, permits, session) = (ids[index], &senders[index], &permits, &session);
             async move {
-                let voice = BuildVoice {
-                    printer: house.printer.clone(),
-                    build: id,
-                    fillings: house.fillings.clone(),
-                };
+                let voice =
+                    BuildVoice { printer: house.printer.clone(), build: id, fillings: house.masks.clone() };
                 let ended = async {
                     for (needed, mut receiver) in needs {
                         let done = receiver.wait_for(Option::is_some).await.map(|done| *done == Some(true));
@@ -291,13 +309,13 @@ fn run_all(
                         Some(planned) => planned,
                         None => {
                             let mut session = session.lock().await;
-                            tokio::task::block_in_place(|| {
-                                planner.lower(recipe).and_then(|lowered| planner.plan(lowered, &mut session))
-                            })
-                            .map_err(|problems| first_message(&problems))?
+                            plan_late(planner, recipe, &mut session)
+                                .map_err(|problems| first_message(&problems))?
                         }
                     };
-                    one(house, recipe, &planned, &voice).await
+                    // A build that was planned only now may hold marks that there were not before.
+                    let fillings = Arc::new(fillings(planner.holes, house.sensitive));
+                    one(house, recipe, &planned, &BuildVoice { fillings, ..voice.clone() }).await
                 };
                 let began = Instant::now();
                 let ended: Ended = ended.await;
@@ -316,8 +334,28 @@ fn run_all(
     Ok(if cancelled { exit::FAILURE } else { house.printer.exit_code() })
 }
 
+/// Plans a build while others run. On a thread of its own: to ask archives takes a runtime, and there is one around this.
+fn plan_late(planner: &Planner<'_>, recipe: &Recipe, session: &mut Session) -> Result<Planned, Diagnostics> {
+    tokio::task::block_in_place(|| {
+        std::thread::scope(|scope| {
+            let plan = || planner.lower(recipe).and_then(|lowered| planner.plan(lowered, session));
+            let planned = scope.spawn(plan).join();
+            planned
+                .unwrap_or_else(|_| Err(Diagnostic::error("the plan was not made").class(Class::Bug).into()))
+        })
+    })
+}
+
 fn first_message(problems: &Diagnostics) -> String {
-    problems.0.first().map(|problem| problem.message.clone()).unwrap_or_default()
+    problems.0.first().map(in_a_line).unwrap_or_default()
+}
+
+/// What went wrong and what to do, for the one line that a build has.
+fn in_a_line(problem: &Diagnostic) -> String {
+    match &problem.hint {
+        Some(hint) => format!("{}; {hint}", problem.message),
+        None => problem.message.clone(),
+    }
 }
 
 fn shown(artifact: &Artifact) -> Shown {
@@ -332,9 +370,12 @@ fn shown(artifact: &Artifact) -> Shown {
 /// Carries out one build, and what happens to its artifact.
 async fn one(house: &House<'_>, recipe: &Recipe, planned: &Planned, voice: &BuildVoice) -> Ended {
     tell_cached(planned, voice);
-    let report = execute(house, planned, voice).await.map_err(|error| error.to_string())?;
+    let report = execute(house, planned, voice).await.map_err(|error| in_a_line(&error))?;
     if let Some(Failure { error, .. }) = report.failures.first() {
-        return Err(error.to_string());
+        return Err(match error {
+            ActionError::Other(problem) => in_a_line(problem),
+            other => other.to_string(),
+        });
     }
     if report.cancelled || house.cancel.is_cancelled() {
         return Err("it was cancelled".to_owned());
@@ -343,18 +384,27 @@ async fn one(house: &House<'_>, recipe: &Recipe, planned: &Planned, voice: &Buil
         return artifact::delegated(action, planned, &report, &house.cache)
             .map_err(|problems| first_message(&problems));
     }
-    let made = artifact::make(planned, &report, &house.cache, &house.fillings, &|text| voice.say(text))
+    let made = artifact::make(planned, &report, &house.cache, &voice.fillings, &|text| voice.say(text))
         .map_err(|problems| first_message(&problems))?;
-    let chains = chains(recipe, &house.fillings).map_err(|problems| first_message(&problems))?;
-    let outcome = run_chains(&post_context(house, recipe, voice), &chains, made).await;
+    let chains = chains(recipe, &voice.fillings).map_err(|problems| first_message(&problems))?;
+    let context = post_context(house, recipe, voice);
+    let outcome = {
+        let mut work = std::pin::pin!(run_chains(&context, &chains, made));
+        match house.cancel.unless_cancelled(&mut work).await {
+            Some(outcome) => outcome,
+            None => {
+                context.cancel.cancel();
+                work.await
+            }
+        }
+    };
     match outcome.errors.0.as_slice() {
         [] => Ok(outcome.artifacts),
-        errors => Err(errors.iter().map(|error| error.message.as_str()).collect::<Vec<_>>().join("; ")),
+        errors => Err(errors.iter().map(in_a_line).collect::<Vec<_>>().join("; ")),
     }
 }
 
 fn post_context(house: &House<'_>, recipe: &Recipe, voice: &BuildVoice) -> PostContext {
-    let cancel = CancellationToken::new();
     let mut context = PostContext::new(
         house.place.cwd.clone(),
         house.cache.clone(),
@@ -364,7 +414,7 @@ fn post_context(house: &House<'_>, recipe: &Recipe, voice: &BuildVoice) -> PostC
             cache: house.cache.clone(),
             folder: folder_of(&house.command.template, house.place),
         }),
-        cancel,
+        CancellationToken::new(),
     );
     context.build_name = recipe.source.to_string();
     context.builder_type = recipe.kind.to_string();
@@ -420,7 +470,7 @@ async fn execute(house: &House<'_>, planned: &Planned, voice: &BuildVoice) -> Re
         cache: house.cache.clone(),
         registry: house.registry.clone(),
         secrets: house.store.clone(),
-        fillings: house.fillings.clone(),
+        fillings: voice.fillings.clone(),
         prompt: Arc::new(Terminal { shell: house.shell.clone() }),
         options: RunOptions { jobs: house.jobs, keep_going: false, force },
         now: Session::now(),

@@ -288,7 +288,7 @@ fn ask(kind: &str, settings: &Value, place: &Place) -> Result<Value, Box<Diagnos
     let source: Box<dyn DataSource> = match kind {
         "http" => Box::new(Http::new(reqwest::Client::new(), HttpLimits::default())),
         "null" => Box::new(Null),
-        "external" => Box::new(External::new(place.cwd.clone())),
+        "external" | "external-json" => Box::new(External::new(place.cwd.clone())),
         "external-raw" => Box::new(ExternalRaw::new(place.cwd.clone())),
         other => {
             return Err(Box::new(
@@ -317,7 +317,12 @@ fn hcl(
     place: &Place,
     printer: &Printer,
 ) -> Result<Loaded, Diagnostics> {
-    let (template, warnings) = read_hcl(path, common, options, place, printer)?.into_result()?;
+    let (template, mut warnings) = read_hcl(path, common, options, place, printer)?.into_result()?;
+    if let Some(registry) = &template.registry {
+        let warning = Diagnostic::warning("builds that are built in are not registered with HCP Packer");
+        let hint = "a build that a real `packer` carries out is, if that program has the credentials";
+        warnings.0.push(warning.at(registry.location.clone()).hint(hint));
+    }
     let sensitive = sensitive_of(&template);
     let recipes = match options.syntax_only {
         true => Recipes::default(),
@@ -450,5 +455,91 @@ fn check_component(class: KindClass, kind: &str, settings: &Node, location: &Loc
             check(schema, settings, Dialect::Legacy).iter().map(|problem| problem.diagnostic()).collect()
         }
         None => vec![template::unknown_component(class, kind).at(location.clone())],
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use imgbuild_kinds::components;
+    use imgbuild_model::Availability;
+
+    use super::*;
+
+    fn native(class: KindClass) -> impl Iterator<Item = &'static str> {
+        components()
+            .filter(move |schema| schema.class == class && schema.availability == Availability::Native)
+            .map(|schema| schema.id)
+    }
+
+    #[test]
+    fn each_data_source_that_is_said_to_be_built_in_is() {
+        let place = Place::of_process().unwrap();
+        for kind in native(KindClass::DataSource) {
+            let asked = ask(kind, &Value::object_of([("input", Value::string("x"))]), &place);
+            let said = asked.map_or_else(|error| error.message, |_| String::new());
+            assert!(!said.contains("not built in"), "{kind}: {said}");
+        }
+    }
+
+    #[test]
+    fn each_builder_and_provisioner_that_is_said_to_be_built_in_is() {
+        let folder = tempfile::tempdir().unwrap();
+        let place = Place { cwd: folder.path().to_path_buf(), ..Place::of_process().unwrap() };
+        let printer = Printer::new(Default::default(), &[], Vec::new(), &place.cwd);
+        let settings = |kind: &str| match kind {
+            "file" => "target = \"x\"\n  content = \"y\"",
+            "null" => "communicator = \"none\"",
+            _ => "",
+        };
+        let lower = |template: &str| {
+            fs_err::write(place.cwd.join("t.pkr.hcl"), template).unwrap();
+            let loaded =
+                load(Path::new("t.pkr.hcl"), &Common::default(), LoadOptions::default(), &place, &printer);
+            let loaded = loaded.unwrap_or_else(|problems| panic!("{template}: {problems}"));
+            super::super::prepare::check(&loaded, &place).map(|_| loaded)
+        };
+        for kind in native(KindClass::Builder) {
+            let text = format!(
+                "source \"{kind}\" \"x\" {{\n  {}\n}}\nbuild {{\n  sources = [\"{kind}.x\"]\n}}\n",
+                settings(kind)
+            );
+            let loaded = lower(&text).unwrap();
+            assert!(super::super::prepare::is_native(&loaded.recipes.recipes[0], &place), "{kind}");
+        }
+        for kind in native(KindClass::Provisioner) {
+            let body = match kind {
+                "sleep" => "duration = \"1s\"",
+                "file" => "content = \"x\"\n    destination = \"/y\"",
+                "breakpoint" => "",
+                _ => "inline = [\"true\"]",
+            };
+            let text = format!(
+                "source \"rootfs\" \"x\" {{}}\nbuild {{\n  sources = [\"rootfs.x\"]\n  provisioner \"{kind}\" {{\n    {body}\n  }}\n}}\n"
+            );
+            lower(&text).unwrap_or_else(|problems| panic!("{kind}: {problems}"));
+        }
+    }
+
+    #[test]
+    fn each_post_processor_that_is_said_to_be_built_in_is() {
+        for kind in native(KindClass::PostProcessor) {
+            let body = match kind {
+                "artifice" => "files = [\"x\"]",
+                "shell-local" => "inline = [\"true\"]",
+                _ => "",
+            };
+            let text = format!(
+                "source \"null\" \"x\" {{\n  communicator = \"none\"\n}}\nbuild {{\n  sources = [\"null.x\"]\n  post-processor \"{kind}\" {{\n    {body}\n  }}\n}}\n"
+            );
+            let folder = tempfile::tempdir().unwrap();
+            let place = Place { cwd: folder.path().to_path_buf(), ..Place::of_process().unwrap() };
+            let printer = Printer::new(Default::default(), &[], Vec::new(), &place.cwd);
+            fs_err::write(place.cwd.join("t.pkr.hcl"), text).unwrap();
+            let loaded =
+                load(Path::new("t.pkr.hcl"), &Common::default(), LoadOptions::default(), &place, &printer)
+                    .unwrap();
+            let chains = super::super::chains::chains(&loaded.recipes.recipes[0], &Default::default());
+            assert!(chains.is_ok_and(|chains| chains.len() == 1), "{kind}");
+        }
     }
 }

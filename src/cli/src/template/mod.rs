@@ -45,10 +45,21 @@ pub(crate) fn typed(program: &Path, words: &[OsString]) -> Option<Typed> {
     if program.file_name().is_some_and(|name| name == "packer") {
         return Some(Typed { program: Program::Packer, invocation: args::parse_packer(words) });
     }
-    if !args::concerns_template(words, PASSTHROUGH, &is_folder_of_templates) {
+    let words = as_build(words);
+    if !args::concerns_template(&words, PASSTHROUGH, &is_folder_of_templates) {
         return None;
     }
-    Some(Typed { program: Program::Imgbuild, invocation: args::parse_imgbuild(words, PASSTHROUGH) })
+    Some(Typed { program: Program::Imgbuild, invocation: args::parse_imgbuild(&words, PASSTHROUGH) })
+}
+
+/// `plan TEMPLATE` and `why TEMPLATE` as the builds that they ask about.
+fn as_build(words: &[OsString]) -> Vec<OsString> {
+    let flag = match words.first().and_then(|word| word.to_str()) {
+        Some("plan") => "-plan",
+        Some("why") => "-explain",
+        _ => return words.to_vec(),
+    };
+    ["build", flag].map(OsString::from).into_iter().chain(words[1..].iter().cloned()).collect()
 }
 
 /// Whether a folder holds templates. One that is a package is built as such.

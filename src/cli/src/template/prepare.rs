@@ -8,6 +8,7 @@ use std::time::Duration;
 use imgbuild_cache::Cache;
 use imgbuild_digest::Hash;
 use imgbuild_engine::Builder as _;
+use imgbuild_engine::secrets::Fillings;
 use imgbuild_kinds::component;
 use imgbuild_model::{
     Action, ActionRef, Class, Diagnostic, Diagnostics, EntryKind, KindClass, Label, Node, NodeData,
@@ -24,6 +25,7 @@ use imgbuild_plan::{
 use imgbuild_rootfs::RootfsBuilder;
 
 use super::artifact;
+use super::chains::chains;
 use super::load::{Loaded, LocalFiles, Place};
 use crate::session::{Session, cache_error, lock_error};
 
@@ -43,12 +45,24 @@ pub(super) struct Planned {
     pub(super) salt: String,
 }
 
+impl Planned {
+    /// What keys are made of.
+    pub(super) fn keys(&self) -> KeyContext<'_> {
+        KeyContext {
+            graph: &self.graph,
+            lock: &self.lock,
+            digests: &self.digests,
+            builder: &self.builder_key,
+            salt: &self.salt,
+        }
+    }
+}
+
 /// What builds are planned with.
 pub(super) struct Planner<'a> {
     pub(super) place: &'a Place,
     pub(super) template: PathBuf,
     pub(super) reuse: Reuse,
-    pub(super) force: bool,
     pub(super) holes: &'a Holes,
     pub(super) real: Option<RealPacker>,
 }
@@ -144,11 +158,7 @@ impl Planner<'_> {
         let digests = InputDigests::read(&graph.inputs(), &files(), &cache)?;
         let builder_key = RootfsBuilder::new(cache.clone()).key().to_owned();
         let salt = session.config.salt.clone().unwrap_or_default();
-        let force = match self.force {
-            true => BTreeSet::from([lowered.label.clone()]),
-            false => BTreeSet::new(),
-        };
-        let options = PlanOptions { force, explain_all: true };
+        let options = PlanOptions { explain_all: true, ..PlanOptions::default() };
         let lock_path = folder_of(&self.template, self.place).join(LOCK_FILE);
         let mut lock = LockFile::read(&lock_path).map_err(|error| lock_error(&error))?;
         let places: Vec<usize> = (0..graph.nodes.len()).collect();
@@ -354,7 +364,12 @@ pub(super) fn check(loaded: &Loaded, place: &Place) -> Result<Diagnostics, Diagn
     for recipe in &loaded.recipes.recipes {
         let around = surroundings(recipe, Path::new("."), place, &cwd, &files, &holes);
         match lower(recipe, &Surroundings { lenient: true, ..around }) {
-            Ok(Lowering::Native(lowered)) => warnings.extend(lowered.warnings.0),
+            Ok(Lowering::Native(lowered)) => {
+                warnings.extend(lowered.warnings.0);
+                if let Err(problems) = chains(recipe, &Fillings::default()) {
+                    errors.extend(problems.0);
+                }
+            }
             Ok(Lowering::Foreign(_)) => {}
             Err(problems) => {
                 errors.extend(
@@ -375,6 +390,13 @@ pub(super) fn check(loaded: &Loaded, place: &Place) -> Result<Diagnostics, Diagn
         })
     };
     if errors.is_empty() { Ok(Diagnostics(once(warnings))) } else { Err(Diagnostics(once(errors))) }
+}
+
+/// Whether a build is carried out by this program.
+#[cfg(test)]
+pub(super) fn is_native(recipe: &Recipe, place: &Place) -> bool {
+    let holes = Holes::new([0; 32], []);
+    matches!(lower_in(recipe, Path::new("."), place, &holes), Ok(Lowering::Native(_)))
 }
 
 /// For each build, the builds whose artifacts it reads.

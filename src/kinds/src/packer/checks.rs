@@ -1,7 +1,7 @@
 //! What checks a guest, and small plugins of a component or two: `inspec`, `goss`, `windows-update`, `external`.
 
 use imgbuild_model::Role::{Content, Output, Placement, Policy, Transport};
-use imgbuild_model::{AttributeSchema, AttributeType, Deprecation, Effect, KindSchema};
+use imgbuild_model::{AttributeSchema, AttributeType, Availability, Deprecation, Effect, KindSchema};
 
 use super::attribute::{
     data_source, dict, dur, flag, int, ints, output, provisioner, secret, text, texts, typed_output, word,
@@ -86,6 +86,7 @@ const WORKING_DIR: AttributeSchema = text("working_dir", Content, "The folder th
 static EXTERNAL: KindSchema = KindSchema {
     attributes: &[PROGRAM, WORKING_DIR, dict("query", Content, "What it reads, as JSON.")],
     outputs: &[typed_output("result", AttributeType::StringDict, "What it wrote, as JSON.")],
+    availability: Availability::Native,
     ..data_source("external", "What a program writes, as a map of texts.")
 };
 
@@ -94,6 +95,7 @@ static EXTERNAL_JSON: KindSchema = KindSchema {
     attributes: EXTERNAL.attributes,
     outputs: EXTERNAL.outputs,
     deprecated: Some(Deprecation { message: "it is an old name", replacement: Some("external") }),
+    availability: Availability::Native,
     ..data_source("external-json", "What a program writes, as a map of texts.")
 };
 
@@ -101,5 +103,6 @@ static EXTERNAL_JSON: KindSchema = KindSchema {
 static EXTERNAL_RAW: KindSchema = KindSchema {
     attributes: &[PROGRAM, WORKING_DIR, text("query", Content, "What it reads.")],
     outputs: &[output("result", "What it wrote.")],
+    availability: Availability::Native,
     ..data_source("external-raw", "What a program writes, as a text.")
 };

@@ -13,7 +13,10 @@ mod steps;
 
 use std::sync::Arc;
 
-use imgbuild_model::{Action, Configuration, Diagnostic, Diagnostics, Label, Location, Platform};
+use imgbuild_kinds::component;
+use imgbuild_model::{
+    Action, Availability, Configuration, Diagnostic, Diagnostics, KindClass, Label, Location, Platform,
+};
 
 use crate::recipe::Recipe;
 use crate::template::Files;
@@ -113,9 +116,6 @@ pub enum Lowering {
     Foreign(Diagnostic),
 }
 
-/// The post-processors that are built in.
-const POST_PROCESSORS: [&str; 5] = ["artifice", "checksum", "compress", "manifest", "shell-local"];
-
 /// Lowers a build.
 ///
 /// # Errors
@@ -154,10 +154,14 @@ fn foreign(recipe: &Recipe, communicator: &str) -> Option<Diagnostic> {
         "null" | "file" => {}
         kind => return missing(format!("the builder `{kind}` is not built in yet"), &recipe.location),
     }
-    if let Some(step) = recipe.provisioners.iter().find(|step| !steps::NATIVE.contains(&&*step.kind)) {
+    let is_foreign = |class, kind: &str| {
+        component(class, kind).is_none_or(|schema| schema.availability != Availability::Native)
+    };
+    let mut steps = recipe.provisioners.iter();
+    if let Some(step) = steps.find(|step| is_foreign(KindClass::Provisioner, &step.kind)) {
         return missing(format!("the provisioner `{}` is not built in yet", step.kind), &step.location);
     }
-    let post =
-        recipe.post_processors.iter().flatten().find(|post| !POST_PROCESSORS.contains(&&*post.kind))?;
+    let mut posts = recipe.post_processors.iter().flatten();
+    let post = posts.find(|post| is_foreign(KindClass::PostProcessor, &post.kind))?;
     missing(format!("the post-processor `{}` is not built in yet", post.kind), &post.location)
 }

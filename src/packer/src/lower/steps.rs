@@ -17,9 +17,6 @@ const SHEBANG: &str = "/bin/sh -e";
 /// Where relative paths in the machine start: the home of who is logged in.
 const HOME: &str = "/root";
 
-/// The provisioners that are built in.
-pub(super) const NATIVE: [&str; 5] = ["breakpoint", "file", "shell", "shell-local", "sleep"];
-
 /// The attributes of a provisioner that name files of the host, which must be there before the build begins.
 pub(super) fn files_of(kind: &str, config: &Config<'_>) -> &'static [&'static str] {
     match kind {

@@ -1,13 +1,14 @@
 //! Builders without a machine of their own.
 
 use imgbuild_model::Role::{Content, Output};
-use imgbuild_model::{BlockSchema, KindSchema, Rule, Table};
+use imgbuild_model::{Availability, BlockSchema, KindSchema, Rule, Table};
 
 use crate::packer::attribute::{builder, dict, flag, text, texts, word};
 use crate::packer::communicator::COMM;
 
 /// A machine that is there already.
 pub(super) static NULL: KindSchema = KindSchema {
+    availability: Availability::Native,
     rules: &[
         Rule::When { attribute: "communicator", values: &["ssh"], then: &Rule::All(&["ssh_host", "ssh_username"]) },
         Rule::When {
@@ -27,6 +28,7 @@ pub(super) static NULL: KindSchema = KindSchema {
 
 /// A file.
 pub(super) static FILE: KindSchema = KindSchema {
+    availability: Availability::Native,
     attributes: &[
         text("target", Output, "The file that is written.").required(),
         text("source", Content, "The file that is copied; this or `content`."),
@@ -44,6 +46,7 @@ const DISTRIBUTION: Table = Table::of(&[
 
 /// An image made in namespaces. Ours: Packer has nothing like it.
 pub(super) static ROOTFS: KindSchema = KindSchema {
+    availability: Availability::Native,
     attributes: &[
         text("base_image", Content, "The container image of a registry that it starts from."),
         text("base_layout", Content, "The folder with an OCI layout that it starts from."),

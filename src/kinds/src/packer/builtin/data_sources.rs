@@ -1,7 +1,7 @@
 //! Data sources that Packer brings.
 
 use imgbuild_model::Role::Content;
-use imgbuild_model::{AttributeSchema, AttributeType, Deprecation, KindSchema, OutputSchema, Rule};
+use imgbuild_model::{AttributeSchema, AttributeType, Availability, Deprecation, KindSchema, OutputSchema, Rule};
 
 use crate::packer::attribute::{data_source, dict, output, text, typed_output, word};
 
@@ -9,6 +9,7 @@ const METHODS: &[&str] = &["GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "P
 
 /// A web page.
 pub(super) static HTTP: KindSchema = KindSchema {
+    availability: Availability::Native,
     attributes: &[
         text("url", Content, "The address.").required(),
         word("method", METHODS, Content, "The method.").or_text("GET"),
@@ -25,6 +26,7 @@ pub(super) static HTTP: KindSchema = KindSchema {
 
 /// A value as it is.
 pub(super) static NULL: KindSchema = KindSchema {
+    availability: Availability::Native,
     attributes: &[text("input", Content, "The value.").required()],
     outputs: &[output("output", "The value.")],
     ..data_source("null", "Gives back what it is given.")

@@ -1,13 +1,14 @@
 //! Post-processors that Packer brings.
 
 use imgbuild_model::Role::{Content, Naming, Output, Policy};
-use imgbuild_model::{AttributeSchema, AttributeType, Default, Effect, KindSchema};
+use imgbuild_model::{AttributeSchema, AttributeType, Availability, Default, Effect, KindSchema};
 
 use super::provisioners::LOCAL;
 use crate::packer::attribute::{dict, flag, int, post_processor, secret, text, texts, tri, word};
 
 /// A record of artifacts.
 pub(super) static MANIFEST: KindSchema = KindSchema {
+    availability: Availability::Native,
     attributes: &[
         text("output", Output, "The file that is added to.").or_text("packer-manifest.json"),
         flag("strip_path", Content, "Whether files are named without their folder."),
@@ -19,6 +20,7 @@ pub(super) static MANIFEST: KindSchema = KindSchema {
 
 /// Checksums.
 pub(super) static CHECKSUM: KindSchema = KindSchema {
+    availability: Availability::Native,
     attributes: &[
         AttributeSchema::new(
             "checksum_types",
@@ -36,6 +38,7 @@ pub(super) static CHECKSUM: KindSchema = KindSchema {
 
 /// An archive.
 pub(super) static COMPRESS: KindSchema = KindSchema {
+    availability: Availability::Native,
     attributes: &[
         text("output", Output, "The archive: a template with `.BuildName` and `.BuilderType`; its extension says the format.")
             .or_text("packer_{{.BuildName}}_{{.BuilderType}}")
@@ -48,6 +51,7 @@ pub(super) static COMPRESS: KindSchema = KindSchema {
 
 /// Other files in place of the artifact's.
 pub(super) static ARTIFICE: KindSchema = KindSchema {
+    availability: Availability::Native,
     attributes: &[
         texts("files", Output, "The files, as patterns, that are the artifact from here on.").required(),
         tri("keep_input_artifact", Policy, "Whether what came in is kept; it is unless false."),
@@ -57,6 +61,7 @@ pub(super) static ARTIFICE: KindSchema = KindSchema {
 
 /// Commands on the host.
 pub(super) static SHELL_LOCAL: KindSchema = KindSchema {
+    availability: Availability::Native,
     effect: Effect::Host,
     includes: &[&LOCAL],
     ..post_processor("shell-local", "Runs a shell's commands or scripts on the host.")

@@ -1,7 +1,7 @@
 //! Provisioners that Packer brings.
 
 use imgbuild_model::Role::{Content, Naming, Output, Policy};
-use imgbuild_model::{AttributeSchema, AttributeType, Default, Effect, KindSchema, Rule, Table};
+use imgbuild_model::{AttributeSchema, AttributeType, Availability, Default, Effect, KindSchema, Rule, Table};
 
 use crate::packer::attribute::{dur, flag, int, provisioner, text, texts, word};
 use crate::packer::common::{ELEVATED, ONE_SCRIPT, SCRIPT};
@@ -20,6 +20,7 @@ const REMOTE_PATH: AttributeSchema = text("remote_path", Content, "Where the scr
 
 /// A shell's commands in the guest.
 pub(super) static SHELL: KindSchema = KindSchema {
+    availability: Availability::Native,
     attributes: &[
         EXECUTE_COMMAND,
         text("inline_shebang", Content, "The `#!` line of `inline`, without `#!`.").or_text("/bin/sh -e"),
@@ -67,6 +68,7 @@ pub(super) const LOCAL: Table = Table::of(&[
 
 /// A shell's commands on the host.
 pub(super) static SHELL_LOCAL: KindSchema = KindSchema {
+    availability: Availability::Native,
     effect: Effect::Host,
     includes: &[&LOCAL],
     ..provisioner("shell-local", "Runs a shell's commands or scripts on the host.")
@@ -74,6 +76,7 @@ pub(super) static SHELL_LOCAL: KindSchema = KindSchema {
 
 /// Files to the guest and back.
 pub(super) static FILE: KindSchema = KindSchema {
+    availability: Availability::Native,
     attributes: &[
         text("source", Content, "A file or folder; with a trailing `/` only what is in the folder."),
         texts("sources", Content, "Files and folders, for a destination that is a folder."),
@@ -88,6 +91,7 @@ pub(super) static FILE: KindSchema = KindSchema {
 
 /// A question to the user.
 pub(super) static BREAKPOINT: KindSchema = KindSchema {
+    availability: Availability::Native,
     effect: Effect::Host,
     attributes: &[
         text("note", Naming, "What to say while waiting."),
@@ -98,6 +102,7 @@ pub(super) static BREAKPOINT: KindSchema = KindSchema {
 
 /// A pause.
 pub(super) static SLEEP: KindSchema = KindSchema {
+    availability: Availability::Native,
     effect: Effect::Host,
     attributes: &[dur("duration", Policy, "How long; not at all if absent.")],
     ..provisioner("sleep", "Waits.")
