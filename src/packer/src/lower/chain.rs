@@ -162,8 +162,8 @@ impl<'a> Chain<'a> {
         for step in &self.recipe.provisioners {
             let config = Config::new(&step.settings, self.around.holes);
             for name in steps::files_of(&step.kind, &config) {
-                for path in config.texts(name).into_iter().filter(|path| !path.contains("{{")) {
-                    self.input(&path, &config.location(name));
+                for path in config.plain_texts(name).into_iter().filter(|path| !path.contains("{{")) {
+                    self.input(path, &config.location(name));
                 }
             }
         }

@@ -64,6 +64,19 @@ impl<'a> Config<'a> {
         }
     }
 
+    /// The texts of a list, or one text, as they are; without those that are sensitive.
+    pub(super) fn plain_texts(&self, name: &str) -> Vec<&'a str> {
+        let items = match self.get(name) {
+            Some(Node { data: NodeData::List(items), .. }) => items.iter().collect(),
+            node => node.into_iter().collect::<Vec<_>>(),
+        };
+        let plain = |item: &'a Node| match &item.data {
+            NodeData::String(text) if !item.secret && !text.is_empty() => Some(&**text),
+            _ => None,
+        };
+        items.into_iter().filter_map(plain).collect()
+    }
+
     pub(super) fn numbers(&self, name: &str) -> Vec<i64> {
         self.texts(name).iter().filter_map(|text| text.parse().ok()).collect()
     }
