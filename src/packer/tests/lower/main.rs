@@ -1,167 +1,301 @@
-//! Recipes as actions: which builds are carried out here, and which files must be there.
+//! From templates to actions: what each provisioner becomes, as text.
 
+mod builds;
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::io;
 use std::sync::Arc;
-use std::time::Duration;
 
-use imgbuild_kinds::Dialect;
-use imgbuild_model::{
-    EntryKind, Field, Form, Label, Location, Node, NodeData, PackagePath, Platform, TargetName,
-};
-use imgbuild_packer::lower::{Holes, Lowering, Surroundings, lower};
-use imgbuild_packer::recipe::{Post, Recipe, Step};
-use imgbuild_packer::template::Files;
-use serde_json::{Value, json};
+use imgbuild_model::{Action, EntryKind, Label, PackagePath, Platform, TargetName, Value};
+use imgbuild_packer::interpolate::{Generated, Host as TemplateHost, Lookup, Run};
+use imgbuild_packer::lower::{Holes, Lowered, Lowering, RealPacker, Surroundings, delegate, lower};
+use imgbuild_packer::recipe::{Recipe, of_template};
+use imgbuild_packer::template::{Components, Files, Inputs, load};
+use imgbuild_packer_functions::{Host, LocalHost};
+use jiff::Timestamp;
 
-/// Files of these absolute paths.
-struct There(&'static [&'static str]);
+/// A template and some files beside it, in `/w`.
+struct Memory(BTreeMap<&'static str, String>);
 
-impl Files for There {
+impl Files for Memory {
     fn kind(&self, path: &str) -> Option<EntryKind> {
-        self.0.contains(&path).then_some(EntryKind::File)
+        let path = path.strip_prefix("/w/").unwrap_or(path);
+        let below = format!("{}/", path.trim_end_matches('/'));
+        if self.0.contains_key(path) {
+            Some(EntryKind::File)
+        } else if path == "." || self.0.keys().any(|name| name.starts_with(&below)) {
+            Some(EntryKind::Directory)
+        } else {
+            None
+        }
     }
 
     fn list(&self, _: &str) -> io::Result<Vec<(String, EntryKind)>> {
-        Ok(Vec::new())
+        Ok(self.0.keys().map(|name| ((*name).to_owned(), EntryKind::File)).collect())
     }
 
-    fn read(&self, _: &str) -> io::Result<Arc<str>> {
-        Err(io::ErrorKind::NotFound.into())
-    }
-}
-
-/// A configuration as JSON has it. `"<unknown>"` is not known yet.
-fn node(value: &Value) -> Node {
-    let data = match value {
-        Value::Null => NodeData::Null,
-        Value::Bool(value) => NodeData::Bool(*value),
-        Value::Number(number) => NodeData::Number(number.as_f64().expect("it is small")),
-        Value::String(text) if text == "<unknown>" => NodeData::Unknown,
-        Value::String(text) => NodeData::String(text.as_str().into()),
-        Value::Array(items) => NodeData::List(items.iter().map(node).collect()),
-        Value::Object(members) => NodeData::Object(
-            members
-                .iter()
-                .map(|(name, value)| Field {
-                    name: name.as_str().into(),
-                    location: Location::file("t"),
-                    form: Form::Attribute,
-                    value: node(value),
-                })
-                .collect(),
-        ),
-    };
-    Node { data, location: Location::file("t"), secret: false }
-}
-
-fn recipe(kind: &str, settings: &Value, steps: &[(&str, Value)], posts: &[&str]) -> Recipe {
-    let step = |(kind, settings): &(&str, Value)| Step {
-        kind: (*kind).into(),
-        pause_before: Duration::ZERO,
-        timeout: None,
-        max_retries: 0,
-        continue_on_error: false,
-        settings: node(settings),
-        location: Location::file("t"),
-    };
-    let post = |kind: &&str| Post {
-        kind: (*kind).into(),
-        name: None,
-        keep_input_artifact: None,
-        settings: node(&json!({})),
-        location: Location::file("t"),
-    };
-    Recipe {
-        name: format!("{kind}.x"),
-        plain_name: format!("{kind}.x"),
-        kind: kind.into(),
-        source: "x".into(),
-        settings: node(settings),
-        provisioners: steps.iter().map(step).collect(),
-        error_cleanup: None,
-        post_processors: posts.iter().map(|kind| vec![post(kind)]).collect(),
-        location: Location::file("t"),
-        dialect: Dialect::Hcl,
+    fn read(&self, path: &str) -> io::Result<Arc<str>> {
+        self.0.get(path).map(|text| text.as_str().into()).ok_or_else(|| io::ErrorKind::NotFound.into())
     }
 }
 
-/// `native`, the reason why it is not, or what is wrong.
-fn lowered(recipe: &Recipe, lenient: bool) -> String {
-    let holes = Holes::new([0; 32], []);
-    let around = Surroundings {
-        label: Label::new(PackagePath::root(), TargetName::new("x").expect("it is a name")),
-        platform: Platform::host(),
+struct Nothing;
+
+impl TemplateHost for Nothing {
+    fn environment(&self, _: &str) -> Option<String> {
+        None
+    }
+
+    fn look_up(&self, _: &Lookup) -> Result<String, String> {
+        Err("there is no store".to_owned())
+    }
+
+    fn random(&self) -> [u8; 12] {
+        [0; 12]
+    }
+}
+
+fn files(template: &str) -> Memory {
+    Memory(BTreeMap::from([
+        ("t.pkr.hcl", template.to_owned()),
+        ("one.sh", "true\n".to_owned()),
+        ("two.sh", "true\n".to_owned()),
+        ("site/index.html", "hello\n".to_owned()),
+    ]))
+}
+
+fn recipe(files: &Memory) -> Recipe {
+    let catalog = Components(|_: &str| Arc::new(LocalHost::new("/w")) as Arc<dyn Host>);
+    let inputs = Inputs { cwd: "/w".to_owned(), ..Inputs::default() };
+    let (template, _) = load(&["t.pkr.hcl".to_owned()], &inputs, files, &catalog).unwrap();
+    let run = Run {
+        started: Timestamp::UNIX_EPOCH,
+        folder: "/w".to_owned(),
+        template_folder: None,
+        packer_version: "1.16.0".to_owned(),
+        host: Arc::new(Nothing),
+    };
+    let recipes = of_template(&template, &run, &|_| Generated::Nothing).unwrap();
+    recipes.recipes.into_iter().next().unwrap()
+}
+
+fn around<'a>(files: &'a Memory, holes: &'a Holes) -> Surroundings<'a> {
+    Surroundings {
+        label: Label::new(PackagePath::root(), TargetName::new("t").unwrap()),
+        platform: "linux/amd64".parse::<Platform>().unwrap(),
         cwd: "/w",
-        files: &There(&["/w/there.sh", "/w/site.yml"]),
-        holes: &holes,
-        lenient,
-    };
-    match lower(recipe, &around) {
-        Ok(Lowering::Native(_)) => "native".to_owned(),
-        Ok(Lowering::Foreign(why)) => why.message,
-        Err(problems) => problems.0.into_iter().map(|problem| problem.message).collect::<Vec<_>>().join("; "),
+        files,
+        holes,
+        lenient: false,
     }
 }
 
-#[test]
-fn builds_are_native_if_all_of_them_is() {
-    let none = json!({"communicator": "none"});
-    let file = json!({"target": "x", "content": "y"});
-    let echo = ("shell-local", json!({"inline": ["true"]}));
-    for (recipe, expected) in [
-        (recipe("null", &none, std::slice::from_ref(&echo), &["manifest"]), "native"),
-        (
-            recipe("file", &file, &[("powershell", json!({}))], &[]),
-            "the provisioner `powershell` is not built in yet",
-        ),
-        (
-            recipe("null", &none, &[echo, ("comment", json!({}))], &[]),
-            "the provisioner `comment` is not built in yet",
-        ),
-        (
-            recipe("null", &none, &[], &["manifest", "docker-push"]),
-            "the post-processor `docker-push` is not built in yet",
-        ),
-        (recipe("null", &json!({}), &[], &[]), "`null` with `communicator = \"ssh\"` is not built in yet"),
-        (recipe("docker", &json!({}), &[], &[]), "the builder `docker` is not built in yet"),
-        // No other program has `rootfs`.
-        (
-            recipe("rootfs", &json!({}), &[("ansible", json!({}))], &[]),
-            "the provisioner `ansible` is not built in yet for the builder `rootfs`",
-        ),
-        (recipe("rootfs", &json!({"expose": ["80", "53/udp", "http"]}), &[], &[]), "`http` is not a port"),
-    ] {
-        assert_eq!(lowered(&recipe, false), expected);
+fn lowered(template: &str) -> Result<Lowered, String> {
+    let files = files(template);
+    let holes = Holes::new([7; 32], ["hunter2"]);
+    match lower(&recipe(&files), &around(&files, &holes)) {
+        Ok(Lowering::Native(lowered)) => Ok(*lowered),
+        Ok(Lowering::Foreign(why)) => Err(format!("foreign: {}", why.message)),
+        Err(problems) => {
+            Err(problems.0.iter().map(|problem| problem.message.clone()).collect::<Vec<_>>().join("\n"))
+        }
     }
 }
 
-#[test]
-fn files_of_foreign_builds_are_looked_for() {
-    let check = |steps: &[(&str, Value)]| lowered(&recipe("docker", &json!({}), steps, &[]), false);
-    let foreign = "the builder `docker` is not built in yet";
-    let gone = "there is no file or folder `gone`";
-    for (kind, settings, expected) in [
-        ("shell", json!({"scripts": ["there.sh", "gone"]}), gone),
-        ("shell", json!({"script": "there.sh"}), foreign),
-        ("shell", json!({"script": "<unknown>"}), foreign),
-        ("shell", json!({"script": "{{ build `ID` }}"}), foreign),
-        ("file", json!({"source": "gone", "destination": "/x"}), gone),
-        ("file", json!({"source": "gone", "destination": "/x", "generated": true}), foreign),
-        ("file", json!({"source": "gone", "destination": "x", "direction": "download"}), foreign),
-        ("ansible", json!({"playbook_file": "site.yml", "galaxy_file": "gone"}), gone),
-        ("comment", json!({"script": "gone"}), foreign),
-    ] {
-        assert_eq!(check(&[(kind, settings)]), expected, "{kind}");
+fn shown(value: &Value) -> String {
+    match value {
+        Value::String(text) => format!("{text:?}"),
+        Value::Int(number) => number.to_string(),
+        Value::Bool(value) => value.to_string(),
+        Value::List(items) => format!("[{}]", items.iter().map(shown).collect::<Vec<_>>().join(", ")),
+        Value::Dict(entries) => {
+            let entries = entries.iter().map(|(name, value)| format!("{name}={}", shown(value)));
+            format!("{{{}}}", entries.collect::<Vec<_>>().join(", "))
+        }
+        Value::Artifact(artifact) => format!("<{}>", artifact.base_name()),
+        other => format!("{other:?}"),
     }
 }
 
-#[test]
-fn values_that_are_not_known_are_passed_over_only_where_that_is_wanted() {
-    let steps = [("shell-local", json!({"inline": ["<unknown>"]}))];
-    let recipe = recipe("null", &json!({"communicator": "none"}), &steps, &[]);
-    assert_eq!(lowered(&recipe, true), "native");
-    assert_eq!(
-        lowered(&recipe, false),
-        "this is only known while the build runs, and no key can be made of it"
+fn dump(action: &Action) -> String {
+    let mut text = action.kind.to_string();
+    for (name, value) in action.attributes.iter() {
+        let _ = write!(text, "\n  {name} = {}", shown(value));
+    }
+    text
+}
+
+/// The actions of a template's only provisioner on the builder `rootfs`.
+fn steps(provisioner: &str) -> String {
+    let template = format!(
+        "source \"rootfs\" \"web\" {{}}\nbuild {{\n  sources = [\"rootfs.web\"]\n  {provisioner}\n}}\n"
     );
+    let lowered = lowered(&template).unwrap_or_else(|problem| panic!("{template}: {problem}"));
+    let steps = lowered.actions.iter().zip(&lowered.provisioners).filter(|(_, place)| **place == Some(0));
+    steps.map(|(action, _)| dump(action)).collect::<Vec<_>>().join("\n")
+}
+
+fn problem(body: &str) -> String {
+    lowered(body).map(|lowered| format!("{lowered:?}")).unwrap_err()
+}
+
+const ENV: &str = "env = {PACKER_BUILDER_TYPE=\"rootfs\", PACKER_BUILD_NAME=\"web\"}";
+
+#[test]
+fn a_shell_is_one_step_with_its_interpreter_and_packers_variables() {
+    assert_eq!(
+        steps(r#"provisioner "shell" { inline = ["one", "two"] }"#),
+        format!(
+            "shell\n  inline = [\"#!/bin/sh -e\", \"one\", \"two\"]\n  {ENV}\n  unix_line_ends = true\n  network = true\n  new_privileges = true"
+        )
+    );
+    for (body, expected) in [
+        (r##"inline = ["#!/bin/bash", "one"]"##, "inline = [\"#!/bin/bash\", \"one\"]"),
+        (
+            r##"inline = ["#!/bin/bash", "one"]
+            inline_shebang = "/bin/zsh""##,
+            "inline = [\"#!/bin/zsh\", \"#!/bin/bash\", \"one\"]",
+        ),
+        (
+            r#"inline = ["x"]
+            environment_vars = ["B=1", "A=x=y"]
+            env = { B = "2" }"#,
+            "env = {A=\"x=y\", B=\"2\", PACKER_BUILDER_TYPE=\"rootfs\", PACKER_BUILD_NAME=\"web\"}",
+        ),
+        (
+            r#"inline = ["x"]
+            execute_command = "sudo sh {{ .Path }}""#,
+            "execute_command = \"sudo sh {{ .Path }}\"",
+        ),
+        (
+            r#"inline = ["x"]
+            use_env_var_file = true"#,
+            "execute_command = \"chmod +x {{.Path}}; . {{.EnvVarFile}} && {{.Path}}\"",
+        ),
+        (
+            r#"inline = ["x"]
+            valid_exit_codes = [0, 3]
+            max_retries = 2
+            pause_before = "1500ms"
+            timeout = "1m""#,
+            "valid_exit_codes = [0, 3]\n  max_retries = 2\n  pause_before = 2\n  timeout = 60",
+        ),
+    ] {
+        let found = steps(&format!("provisioner \"shell\" {{\n{body}\n}}"));
+        assert!(found.contains(expected), "{body}:\n{found}");
+    }
+    let usual = steps(
+        r#"provisioner "shell" {
+            inline = ["x"]
+            execute_command = "chmod +x {{.Path}}; {{.Vars}} {{.Path}}"
+            binary = true
+        }"#,
+    );
+    assert!(!usual.contains("execute_command") && !usual.contains("unix_line_ends"), "{usual}");
+}
+
+#[test]
+fn each_script_is_a_step_of_its_own() {
+    let found = steps(r#"provisioner "shell" { scripts = ["one.sh", "./two.sh"] }"#);
+    let scripts: Vec<&str> = found.lines().filter(|line| line.contains("script = ")).collect();
+    assert_eq!(scripts, ["  script = <one.sh>", "  script = <two.sh>"]);
+}
+
+#[test]
+fn files_go_where_packer_puts_them() {
+    for (body, expected) in [
+        ("source = \"one.sh\"\n destination = \"/opt/one.sh\"", "src = [<one.sh>]\n  dest = \"/opt/one.sh\""),
+        ("source = \"one.sh\"\n destination = \"/opt/\"", "src = [<one.sh>]\n  dest = \"/opt/\""),
+        ("source = \"site\"\n destination = \"/srv\"", "src = [<site>]\n  dest = \"/srv/site\""),
+        ("source = \"site/\"\n destination = \"/srv\"", "src = [<site>]\n  dest = \"/srv\""),
+        ("source = \"one.sh\"\n destination = \"one.sh\"", "dest = \"/root/one.sh\""),
+        ("content = \"x\"\n destination = \"/x\"", "content = \"x\"\n  dest = \"/x\""),
+        (
+            "direction = \"download\"\n source = \"/var/log/\"\n destination = \"logs/\"",
+            "src = \"/var/log/*\"\n  dest = \"/w/logs/\"",
+        ),
+    ] {
+        let found = steps(&format!("provisioner \"file\" {{\n{body}\n}}"));
+        assert!(found.contains(expected), "{body}:\n{found}");
+    }
+}
+
+#[test]
+fn commands_on_the_host_start_where_the_user_is() {
+    let found = steps(r#"provisioner "shell-local" { inline = ["make"] }"#);
+    assert!(found.starts_with("shell_local\n  inline = [\"#!/bin/sh -e\", \"make\"]"), "{found}");
+    assert!(found.contains("workdir = \"/w\""), "{found}");
+    let found = steps("provisioner \"shell-local\" {\n inline = [\"x\"]\n only_on = [\"windows\"]\n}");
+    assert_eq!(found, "");
+}
+
+#[test]
+fn what_is_sensitive_is_in_no_action() {
+    let lowered = lowered(
+        r#"
+variable "token" {
+  default   = "top-secret"
+  sensitive = true
+}
+source "null" "n" { communicator = "none" }
+build {
+  sources = ["null.n"]
+  provisioner "shell-local" {
+    inline = ["login ${var.token}", "login hunter2", "plain"]
+    env    = { TOKEN = base64encode(var.token) }
+  }
+}
+"#,
+    )
+    .unwrap();
+    let text: String = lowered.actions.iter().map(|action| dump(action)).collect();
+    for secret in ["top-secret", "hunter2", "dG9wLXNlY3JldA"] {
+        assert!(!text.contains(secret), "{text}");
+    }
+    assert_eq!(text.matches("⟨secret:").count(), 3, "{text}");
+    assert!(text.contains("\"plain\""), "{text}");
+}
+
+#[test]
+fn what_cannot_be_carried_out_is_said_at_once() {
+    let null = "source \"null\" \"n\" { communicator = \"none\" }\nbuild {\n  sources = [\"null.n\"]\n";
+    for (body, expected) in [
+        (format!("{null}  provisioner \"shell\" {{ inline = [\"x\"] }}\n}}"), "`shell` needs a machine, and this build has none"),
+        (
+            "source \"rootfs\" \"r\" {}\nbuild {\n  sources = [\"rootfs.r\"]\n  provisioner \"shell\" { script = \"gone.sh\" }\n}".to_owned(),
+            "there is no file or folder `gone.sh`",
+        ),
+        (
+            "source \"rootfs\" \"r\" {}\nbuild {\n  sources = [\"rootfs.r\"]\n  provisioner \"file\" {\n    sources = [\"one.sh\", \"two.sh\"]\n    destination = \"/x\"\n  }\n}".to_owned(),
+            "several files go to a folder",
+        ),
+    ] {
+        let found = problem(&body);
+        assert!(found.contains(expected), "{body}: {found}");
+    }
+}
+
+#[test]
+fn a_delegated_build_is_keyed_by_what_changes_it() {
+    let real = |versions: &str| RealPacker {
+        program: "/usr/bin/packer".to_owned(),
+        versions: versions.to_owned(),
+        template: "t.pkr.hcl".to_owned(),
+        args: Vec::new(),
+    };
+    let keyed = |settings: &str| {
+        let files = files(&format!(
+            "source \"docker\" \"d\" {{\n  image = \"base:1\"\n  {settings}\n}}\nbuild {{\n  sources = [\"docker.d\"]\n  provisioner \"shell\" {{ script = \"one.sh\" }}\n}}\n"
+        ));
+        let holes = Holes::new([7; 32], []);
+        let lowered = delegate(&recipe(&files), &around(&files, &holes), &real("1.6.6")).unwrap();
+        let attributes = lowered.actions[0].attributes.clone();
+        (attributes.str("recipe").unwrap().to_owned(), shown(attributes.get("srcs").unwrap()))
+    };
+    let (plain, inputs) = keyed("commit = true");
+    assert_eq!(inputs, "[<one.sh>]");
+    // How the machine is reached is no part of it; what is in the image is.
+    assert_eq!(keyed("commit = true\n  ssh_timeout = \"9m\"").0, plain);
+    assert_ne!(keyed("commit = true\n  changes = [\"USER app\"]").0, plain);
 }
