@@ -29,9 +29,13 @@ impl Examples {
         Self { folder }
     }
 
+    /// The program, to be run in a folder of the repository.
+    pub fn command(&self, below: &str, words: &[&str]) -> Command {
+        program(&self.folder.path().join(below), &cache().join("cache"), words)
+    }
+
     fn run(&self, below: &str, words: &[&str]) -> Said {
-        let mut command = program(&self.folder.path().join(below), &cache().join("cache"), words);
-        said(&command.output().unwrap())
+        said(&self.command(below, words).output().unwrap())
     }
 
     pub fn ok(&self, below: &str, words: &[&str]) -> Said {
@@ -40,7 +44,7 @@ impl Examples {
         said
     }
 
-    fn path(&self, path: &str) -> PathBuf {
+    pub fn path(&self, path: &str) -> PathBuf {
         self.folder.path().join(path)
     }
 }

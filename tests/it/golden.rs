@@ -20,7 +20,8 @@ fn plan(examples: &Examples, below: &str, patterns: &[&str]) -> String {
     text
 }
 
-fn check(name: &str, found: &str) {
+/// Compares with a file of `golden/`, or writes it.
+pub fn check(name: &str, found: &str) {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/it/golden").join(name);
     if std::env::var_os("IMGBUILD_BLESS").is_some() {
         fs_err::create_dir_all(path.parent().unwrap()).unwrap();
@@ -31,7 +32,7 @@ fn check(name: &str, found: &str) {
         expected.lines().zip(found.lines()).filter(|(one, other)| one != other).take(4).collect();
     assert!(
         expected == found,
-        "the plan in `{name}` has moved; if that is meant, set IMGBUILD_BLESS=1: {moved:#?}"
+        "what `{name}` records has moved; if that is meant, set IMGBUILD_BLESS=1: {moved:#?}"
     );
 }
 

@@ -8,6 +8,7 @@ mod faults;
 mod golden;
 mod images;
 mod mirrors;
+mod packer_examples;
 mod places;
 mod provisioning;
 mod reproducible;

@@ -168,6 +168,14 @@ fn data_sources_are_asked_when_they_are_wanted() {
     has(&said, &["http://127.0.0.1:1/", "on t.pkr.hcl line 1:"]);
     workspace.ok(&["build", "n.pkr.hcl"]);
     assert_eq!(workspace.read("f.txt"), "asked");
+
+    let step = "data \"null\" \"x\" {\n  input = \"asked\"\n}\nsource \"null\" \"n\" {\n  communicator = \"none\"\n}\n\
+                build {\n  sources = [\"null.n\"]\n  provisioner \"shell-local\" {\n    \
+                inline = [\"echo ${data.null.x.output} ${build.ConnType} > told\"]\n  }\n}\n";
+    workspace.write("step.pkr.hcl", step);
+    workspace.ok(&["validate", "step.pkr.hcl"]);
+    workspace.ok(&["build", "step.pkr.hcl"]);
+    assert_eq!(workspace.read("told"), "asked none\n");
 }
 
 #[test]
@@ -641,4 +649,108 @@ build {
     assert!(!workspace.has("trace"));
     workspace.ok(&["build", "-only=null.n", "t.pkr.hcl"]);
     assert!(workspace.has("trace"));
+}
+
+#[test]
+fn hints_say_what_was_meant() {
+    let workspace = workspace(&[
+        (
+            "sub/t.pkr.hcl",
+            "source \"file\" \"x\" {\n  target  = \"x\"\n  content = file(\"${path.root}/a.txt\")\n}\nbuild {\n  sources = [\"file.x\"]\n}\n",
+        ),
+        ("sub/a.txt", "a"),
+        (
+            "ports.pkr.hcl",
+            "source \"rootfs\" \"x\" {\n  expose = [\"80\", \"53/udp\", \"http\", \"0\"]\n}\nbuild {\n  sources = [\"rootfs.x\"]\n}\n",
+        ),
+    ]);
+    let said = workspace.fails(1, &["validate", "sub"]);
+    has(
+        &said,
+        &[
+            "sub/a.txt` is there: relative paths start in the template's folder, so `${path.root}/` is too much",
+        ],
+    );
+    let said = workspace.fails(1, &["validate", "ports.pkr.hcl"]);
+    has(&said, &["`http` is not a port", "`0` is not a port", "on ports.pkr.hcl line 2:", "as `53/udp`"]);
+    has_not(&said, &["`80` is not", "`53/udp` is not"]);
+}
+
+#[test]
+fn files_of_builds_that_are_handed_on_are_looked_for() {
+    let workspace = workspace(&[
+        (
+            "t.pkr.hcl",
+            r#"
+source "docker" "web" {
+  image  = "base:1"
+  commit = true
+}
+build {
+  sources = ["docker.web"]
+  provisioner "shell" {
+    scripts = ["there.sh", "gone.sh"]
+  }
+  provisioner "file" {
+    source      = "nowhere/"
+    destination = "/srv"
+  }
+  provisioner "ansible" {
+    playbook_file = "site.yml"
+  }
+  provisioner "file" {
+    source      = "later"
+    destination = "/srv"
+    generated   = true
+  }
+  provisioner "file" {
+    direction   = "download"
+    source      = "/etc/hostname"
+    destination = "here"
+  }
+}
+"#,
+        ),
+        ("there.sh", "true\n"),
+    ]);
+    let said = workspace.fails(1, &["validate", "t.pkr.hcl"]);
+    has(
+        &said,
+        &[
+            "there is no file or folder `gone.sh`",
+            "on t.pkr.hcl line 9:",
+            "there is no file or folder `nowhere/`",
+            "on t.pkr.hcl line 12:",
+            "there is no file or folder `site.yml`",
+            "on t.pkr.hcl line 16:",
+        ],
+    );
+    has_not(&said, &["there.sh`", "`later`", "hostname"]);
+    for name in ["gone.sh", "nowhere/a", "site.yml"] {
+        workspace.write(name, "");
+    }
+    workspace.ok(&["validate", "t.pkr.hcl"]);
+}
+
+#[test]
+fn a_build_with_a_component_that_is_not_built_in_is_for_a_real_packer() {
+    let template = |block: &str| {
+        format!(
+            "source \"null\" \"n\" {{\n  communicator = \"none\"\n}}\nbuild {{\n  sources = [\"null.n\"]\n  \
+             provisioner \"shell-local\" {{\n    inline = [\"echo ran >> trace\"]\n  }}\n  {block} {{\n  }}\n}}\n"
+        )
+    };
+    for (block, message) in [
+        ("provisioner \"windows-update\"", "the provisioner `windows-update` is not built in yet"),
+        ("post-processor \"docker-push\"", "the post-processor `docker-push` is not built in yet"),
+    ] {
+        let text = template(block);
+        let workspace = workspace(&[("t.pkr.hcl", text.as_str())]);
+        workspace.ok(&["validate", "t.pkr.hcl"]);
+        let output = workspace.command(&["build", "t.pkr.hcl"]).env("PATH", "/nonexistent").output().unwrap();
+        let said = crate::support::said(&output);
+        assert_eq!(said.code, Some(1), "{said:?}");
+        has(&said, &[message, "on t.pkr.hcl line 9:", "real `packer`"]);
+        assert!(!workspace.has("trace"));
+    }
 }

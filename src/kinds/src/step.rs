@@ -174,7 +174,7 @@ pub(crate) static SHELL_LOCAL: KindSchema = on_host(
 pub(crate) static SLEEP: KindSchema = on_host(
     "sleep",
     "Waits before the next step.",
-    &[unkeyed("duration", AttributeType::Duration, Default::Required, Role::Policy, "How long."), ALWAYS],
+    &[content("duration", AttributeType::Duration, Default::Required, "How long."), ALWAYS],
 );
 
 /// A question.

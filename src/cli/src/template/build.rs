@@ -78,9 +78,7 @@ pub(super) fn build(
     if runs {
         become_root()?;
     }
-    for planned in first.iter().flatten() {
-        printer.diagnostics(&planned.lowered.warnings);
-    }
+    printer.diagnostics(&warnings(&first));
     let masks = Arc::new(fillings(&holes, &loaded.sensitive));
     let archives = registry::archives(
         &session.config,
@@ -107,6 +105,17 @@ pub(super) fn build(
         cancel: Cancel::new(),
     };
     run_all(&house, recipes, &edges, first, &planner, session)
+}
+
+/// The warnings of all builds, each once.
+fn warnings(planned: &[Option<Planned>]) -> Diagnostics {
+    let mut once: Vec<Diagnostic> = Vec::new();
+    for warning in planned.iter().flatten().flat_map(|planned| &planned.lowered.warnings.0) {
+        if !once.contains(warning) {
+            once.push(warning.clone());
+        }
+    }
+    Diagnostics(once)
 }
 
 /// What all builds of a run share.

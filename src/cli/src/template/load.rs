@@ -233,7 +233,7 @@ impl<C: Catalog> Catalog for Known<C> {
 /// What builders of this program tell of their machines.
 fn known(builder: &str) -> BTreeMap<String, String> {
     match builder {
-        "rootfs" | "file" => generated(&Volatile::RunUuid.mark()),
+        "rootfs" | "file" | "null" => generated(&Volatile::RunUuid.mark()),
         _ => BTreeMap::new(),
     }
 }

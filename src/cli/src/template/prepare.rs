@@ -309,6 +309,7 @@ fn surroundings<'a>(
         cwd,
         files,
         holes,
+        lenient: false,
     }
 }
 
@@ -361,7 +362,8 @@ pub(super) fn check(loaded: &Loaded, place: &Place) -> Result<Diagnostics, Diagn
     let cwd = place.cwd.display().to_string();
     let (mut warnings, mut errors) = (Vec::new(), Vec::new());
     for recipe in &loaded.recipes.recipes {
-        match lower(recipe, &surroundings(recipe, Path::new("."), place, &cwd, &files, &holes)) {
+        let around = surroundings(recipe, Path::new("."), place, &cwd, &files, &holes);
+        match lower(recipe, &Surroundings { lenient: true, ..around }) {
             Ok(Lowering::Native(lowered)) => {
                 warnings.extend(lowered.warnings.0);
                 if let Err(problems) = chains(recipe, &Fillings::default()) {

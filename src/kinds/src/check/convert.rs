@@ -53,9 +53,12 @@ impl Checker {
             }
             (NodeData::Object(fields), Dialect::Legacy) if fields.is_empty() => {}
             (NodeData::Bool(_) | NodeData::Number(_), Dialect::Legacy) => self.value(element, node, secret),
-            (NodeData::String(_), Dialect::Hcl) if !secret && !node.secret => {
-                let hint = format!("write `[{}]`", shown(node, secret));
-                self.wrong(type_, node, secret, Some(hint));
+            (NodeData::String(text), Dialect::Hcl) if !secret && !node.secret => {
+                let inner = match text.parse::<i64>() {
+                    Ok(number) if element == AttributeType::Int => number.to_string(),
+                    _ => shown(node, secret),
+                };
+                self.wrong(type_, node, secret, Some(format!("write `[{inner}]`")));
             }
             _ => self.wrong(type_, node, secret, None),
         }

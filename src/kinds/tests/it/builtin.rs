@@ -84,6 +84,9 @@ fn shell() {
         (json!({"inline": [["a"]]}), &["`inline[0]`: expected string, got list"]),
         (json!({"env": ["A=b"]}), &["`env`: expected dict of strings, got list"]),
         (json!({"env": {"A": ["b"]}}), &["`env.A`: expected string, got list"]),
+        (json!({"valid_exit_codes": "3"}), &[
+            "`valid_exit_codes`: expected list of ints, got \"3\" (write `[3]`)",
+        ]),
         (json!({"valid_exit_codes": ["none"]}), &["`valid_exit_codes[0]`: expected int, got \"none\""]),
         (json!({"enviroment_vars": ["A=b"]}), &[
             "provisioner `shell` has no attribute or block `enviroment_vars` (did you mean `environment_vars`?)",

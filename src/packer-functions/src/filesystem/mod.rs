@@ -82,13 +82,23 @@ fn reason(error: &std::io::Error) -> String {
     }
 }
 
+/// The file that is meant by a path with the template's folder in it twice, as `${path.root}/` leads to.
+fn elsewhere(host: &dyn Host, path: &Path) -> Option<PathBuf> {
+    let other = host.cwd().join(path.strip_prefix(host.root()).ok()?);
+    (other != path && matches!(host.kind(&other), Ok(Some(FileKind::File)))).then_some(other)
+}
+
 fn read(host: &dyn Host, path: &Path) -> Result<Vec<u8>, CallError> {
     host.read(path).map_err(|error| {
         let failed = wrong(0, format!("`{}` cannot be read: {}", path.display(), reason(&error)));
         match error.kind() {
-            std::io::ErrorKind::NotFound => {
-                failed.hint("a file that the build makes is not there yet: functions run before it starts")
-            }
+            std::io::ErrorKind::NotFound => failed.hint(match elsewhere(host, path) {
+                Some(other) => format!(
+                    "`{}` is there: relative paths start in the template's folder, so `${{path.root}}/` is too much",
+                    other.display()
+                ),
+                None => "a file that the build makes is not there yet: functions run before it starts".to_owned(),
+            }),
             _ => failed,
         }
     })

@@ -137,11 +137,13 @@ impl<'a> Chain<'a> {
     pub(super) fn provision(&mut self) {
         for (place, step) in self.recipe.provisioners.iter().enumerate() {
             self.current = Some(place);
-            let config = Config::new(&step.settings, self.around.holes);
+            let config = Config::new(&step.settings, self.around.holes, self.recipe.dialect);
             let unknown = config.unknown();
             if let Some(location) = unknown.first() {
                 let message = "this is only known while the build runs, and no key can be made of it";
-                self.problem(Diagnostic::error(message).at(location.clone()));
+                if !self.around.lenient {
+                    self.problem(Diagnostic::error(message).at(location.clone()));
+                }
                 continue;
             }
             steps::lower(step, &config, self);
@@ -152,6 +154,18 @@ impl<'a> Chain<'a> {
                 "`error-cleanup-provisioner` is not carried out: a build that fails leaves nothing behind",
             );
             self.problem(warning.at(step.location.clone()));
+        }
+    }
+
+    /// Looks for the files that provisioners name, where another program carries them out.
+    pub(super) fn look_for_files(&mut self) {
+        for step in &self.recipe.provisioners {
+            let config = Config::new(&step.settings, self.around.holes, self.recipe.dialect);
+            for name in steps::files_of(&step.kind, &config) {
+                for path in config.texts(name).iter().filter(|path| !path.contains("{{")) {
+                    self.input(path, &config.location(name));
+                }
+            }
         }
     }
 
@@ -171,7 +185,7 @@ impl<'a> Chain<'a> {
                 }
                 FileContent::Copy(path, source)
             }
-            None => FileContent::Text(config.text("content").unwrap_or_default()),
+            None => FileContent::Text(config.hidden("content").unwrap_or_default()),
         };
         self.makes = Makes::File { target: self.absolute(&shown), shown, from };
     }

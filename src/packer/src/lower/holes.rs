@@ -15,7 +15,7 @@ const OPEN: &str = "\u{27e8}";
 const CLOSE: &str = "\u{27e9}";
 
 /// Fewer bytes than these are not looked for in texts: they are in too many by accident.
-const SHORTEST: usize = 3;
+const SHORTEST: usize = imgbuild_model::SHORTEST_SECRET;
 
 /// A text in place of which there is a mark.
 #[derive(Clone)]
@@ -74,11 +74,16 @@ impl Holes {
         self.made().insert(volatile.mark(), Secret::new(text.as_bytes().to_vec()));
     }
 
+    /// Whether a text holds a sensitive one.
+    #[must_use]
+    pub fn is_sensitive(&self, text: &str) -> bool {
+        self.sensitive.as_ref().is_some_and(|finder| finder.is_match(text))
+    }
+
     /// A text as an action may hold it: itself, or a mark if it is a secret or holds one.
     #[must_use]
     pub fn hide(&self, text: &str, secret: bool) -> String {
-        let holds = || self.sensitive.as_ref().is_some_and(|finder| finder.is_match(text));
-        if text.is_empty() || !(secret || holds()) {
+        if text.is_empty() || !(secret || self.is_sensitive(text)) {
             return text.to_owned();
         }
         let hash = blake3::keyed_hash(&self.key, text.as_bytes()).to_hex();

@@ -13,7 +13,10 @@ mod steps;
 
 use std::sync::Arc;
 
-use imgbuild_model::{Action, Configuration, Diagnostic, Diagnostics, Label, Platform};
+use imgbuild_kinds::component;
+use imgbuild_model::{
+    Action, Availability, Configuration, Diagnostic, Diagnostics, KindClass, Label, Location, Platform,
+};
 
 use crate::recipe::Recipe;
 use crate::template::Files;
@@ -36,6 +39,8 @@ pub struct Surroundings<'a> {
     pub files: &'a dyn Files,
     /// Where texts that no key and no plan may show are put.
     pub holes: &'a Holes,
+    /// Whether steps with values that are not known are passed over, since data sources were not asked.
+    pub lenient: bool,
 }
 
 /// A build as actions.
@@ -116,30 +121,47 @@ pub enum Lowering {
 /// # Errors
 /// What is wrong with it: files that are not there, provisioners that need a machine that there is not.
 pub fn lower(recipe: &Recipe, around: &Surroundings<'_>) -> Result<Lowering, Diagnostics> {
-    let config = Config::new(&recipe.settings, around.holes);
+    let config = Config::new(&recipe.settings, around.holes, recipe.dialect);
     let communicator = config.text("communicator").unwrap_or_else(|| "ssh".to_owned());
     let mut chain = Chain::new(recipe, around);
-    match (&*recipe.kind, &*communicator) {
-        ("rootfs", _) => {
-            rootfs::lower(&config, &mut chain);
-        }
-        ("null", "none") => {
+    if let Some(why) = foreign(recipe, &communicator) {
+        chain.look_for_files();
+        return chain.finish().map(|_| Lowering::Foreign(why));
+    }
+    match &*recipe.kind {
+        "rootfs" => rootfs::lower(&config, &mut chain),
+        kind => {
             chain.start_from_nothing();
             chain.provision();
-        }
-        ("file", _) => {
-            chain.start_from_nothing();
-            chain.provision();
-            chain.make_file(&config);
-        }
-        ("null", other) => {
-            let message = format!("`null` with `communicator = \"{other}\"` is not built in yet");
-            return Ok(Lowering::Foreign(Diagnostic::error(message).at(recipe.location.clone())));
-        }
-        (kind, _) => {
-            let message = format!("the builder `{kind}` is not built in yet");
-            return Ok(Lowering::Foreign(Diagnostic::error(message).at(recipe.location.clone())));
+            if kind == "file" {
+                chain.make_file(&config);
+            }
         }
     }
     chain.finish().map(|lowered| Lowering::Native(Box::new(lowered)))
+}
+
+/// What of a build is not built in.
+fn foreign(recipe: &Recipe, communicator: &str) -> Option<Diagnostic> {
+    let missing = |what: String, location: &Location| Some(Diagnostic::error(what).at(location.clone()));
+    match &*recipe.kind {
+        // No other program has it.
+        "rootfs" => return None,
+        "null" if communicator != "none" => {
+            let what = format!("`null` with `communicator = \"{communicator}\"` is not built in yet");
+            return missing(what, &recipe.location);
+        }
+        "null" | "file" => {}
+        kind => return missing(format!("the builder `{kind}` is not built in yet"), &recipe.location),
+    }
+    let is_foreign = |class, kind: &str| {
+        component(class, kind).is_none_or(|schema| schema.availability != Availability::Native)
+    };
+    let mut steps = recipe.provisioners.iter();
+    if let Some(step) = steps.find(|step| is_foreign(KindClass::Provisioner, &step.kind)) {
+        return missing(format!("the provisioner `{}` is not built in yet", step.kind), &step.location);
+    }
+    let mut posts = recipe.post_processors.iter().flatten();
+    let post = posts.find(|post| is_foreign(KindClass::PostProcessor, &post.kind))?;
+    missing(format!("the post-processor `{}` is not built in yet", post.kind), &post.location)
 }

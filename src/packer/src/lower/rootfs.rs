@@ -20,8 +20,17 @@ pub(super) fn lower(config: &Config<'_>, chain: &mut Chain<'_>) {
             }
         }
     }
+    for port in config.texts("expose").into_iter().filter(|port| !is_port(port)) {
+        let error = Diagnostic::error(format!("`{port}` is not a port")).at(config.location("expose"));
+        chain.problem(error.hint("write its number, or that with a protocol, as `53/udp`"));
+    }
     chain.machine = Machine::Rootfs { network: config.flag("network") != Some(false) };
     let state = state(config);
+    for name in ["env", "entrypoint", "cmd", "labels"].into_iter().filter(|name| config.is_secret(name)) {
+        let message = format!("something sensitive is in `{name}`, and so in the image's configuration");
+        let warning = Diagnostic::warning(message).at(config.location(name));
+        chain.problem(warning.hint("whoever has the image can read it there"));
+    }
     match source(config, chain) {
         Some((kind, attributes)) => chain.start(kind, attributes, state),
         None => return,
@@ -31,6 +40,11 @@ pub(super) fn lower(config: &Config<'_>, chain: &mut Chain<'_>) {
     let mut exports = Vec::new();
     for (attribute, kind) in EXPORTS {
         let Some(shown) = config.text(attribute) else { continue };
+        let unknown = shown.rsplit('.').next().filter(|ending| UNKNOWN_ENDINGS.contains(ending));
+        if let (Some(unknown), "tarball") = (unknown, kind) {
+            let error = Diagnostic::error(format!("a tarball is not compressed as `.{unknown}`"));
+            chain.problem(error.at(config.location(attribute)).hint("use `.tar`, `.tar.gz` or `.tar.zst`"));
+        }
         let output = format!("{}.{}", chain.recipe.image_name(), ending(kind, &shown));
         let mut attributes = Vec::new();
         if kind != "tarball" {
@@ -56,6 +70,15 @@ fn ending(kind: &str, path: &str) -> &'static str {
         _ => "tar",
     }
 }
+
+/// Whether a container can listen on it.
+fn is_port(text: &str) -> bool {
+    let (number, protocol) = text.split_once('/').unwrap_or((text, "tcp"));
+    number.parse::<u16>().is_ok_and(|number| number > 0) && ["tcp", "udp", "sctp"].contains(&protocol)
+}
+
+/// Endings of tarballs that are not written.
+const UNKNOWN_ENDINGS: [&str; 6] = ["xz", "txz", "bz2", "tbz2", "lz4", "zip"];
 
 /// How a tarball of this name is compressed.
 fn compression(path: &str) -> &'static str {

@@ -17,6 +17,22 @@ const SHEBANG: &str = "/bin/sh -e";
 /// Where relative paths in the machine start: the home of who is logged in.
 const HOME: &str = "/root";
 
+/// The attributes of a provisioner that name files of the host, which must be there before the build begins.
+pub(super) fn files_of(kind: &str, config: &Config<'_>) -> &'static [&'static str] {
+    match kind {
+        "shell" | "shell-local" | "powershell" | "windows-shell" => &["script", "scripts"],
+        "file" => match (config.text("direction").as_deref(), config.flag("generated")) {
+            (Some("download"), _) | (_, Some(true)) => &[],
+            _ => &["source", "sources"],
+        },
+        "ansible" => &["playbook_file", "galaxy_file"],
+        "ansible-local" => &["playbook_file", "playbook_files", "galaxy_file"],
+        "puppet-masterless" => &["manifest_file"],
+        "salt-masterless" => &["local_state_tree"],
+        _ => &[],
+    }
+}
+
 /// Adds the steps of a provisioner.
 pub(super) fn lower(step: &Step, config: &Config<'_>, chain: &mut Chain<'_>) {
     match &*step.kind {
@@ -77,9 +93,18 @@ fn common(step: &Step, config: &Config<'_>) -> Vec<(&'static str, Value)> {
 }
 
 /// The variables of a step: the template's, then those that every script gets.
-fn variables(config: &Config<'_>, chain: &Chain<'_>) -> BTreeMap<String, String> {
-    let mut all: BTreeMap<String, String> = config.assignments("environment_vars").into_iter().collect();
-    all.extend(config.pairs("env"));
+fn variables(config: &Config<'_>, chain: &mut Chain<'_>) -> BTreeMap<String, String> {
+    let mut all = BTreeMap::new();
+    for assignment in config.assignments("environment_vars") {
+        match assignment {
+            Ok((name, value)) => drop(all.insert(name, value)),
+            Err(text) => {
+                let error = Diagnostic::error(format!("`{text}` in `environment_vars` is no `NAME=value`"));
+                chain.problem(error.at(config.location("environment_vars")));
+            }
+        }
+    }
+    all.extend(config.hidden_pairs("env"));
     all.insert("PACKER_BUILD_NAME".to_owned(), chain.recipe.source.to_string());
     all.insert("PACKER_BUILDER_TYPE".to_owned(), chain.recipe.kind.to_string());
     all
@@ -99,7 +124,7 @@ fn inline(config: &Config<'_>, lines: &[String]) -> Value {
 
 /// What a step runs: `inline`, or each of its scripts.
 fn scripts(config: &Config<'_>, chain: &mut Chain<'_>) -> Vec<(&'static str, Value)> {
-    let lines = [config.texts("inline"), config.texts("command")].concat();
+    let lines = [config.hidden_texts("inline"), config.hidden_texts("command")].concat();
     if !lines.is_empty() {
         return vec![("inline", inline(config, &lines))];
     }
@@ -122,7 +147,7 @@ fn scripts(config: &Config<'_>, chain: &mut Chain<'_>) -> Vec<(&'static str, Val
 fn shell(step: &Step, config: &Config<'_>, chain: &mut Chain<'_>) {
     let Machine::Rootfs { network } = chain.machine else { return };
     let env = variables(config, chain);
-    let execute = match (config.text("execute_command"), config.flag("use_env_var_file")) {
+    let execute = match (config.hidden("execute_command"), config.flag("use_env_var_file")) {
         (Some(command), _) if command != EXECUTE => Value::string(&command),
         (_, Some(true)) => Value::string(EXECUTE_WITH_FILE),
         _ if config.text("env_var_format").is_some() => Value::string(EXECUTE),
@@ -159,7 +184,7 @@ fn shell_local(step: &Step, config: &Config<'_>, chain: &mut Chain<'_>) {
         return;
     }
     let env = variables(config, chain);
-    let execute = config.texts("execute_command");
+    let execute = config.hidden_texts("execute_command");
     for (what, script) in scripts(config, chain) {
         let mut attributes = vec![
             (what, script),
@@ -210,7 +235,7 @@ fn file(step: &Step, config: &Config<'_>, chain: &mut Chain<'_>) {
         return;
     }
     let target = in_machine(&destination);
-    if let Some(content) = config.text("content") {
+    if let Some(content) = config.hidden("content") {
         let path = if target.ends_with('/') { format!("{target}content") } else { target };
         let attributes = vec![("content", Value::string(&content)), ("dest", Value::string(&path))];
         return chain.step("file", attributes, &step.location);

@@ -1,10 +1,10 @@
 //! Configurations as neutral nodes, and the rendering of their strings.
 
-use imgbuild_gotemplate::{Error, Rendered};
+use imgbuild_gotemplate::{Error, Rendered, Value};
 use imgbuild_kinds::component;
 use imgbuild_model::{Diagnostic, Field, Form, KindClass, Location, Node, NodeData};
 
-use crate::interpolate::{Cleaner, Output, Reads, Renderer};
+use crate::interpolate::{Cleaner, Context, Output, Reads, Renderer};
 use crate::json;
 
 /// The members of an object of JSON, without those named in `skip`, as one node.
@@ -46,6 +46,11 @@ pub(super) fn late_attributes(class: KindClass, kind: &str) -> Vec<&'static str>
     table.names().filter(is_late).collect()
 }
 
+/// The same place, for strings whose fields a component fills in itself.
+pub(super) fn late_fields(context: &Context) -> Context {
+    Context { data: Value::Late, ..context.clone() }
+}
+
 /// What `clean_resource_name` does in the configuration of a component, if it has it: builders for clouds do.
 pub(super) fn cleaner(class: KindClass, kind: &str) -> Option<Cleaner> {
     match kind {
@@ -59,6 +64,10 @@ pub(super) fn cleaner(class: KindClass, kind: &str) -> Option<Cleaner> {
 /// Renders all strings of a body, keys of maps too, but for the attributes in `late`, which are only checked.
 pub(super) struct Rendering<'a> {
     pub(super) renderer: &'a mut Renderer,
+    /// For what a component renders itself: every field is still to come.
+    pub(super) late_renderer: &'a mut Renderer,
+    /// Whether all else is rendered already.
+    pub(super) only_late: bool,
     pub(super) late: &'a [&'a str],
     pub(super) problems: &'a mut Vec<Diagnostic>,
     pub(super) reads: &'a mut Reads,
@@ -67,27 +76,20 @@ pub(super) struct Rendering<'a> {
 impl Rendering<'_> {
     pub(super) fn body(&mut self, body: Node) -> Node {
         let NodeData::Object(fields) = body.data else { return body };
-        let fields = fields.into_iter().map(|field| match self.late.contains(&&*field.name) {
-            true => {
-                self.check(&field.value);
-                field
-            }
+        let fields = fields.into_iter().map(|field| match self.late.iter().any(|name| field.name.eq_ignore_ascii_case(name)) {
+            true => Field { value: self.late(field.value), ..field },
+            false if self.only_late => field,
             false => Field { value: self.node(field.value), ..field },
         });
         Node { data: NodeData::Object(fields.collect()), ..body }
     }
 
-    fn check(&mut self, node: &Node) {
-        match &node.data {
-            NodeData::String(text) => {
-                if let Err(error) = self.renderer.check(text) {
-                    self.fail(node, &error);
-                }
-            }
-            NodeData::List(items) => items.iter().for_each(|item| self.check(item)),
-            NodeData::Object(fields) => fields.iter().for_each(|field| self.check(&field.value)),
-            _ => {}
-        }
+    /// What a component renders itself: all but its own fields is known now.
+    fn late(&mut self, node: Node) -> Node {
+        std::mem::swap(self.renderer, self.late_renderer);
+        let node = self.node(node);
+        std::mem::swap(self.renderer, self.late_renderer);
+        node
     }
 
     fn node(&mut self, node: Node) -> Node {

@@ -3,7 +3,7 @@
 use imgbuild_kinds::Dialect;
 use imgbuild_model::{Diagnostic, Diagnostics, KindClass, Location, Node, Severity};
 
-use super::body::{Rendering, cleaner, late_attributes};
+use super::body::{Rendering, cleaner, late_attributes, late_fields};
 use super::{Post, Recipe, Recipes, Step};
 use crate::interpolate::{self, Context, Generated, Place, Reads, Renderer, Run};
 use crate::template::{Pair, PostProcessor, Provisioner, Settings, Template};
@@ -101,6 +101,8 @@ impl Maker<'_> {
             ..Context::new(self.run.clone(), Place::Elsewhere, None)
         };
         Rendering {
+            late_renderer: &mut Renderer::new(late_fields(&context)),
+            only_late: false,
             renderer: &mut Renderer::new(context),
             late: &late_attributes(class, kind),
             problems: self.problems,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use imgbuild_kinds::Dialect;
 use imgbuild_model::{Diagnostics, KindClass, Node};
 
-use super::body::{cleaner, late_attributes, node_of_json};
+use super::body::{Rendering, cleaner, late_attributes, late_fields, node_of_json};
 use super::{Post, Recipe, Recipes, Step};
 use crate::interpolate::{self, Context, Generated, Place, Renderer, Run};
 use crate::json::Member;
@@ -118,13 +118,23 @@ impl Maker<'_> {
             ..Context::new(self.run.clone(), Place::Elsewhere, Some(self.values.values.clone()))
         };
         let source = &self.template.source;
+        let mut late_renderer = Renderer::new(late_fields(&context));
         let mut renderer = Renderer::new(context);
         let location = source.location(span);
-        match legacy::render(source, members, &mut renderer, &late_attributes(class, kind)) {
+        let late = late_attributes(class, kind);
+        match legacy::render(source, members, &mut renderer, &late) {
             Ok(config) => {
                 self.recipes.reads.merge(config.reads);
                 self.recipes.warnings.0.extend(config.warnings);
-                node_of_json(source, &config.members, location)
+                Rendering {
+                    renderer: &mut renderer,
+                    late_renderer: &mut late_renderer,
+                    only_late: true,
+                    late: &late,
+                    problems: &mut self.problems,
+                    reads: &mut self.recipes.reads,
+                }
+                .body(node_of_json(source, &config.members, location))
             }
             Err(problems) => {
                 self.problems.extend(problems.0);

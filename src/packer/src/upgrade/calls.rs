@@ -211,8 +211,9 @@ fn functions(shared: &Arc<Shared>) -> Functions {
         ("pwd", "path.cwd"),
         ("packer_version", "packer.version"),
         ("uuid", "uuidv4()"),
-        ("build_name", "build.name"),
-        ("build_type", "build.type"),
+        // Packer writes `build.name` and `build.type`: the one is another name in HCL, the other is unknown there.
+        ("build_name", "source.name"),
+        ("build_type", "source.type"),
     ] {
         functions.insert(name, Function::new([], move |_| Ok(marked(EXPRESSION, expression).into())));
     }

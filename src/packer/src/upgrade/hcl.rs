@@ -35,6 +35,19 @@ impl Scalar {
     pub fn raw(text: &str) -> Self {
         Self(text.to_owned())
     }
+
+    /// The list that templates in JSON mean by a string with commas.
+    pub fn split(&self) -> Written {
+        let text = &self.0;
+        let Some(inner) = text.strip_prefix('"').and_then(|text| text.strip_suffix('"')) else {
+            return Written::Scalar(self.clone());
+        };
+        if inner.contains("${") || inner.contains("{{") {
+            return Written::Scalar(Self(format!("compact(split(\",\", {text}))")));
+        }
+        let parts = inner.split(',').filter(|part| !part.is_empty());
+        Written::List(parts.map(|part| Written::Scalar(Self(format!("\"{part}\"")))).collect())
+    }
 }
 
 impl Written {

@@ -2,6 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use imgbuild_kinds::component;
+use imgbuild_model::{AttributeType, KindClass, Table};
+
 use super::calls::Calls;
 use super::hcl::{Body, Scalar, Written, identifier, is_identifier};
 use crate::json::{Member, Node, Value};
@@ -30,21 +33,38 @@ pub(super) fn value(node: &Node, calls: &mut Calls) -> Written {
     }
 }
 
-/// The body of a block with these members. Empty lists are left out, as in Packer.
-pub(super) fn body(config: &Written) -> Body {
+/// The body of a component. Empty lists are left out, as in Packer.
+pub(super) fn component_body(class: KindClass, kind: &str, config: &Written) -> Body {
+    body(component(class, kind).map(|schema| schema.table()).as_ref(), config)
+}
+
+/// The body of a block with these members. What is a block and what an attribute is taken from the table, as far as it says.
+fn body(table: Option<&Table>, config: &Written) -> Body {
     let mut out = Body::default();
     let Written::Object(members) = config else { return out };
     let mut taken = BTreeSet::new();
     for (name, value) in members {
+        let block = table.and_then(|table| table.block(name));
+        let inner = block.map(|block| &block.table);
+        let attribute = table.and_then(|table| table.attribute(name));
+        if let (Some(attribute), None) = (attribute, block) {
+            let is_list = matches!(attribute.type_, AttributeType::StringList | AttributeType::List(_));
+            match value {
+                Written::List(elements) if elements.is_empty() => {}
+                Written::Scalar(scalar) if is_list => out.attribute(name, &scalar.split()),
+                _ => out.attribute(name, value),
+            }
+            continue;
+        }
         match value {
             Written::List(elements) if elements.is_empty() => {}
             Written::List(elements) if is_identifier(name) && elements.iter().all(can_be_block) => {
                 for element in elements {
-                    out.block(name, &[], body(element));
+                    out.block(name, &[], body(inner, element));
                 }
             }
-            Written::Object(_) if is_identifier(name) && is_block(name, value) => {
-                out.block(name, &[], body(value))
+            Written::Object(_) if is_identifier(name) && (block.is_some() || is_block(name, value)) => {
+                out.block(name, &[], body(inner, value))
             }
             _ if is_identifier(name) => out.attribute(name, value),
             _ => {

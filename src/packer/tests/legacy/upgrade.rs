@@ -44,6 +44,26 @@ fn a_whole_template_is_upgraded() {
 }
 
 #[test]
+fn blocks_and_lists_are_what_the_component_takes() {
+    let template = r#"{
+      "variables": {"regions": ""},
+      "builders": [{"type": "amazon-ebs", "ami_regions": "{{user `regions`}}", "ami_users": "1,2", "ami_groups": "",
+        "metadata_options": {"http_tokens": "required"}, "tags": {"a": "b"}, "run_tag": [{"key": "k", "value": "v"}]}],
+      "post-processors": [{"type": "vagrant", "override": {"virtualbox": {"compression_level": 9}}}]
+    }"#;
+    let text = upgraded(template, false).text;
+    for part in [
+        "  ami_groups  = []\n  ami_regions = compact(split(\",\", \"${var.regions}\"))\n  ami_users   = [\"1\", \"2\"]\n",
+        "  metadata_options {\n    http_tokens = \"required\"\n  }\n",
+        "  run_tag {\n    key   = \"k\"\n    value = \"v\"\n  }\n",
+        "  tags = {\n    a = \"b\"\n  }\n",
+        "    override = {\n      virtualbox = {\n        compression_level = 9\n      }\n    }\n",
+    ] {
+        assert!(text.contains(part), "{part}\n{text}");
+    }
+}
+
+#[test]
 fn annotations_only_add_comments() {
     let plain = upgraded(WHOLE, false).text;
     let annotated = upgraded(WHOLE, true).text;
@@ -72,7 +92,7 @@ fn strings_keep_their_meaning() {
         (r#""a": "{{user `v` | printf `%s-%v%%` `b`}}""#, r#"a = "b-${var.v}%""#),
         (
             r#""a": "{{pwd}}{{uuid}}{{packer_version}}{{build_type}}""#,
-            r#"a = "${path.cwd}${uuidv4()}${packer.version}${build.type}""#,
+            r#"a = "${path.cwd}${uuidv4()}${packer.version}${source.type}""#,
         ),
         (
             r#""a": "{{consul_key `k`}}{{aws_secretsmanager_raw `s`}}""#,

@@ -1,5 +1,7 @@
 //! From templates to actions: what each provisioner becomes, as text.
 
+mod builds;
+
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::io;
@@ -85,6 +87,7 @@ fn around<'a>(files: &'a Memory, holes: &'a Holes) -> Surroundings<'a> {
         cwd: "/w",
         files,
         holes,
+        lenient: false,
     }
 }
 

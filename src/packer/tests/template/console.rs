@@ -68,11 +68,12 @@ fn what_is_sensitive_is_not_shown_nor_what_is_made_of_it() {
 #[test]
 fn mistakes_are_told() {
     assert_eq!(
-        answers(&["var.nme", "1 +", "nope(1)", "local.tag"]),
+        answers(&["var.nme", "1 +", "nope(1)", "toset([1])", "local.tag"]),
         [
             "error: console:1:1: there is no variable named `nme`; hint: did you mean `var.name`?",
             "error: console:1:4: expected an expression, found the end of the file",
             "error: console:1:1: there is no function named `nope`",
+            "error: console:1:1: there is no function named `toset`; hint: here it is written `convert(…, set(any))`",
             "error: console:1:1: there is no local named `tag`; hint: did you mean `local.tags`?",
         ],
     );

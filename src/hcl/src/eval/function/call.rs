@@ -8,6 +8,19 @@ use crate::syntax::ExprRef;
 use crate::syntax::ast::Call;
 use crate::value::{Type, Value};
 
+/// The call of `convert` that does what a function of Terraform does.
+fn conversion(name: &str) -> Option<&'static str> {
+    Some(match name {
+        "tobool" => "convert(…, bool)",
+        "tolist" => "convert(…, list(any))",
+        "tomap" => "convert(…, map(any))",
+        "tonumber" => "convert(…, number)",
+        "toset" => "convert(…, set(any))",
+        "tostring" => "convert(…, string)",
+        _ => return None,
+    })
+}
+
 impl Evaluation {
     pub(in crate::eval) fn call(&mut self, expr: ExprRef<'_>, call: &Call, scope: &Scope<'_>) -> Value {
         let name = call.name.as_ref();
@@ -18,6 +31,8 @@ impl Evaluation {
                 error = expr
                     .source
                     .error(call.name_span, format!("`{name}` is a function, and none can be called here"));
+            } else if let Some(instead) = conversion(name).filter(|_| names.contains(&"convert")) {
+                error = error.hint(format!("here it is written `{instead}`"));
             } else if let Some(near) = did_you_mean(name, names) {
                 error = error.hint(format!("did you mean `{near}`?"));
             }

@@ -114,7 +114,7 @@ build {
   # unhandled "upper" call: it is left as a Go template. In HCL: upper(text)
   # unhandled template, left as it is: echo {{build `ID`}} {{if eq (user `name`) `x`}}y{{end}} (it does more than put texts together)
   provisioner "shell" {
-    inline       = ["echo ${local.name}", "echo {{build `ID`}} {{if eq (user `name`) `x`}}y{{end}}", "{{ lower (upper `${local.name}-${build.name}`) }}"]
+    inline       = ["echo ${local.name}", "echo {{build `ID`}} {{if eq (user `name`) `x`}}y{{end}}", "{{ lower (upper `${local.name}-${source.name}`) }}"]
     max_retries  = "3"
     only         = ["null.my_null"]
     pause_before = "10m0s"

@@ -1,0 +1,3 @@
+#!/bin/bash
+set -euo pipefail
+for image in $IMAGES; do ctr --namespace k8s.io images pull "$image"; done
