@@ -76,10 +76,12 @@ pub(super) struct Rendering<'a> {
 impl Rendering<'_> {
     pub(super) fn body(&mut self, body: Node) -> Node {
         let NodeData::Object(fields) = body.data else { return body };
-        let fields = fields.into_iter().map(|field| match self.late.iter().any(|name| field.name.eq_ignore_ascii_case(name)) {
-            true => Field { value: self.late(field.value), ..field },
-            false if self.only_late => field,
-            false => Field { value: self.node(field.value), ..field },
+        let fields = fields.into_iter().map(|field| {
+            match self.late.iter().any(|name| field.name.eq_ignore_ascii_case(name)) {
+                true => Field { value: self.late(field.value), ..field },
+                false if self.only_late => field,
+                false => Field { value: self.node(field.value), ..field },
+            }
         });
         Node { data: NodeData::Object(fields.collect()), ..body }
     }
