@@ -66,7 +66,8 @@ fn a_step_is_tried_again_from_its_start() {
         r#"
 image(name = "app", base = ":base", exports = [], steps = [
     shell_local("echo x >> tries; test $(wc -l < tries) -ge 3", max_retries = 2),
-    shell("test ! -e /half; touch /half; exit 1", max_retries = 1, continue_on_error = True),
+    shell("echo x > /half; exit 1", max_retries = 1, continue_on_error = True),
+    shell("cat /half > /whole"),
 ])
 image(name = "never", base = ":base", exports = [], steps = [shell("echo no; exit 7", max_retries = 2)])
 "#,
@@ -108,18 +109,18 @@ image(name = "app", base = ":base", exports = [tarball(compression = "none")], s
     assert_eq!(workspace.read("trace"), "local\none\n");
     assert_eq!(workspace.read("got/one"), "one\n");
 
-    // Another command on the host runs, and what stands on it is as it was.
+    // Another command on the host runs, and what stands on it: it may have made what comes next.
     let build = workspace.read("BUILD.star");
     workspace.write("BUILD.star", &build.replace("echo local >>", "echo other >>"));
     let said = workspace.ok(&["//:app", "--json"]);
-    assert_eq!(kinds(&ran(&said)), ["shell_local"], "{said:?}");
-    assert_eq!(workspace.read("trace"), "local\none\nother\n");
+    assert_eq!(kinds(&ran(&said)), ["shell_local", "download", "shell_local", "shell"], "{said:?}");
+    assert_eq!(workspace.read("trace"), "local\none\nother\none\n");
 
     // A step below it runs, and so it runs.
     let build = workspace.read("BUILD.star");
     workspace.write("BUILD.star", &build.replace("echo one > /one", "echo 1 > /one"));
     workspace.ok(&["//:app"]);
-    assert_eq!(workspace.read("trace"), "local\none\nother\nother\n1\n");
+    assert_eq!(workspace.read("trace"), "local\none\nother\none\nother\n1\n");
     assert_eq!(workspace.read("got/one"), "1\n");
 }
 
@@ -140,6 +141,32 @@ image(name = "app", base = ":base", exports = [], steps = [
     let again = workspace.ok(&["//:app", "--json"]);
     assert_eq!(kinds(&ran(&again)), ["shell_local"], "{again:?}");
     assert_eq!(workspace.read("trace"), "x\nx\n");
+}
+
+#[test]
+fn what_a_command_on_the_host_makes_is_what_comes_next() {
+    let Some(workspace) = on_busybox(
+        r#"
+image(name = "app", base = ":base", exports = [], steps = [
+    shell_local("echo one > made"),
+    file("made", "/made"),
+    sleep("1s"),
+    shell_local("cat made >> trace"),
+])
+"#,
+    ) else {
+        return;
+    };
+    workspace.write("made", "before\n");
+    let made = || workspace.ok(&["run", "//:app", "--", "cat", "/made"]).stdout;
+    let build = workspace.read("BUILD.star");
+    for (word, expected) in [("one", "one\n"), ("two", "two\n"), ("one", "one\n")] {
+        workspace.write("BUILD.star", &build.replace("echo one", &format!("echo {word}")));
+        workspace.ok(&["//:app"]);
+        assert_eq!(made(), expected);
+    }
+    assert_eq!(workspace.read("trace"), "one\ntwo\none\n");
+    assert!(ran(&workspace.ok(&["//:app", "--json"])).is_empty());
 }
 
 #[test]

@@ -385,7 +385,8 @@ fn an_image_is_built_in_cached_steps_and_another_stands_on_it() {
         &third,
         &["==> all.rootfs.web: Provisioning with shell: two.sh", "==> rootfs.above: shell: not run again"],
     );
-    assert_eq!(workspace.read("trace").lines().count(), 2);
+    // A command on the host runs whenever something before it has.
+    assert_eq!(workspace.read("trace").lines().count(), 4);
 }
 
 #[test]
@@ -419,6 +420,83 @@ build {
     workspace.ok(&["cache", "verify"]);
     workspace.ok(&["cache", "gc"]);
     has(&workspace.ok(&["build", "t.pkr.hcl"]), &["==> file.second: shell-local: not run again"]);
+}
+
+#[test]
+fn sensitive_texts_are_given_to_steps_and_are_no_names() {
+    let workspace = workspace(&[
+        (
+            "t.pkr.hcl",
+            r#"
+variable "place" {
+  default   = "staging"
+  sensitive = true
+}
+source "file" "f" {
+  target  = "out/${var.place}.txt"
+  content = "x"
+}
+build {
+  sources = ["file.f"]
+  provisioner "shell-local" {
+    environment_vars = ["PLACE=${var.place}", "B=1"]
+    inline           = ["echo $PLACE$B >> trace"]
+  }
+  provisioner "shell-local" { script = "staging.sh" }
+}
+"#,
+        ),
+        ("staging.sh", "#!/bin/sh\necho script >> trace\n"),
+        (
+            "bad.pkr.hcl",
+            "source \"null\" \"n\" { communicator = \"none\" }\nbuild {\n  sources = [\"null.n\"]\n  provisioner \"shell-local\" {\n    environment_vars = [\"FOO\"]\n    inline = [\"true\"]\n  }\n}\n",
+        ),
+    ]);
+    use std::os::unix::fs::PermissionsExt as _;
+    let script = workspace.root().join("staging.sh");
+    fs_err::set_permissions(&script, std::fs::Permissions::from_mode(0o755)).unwrap();
+    workspace.ok(&["build", "t.pkr.hcl"]);
+    assert_eq!(workspace.read("out/staging.txt"), "x");
+    assert_eq!(workspace.read("trace"), "staging1\nscript\n");
+    has(
+        &workspace.fails(1, &["validate", "bad.pkr.hcl"]),
+        &["`FOO` in `environment_vars` is no `NAME=value`"],
+    );
+}
+
+#[test]
+fn the_same_commands_elsewhere_are_others() {
+    let template = "source \"null\" \"n\" { communicator = \"none\" }\nbuild {\n  sources = [\"null.n\"]\n  provisioner \"shell-local\" { inline = [\"echo x >> trace\"] }\n}\n";
+    let workspace = workspace(&[("a/t.pkr.hcl", template), ("b/t.pkr.hcl", template)]);
+    for folder in ["a", "b", "a"] {
+        let output = workspace
+            .command(&["build", "t.pkr.hcl"])
+            .current_dir(workspace.root().join(folder))
+            .output()
+            .unwrap();
+        assert_eq!(output.status.code(), Some(0), "{output:?}");
+    }
+    assert_eq!((workspace.read("a/trace"), workspace.read("b/trace")), ("x\n".to_owned(), "x\n".to_owned()));
+}
+
+#[test]
+fn a_command_line_knows_the_templates_functions() {
+    let workspace = workspace(&[(
+        "t.json",
+        r#"{
+  "variables": {"p": "pass"},
+  "builders": [{"type": "null", "communicator": "none"}],
+  "provisioners": [{
+    "type": "shell-local",
+    "execute_command": ["/bin/sh", "-c", "echo {{user `p`}} {{build_name}} > trace; {{.Vars}} {{.Script}}"],
+    "inline": ["echo script >> trace"]
+  }]
+}"#,
+    )]);
+    workspace.ok(&["build", "t.json"]);
+    assert_eq!(workspace.read("trace"), "pass null\nscript\n");
+    workspace.ok(&["build", "-var", "p=word", "t.json"]);
+    assert_eq!(workspace.read("trace"), "word null\nscript\n");
 }
 
 #[test]
@@ -646,9 +724,8 @@ build {
     let said = crate::support::said(&output);
     assert_eq!(said.code, Some(1), "{said:?}");
     has(&said, &["the builder `docker` is not built in", "on t.pkr.hcl line 2:", "real `packer`"]);
-    assert!(!workspace.has("trace"));
-    workspace.ok(&["build", "-only=null.n", "t.pkr.hcl"]);
-    assert!(workspace.has("trace"));
+    has(&said, &["Build 'docker.web' errored after", "Build 'null.n' finished after"]);
+    assert_eq!(workspace.read("trace"), "ran\n");
 }
 
 #[test]

@@ -25,8 +25,7 @@ use crate::session::Session;
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-/// Set for the program executed again to become root in a user namespace of its own.
-pub(crate) const ENTER_MARKER: &str = "IMGBUILD_ENTER_NAMESPACE";
+pub(crate) use imgbuild_engine::ENTER_MARKER;
 
 fn main() -> ExitCode {
     let words: Vec<_> = std::env::args_os().collect();

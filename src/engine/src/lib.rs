@@ -13,6 +13,9 @@ pub mod resources;
 pub mod scheduler;
 pub mod secrets;
 
+/// Set for the program executed again to become root in a user namespace of its own. It is for this program alone.
+pub const ENTER_MARKER: &str = "IMGBUILD_ENTER_NAMESPACE";
+
 pub use cancel::Cancel;
 pub use context::{ActionContext, InputFile};
 pub use contract::{

@@ -159,6 +159,20 @@ mod tests {
     }
 
     #[test]
+    fn links_are_followed_and_what_is_no_file_is_written_into() {
+        let folder = tempfile::tempdir().unwrap();
+        let place = |name: &str| folder.path().join(name);
+        fs_err::write(place("real"), "old").unwrap();
+        std::os::unix::fs::symlink("real", place("link")).unwrap();
+        write_with_mode(&place("link"), 0o600, &mut "new".as_bytes()).unwrap();
+        assert!(fs_err::symlink_metadata(place("link")).unwrap().is_symlink());
+        assert_eq!(fs_err::read_to_string(place("real")).unwrap(), "new");
+        std::os::unix::fs::symlink("/dev/null", place("device")).unwrap();
+        write_with_mode(&place("device"), 0o600, &mut "gone".as_bytes()).unwrap();
+        assert!(!fs_err::metadata("/dev/null").unwrap().is_file());
+    }
+
+    #[test]
     fn what_is_there_and_the_same_is_left_alone() {
         use std::os::unix::fs::MetadataExt as _;
         let folder = tempfile::tempdir().unwrap();

@@ -81,9 +81,15 @@ impl Provisioner for File {
             (None, files) => {
                 for file in files {
                     if file.is_directory {
+                        let generated = context.text("generated");
+                        // As where a folder of the template is put: with its name, unless only what is in it is meant.
+                        let path = match generated.filter(|path| !path.ends_with('/')) {
+                            Some(_) => format!("{}/{}", dest.trim_end_matches('/'), file.name),
+                            None => dest.clone(),
+                        };
                         operations.push(FileOperation::CopyTree {
                             source: file.path.clone(),
-                            path: dest.clone(),
+                            path,
                             mode,
                             owner: owner.clone(),
                         });

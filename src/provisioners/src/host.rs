@@ -80,7 +80,7 @@ fn write_down(context: &ActionContext, command: &mut Command) -> Result<(RunJour
     let workspace: WorkspaceId = context.workspace.to_string_lossy().parse().map_err(unusable)?;
     let run = journal.start_run(workspace).map_err(unusable)?;
     let tag = ProcessTag::random()?;
-    command.env(ProcessTag::VARIABLE, tag.as_str());
+    command.env(ProcessTag::VARIABLE, tag.as_str()).env_remove(imgbuild_engine::ENTER_MARKER);
     let description = format!("{} of {}", context.node().describe(), context.node().label());
     let effect =
         run.record_intent(&ProcessUndo::KIND, &ProcessIntent { tag, description }).map_err(unusable)?;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 use imgbuild::args::{Environment, Global};
@@ -24,7 +24,7 @@ use tokio_util::sync::CancellationToken;
 use super::chains::{GoTemplates, Processes, chains};
 use super::events::{BuildVoice, EngineEvents, packer_name};
 use super::load::{LoadOptions, Place, generated, load};
-use super::prepare::{Planned, Planner, ask_real_packer, edges, files, folder_of, secret_key};
+use super::prepare::{Planned, Planner, edges, files, folder_of, makers, secret_key};
 use super::{Done, Printer, artifact};
 use crate::prompt::Terminal;
 use crate::secrets::Store;
@@ -66,18 +66,31 @@ pub(super) fn build(
         template: command.template.clone(),
         reuse: command.reuse,
         holes: &holes,
-        real: ask_real_packer(&command.template, arguments(command))?,
+        epochs: std::sync::Mutex::default(),
+        keeps_epochs: command.purpose == Purpose::Build,
+        args: arguments(command),
+        real: OnceLock::new(),
     };
     let first = first_plans(&planner, recipes, &edges, &mut session)?;
     if command.purpose != Purpose::Build {
         return show_plan(&first, recipes, &cache, &printer, command.purpose);
     }
-    let runs = first
-        .iter()
-        .any(|planned| planned.as_ref().is_none_or(|planned| planned.plan.running().next().is_some()));
-    if runs {
+    // Only images need a namespace: all else is done as the user who asks for it.
+    let needs_trees = |(recipe, first): (&Recipe, &First)| {
+        &*recipe.kind == "rootfs"
+            && first.planned().is_none_or(|planned| planned.plan.running().next().is_some())
+    };
+    if recipes.iter().zip(&first).any(needs_trees) {
         become_root()?;
     }
+    let refused: Vec<Diagnostic> = first
+        .iter()
+        .filter_map(|first| match first {
+            First::Refused(why) => Some((**why).clone()),
+            _ => None,
+        })
+        .collect();
+    printer.diagnostics(&Diagnostics(refused));
     printer.diagnostics(&warnings(&first));
     let masks = Arc::new(fillings(&holes, &loaded.sensitive));
     let archives = registry::archives(
@@ -108,9 +121,9 @@ pub(super) fn build(
 }
 
 /// The warnings of all builds, each once.
-fn warnings(planned: &[Option<Planned>]) -> Diagnostics {
+fn warnings(planned: &[First]) -> Diagnostics {
     let mut once: Vec<Diagnostic> = Vec::new();
-    for warning in planned.iter().flatten().flat_map(|planned| &planned.lowered.warnings.0) {
+    for warning in planned.iter().filter_map(First::planned).flat_map(|planned| &planned.lowered.warnings.0) {
         if !once.contains(warning) {
             once.push(warning.clone());
         }
@@ -149,41 +162,61 @@ fn fillings(holes: &Holes, sensitive: &[String]) -> Fillings {
     Fillings::new(texts, &masked)
 }
 
-/// Plans all builds that need no artifact of another; the others are planned when that is there.
+/// What is known of a build before anything runs.
+enum First {
+    /// Its plan.
+    Planned(Box<Planned>),
+    /// It is planned when the artifacts that it reads are there.
+    Later,
+    /// It cannot be carried out here: why.
+    Refused(Box<Diagnostic>),
+}
+
+impl First {
+    fn planned(&self) -> Option<&Planned> {
+        match self {
+            Self::Planned(planned) => Some(planned),
+            Self::Later | Self::Refused(_) => None,
+        }
+    }
+}
+
+/// Plans all builds that need no artifact of another, and looks at all. What is wrong is to be known before anything runs.
 fn first_plans(
     planner: &Planner<'_>,
     recipes: &[Recipe],
     edges: &[Vec<usize>],
     session: &mut Session,
-) -> Result<Vec<Option<Planned>>, Diagnostics> {
+) -> Result<Vec<First>, Diagnostics> {
+    let made: Vec<_> = makers(recipes, planner.place).into_keys().collect();
+    let is_error = |problem: &Diagnostic| problem.severity == imgbuild_model::Severity::Error;
     let mut problems = Vec::new();
-    let mut planned = Vec::new();
-    for (recipe, needs) in recipes.iter().zip(edges) {
-        if !needs.is_empty() {
-            planned.push(None);
-            continue;
-        }
-        match planner.lower(recipe) {
-            Ok(lowered) if problems.is_empty() => planned.push(Some(planner.plan(lowered, session)?)),
-            Ok(_) => {}
-            Err(diagnostics) => {
-                problems.extend(
-                    diagnostics.0.into_iter().filter(|new: &Diagnostic| {
-                        !matches!(new.severity, imgbuild_model::Severity::Warning)
-                    }),
-                );
+    let mut found = Vec::new();
+    for recipe in recipes {
+        match planner.lower(recipe, &made) {
+            Ok(lowered) => {
+                let is_native =
+                    lowered.as_ref().is_ok_and(|lowered| !matches!(lowered.makes, Makes::Delegated { .. }));
+                if is_native && let Err(diagnostics) = chains(recipe, &Fillings::default()) {
+                    problems.extend(diagnostics.0);
+                }
+                found.push(lowered);
             }
-        }
-        // What is wrong with post-processors is to be known before anything runs.
-        let is_native = planned
-            .last()
-            .and_then(Option::as_ref)
-            .is_some_and(|planned: &Planned| !matches!(planned.lowered.makes, Makes::Delegated { .. }));
-        if is_native && let Err(diagnostics) = chains(recipe, &Fillings::default()) {
-            problems.extend(diagnostics.0);
+            Err(diagnostics) => problems.extend(diagnostics.0.into_iter().filter(is_error)),
         }
     }
-    if problems.is_empty() { Ok(planned) } else { Err(Diagnostics(problems)) }
+    if !problems.is_empty() {
+        return Err(Diagnostics(problems));
+    }
+    found
+        .into_iter()
+        .zip(edges)
+        .map(|(lowered, needs)| match lowered {
+            Err(why) => Ok(First::Refused(Box::new(why))),
+            Ok(_) if !needs.is_empty() => Ok(First::Later),
+            Ok(lowered) => planner.plan(lowered, session).map(|planned| First::Planned(Box::new(planned))),
+        })
+        .collect()
 }
 
 /// The arguments by which a real `packer` gets the same variables.
@@ -196,22 +229,30 @@ fn arguments(command: &Build) -> Vec<String> {
         OnError::RunCleanupProvisioner => Some("-on-error=run-cleanup-provisioner".to_owned()),
     };
     let force = command.force.then(|| "-force".to_owned());
-    files.chain(vars).chain(on_error).chain(force).collect()
+    let except = command.common.except.iter().map(|pattern| format!("-except={pattern}"));
+    files.chain(vars).chain(except).chain(on_error).chain(force).collect()
 }
 
 /// `-plan`, and `-explain`, which also says what moved when steps that are there now last ran.
 fn show_plan(
-    planned: &[Option<Planned>],
+    planned: &[First],
     recipes: &[Recipe],
     cache: &Cache,
     printer: &Printer,
     purpose: Purpose,
 ) -> Done {
     for (planned, recipe) in planned.iter().zip(recipes) {
-        let Some(planned) = planned else {
-            let text = "planned when the artifact of another build that it reads is there";
-            printer.say(&format!("{}: {text}", recipe.name));
-            continue;
+        let planned = match planned {
+            First::Planned(planned) => planned,
+            First::Later => {
+                let text = "planned when the artifact of another build that it reads is there";
+                printer.say(&format!("{}: {text}", recipe.name));
+                continue;
+            }
+            First::Refused(why) => {
+                printer.say(&format!("{}: cannot be built: {}", recipe.name, in_a_line(why)));
+                continue;
+            }
         };
         let actions = &planned.plan.actions;
         printer.say(&format!(
@@ -269,7 +310,7 @@ fn run_all(
     house: &House<'_>,
     recipes: &[Recipe],
     edges: &[Vec<usize>],
-    first: Vec<Option<Planned>>,
+    first: Vec<First>,
     planner: &Planner<'_>,
     session: Session,
 ) -> Done {
@@ -304,6 +345,9 @@ fn run_all(
                 let voice =
                     BuildVoice { printer: house.printer.clone(), build: id, fillings: house.masks.clone() };
                 let ended = async {
+                    if let First::Refused(why) = &planned {
+                        return Err(in_a_line(why));
+                    }
                     for (needed, mut receiver) in needs {
                         let done = receiver.wait_for(Option::is_some).await.map(|done| *done == Some(true));
                         if !done.unwrap_or(false) {
@@ -315,8 +359,8 @@ fn run_all(
                     }
                     let _permit = permits.acquire().await.map_err(|error| error.to_string())?;
                     let planned = match planned {
-                        Some(planned) => planned,
-                        None => {
+                        First::Planned(planned) => *planned,
+                        First::Refused(_) | First::Later => {
                             let mut session = session.lock().await;
                             plan_late(planner, recipe, &mut session)
                                 .map_err(|problems| first_message(&problems))?
@@ -347,7 +391,10 @@ fn run_all(
 fn plan_late(planner: &Planner<'_>, recipe: &Recipe, session: &mut Session) -> Result<Planned, Diagnostics> {
     tokio::task::block_in_place(|| {
         std::thread::scope(|scope| {
-            let plan = || planner.lower(recipe).and_then(|lowered| planner.plan(lowered, session));
+            let plan = || match planner.lower(recipe, &[])? {
+                Ok(lowered) => planner.plan(lowered, session),
+                Err(why) => Err(why.into()),
+            };
             let planned = scope.spawn(plan).join();
             planned
                 .unwrap_or_else(|_| Err(Diagnostic::error("the plan was not made").class(Class::Bug).into()))

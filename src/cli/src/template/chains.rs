@@ -182,7 +182,7 @@ impl ProcessJournal for Processes {
         let workspace: WorkspaceId = self.folder.to_string_lossy().parse().map_err(unusable)?;
         let run = journal.start_run(workspace).map_err(unusable)?;
         let tag = ProcessTag::random()?;
-        command.env(ProcessTag::VARIABLE, tag.as_str());
+        command.env(ProcessTag::VARIABLE, tag.as_str()).env_remove(imgbuild_engine::ENTER_MARKER);
         let intent = ProcessIntent { tag, description: description.to_owned() };
         let effect = run.record_intent(&ProcessUndo::KIND, &intent).map_err(unusable)?;
         Ok(Box::new(Written { run, effect }))

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use imgbuild_engine::secrets::Fillings;
+use imgbuild_engine::secrets::{Fillings, SENSITIVE};
 use imgbuild_model::{Event, EventSink, KindClass, Outcome, Stream, Value};
 use imgbuild_packer_cli::ui::{BuildId, Event as Said, Stream as SaidStream};
 use imgbuild_plan::{ActionGraph, ActionNode};
@@ -24,8 +24,21 @@ impl BuildVoice {
     }
 
     pub(super) fn say(&self, text: &str) {
-        self.tell(Said::Say { build: self.build, text: self.fillings.fill(text) });
+        self.tell(Said::Say { build: self.build, text: without_marks(text) });
     }
+}
+
+/// A text without the marks of sensitive texts, whole or cut.
+fn without_marks(text: &str) -> String {
+    let mut shown = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(start) = rest.find("\u{27e8}") {
+        shown.push_str(&rest[..start]);
+        shown.push_str(SENSITIVE);
+        rest = rest[start..].split_once('\u{27e9}').map_or("", |(_, rest)| rest);
+    }
+    shown.push_str(rest);
+    shown
 }
 
 /// Takes the engine's events of one build.

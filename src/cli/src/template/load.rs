@@ -347,8 +347,11 @@ fn collect(value: &Value, sensitive: bool, texts: &mut Vec<String>) {
     let sensitive = sensitive || value.is_sensitive();
     if let Some(text) = value.as_str() {
         if sensitive && !text.is_empty() {
-            texts.push(text.to_owned());
+            // As functions often make them, too.
+            texts.extend([text.to_owned(), text.to_uppercase(), text.to_lowercase()]);
         }
+    } else if let (true, Some(number)) = (sensitive, value.as_number()) {
+        texts.push(number.to_string());
     } else if let Some(elements) = value.elements() {
         elements.iter().for_each(|element| collect(element, sensitive, texts));
     } else if let Some(entries) = value.entries() {

@@ -1,8 +1,8 @@
 //! From recipes to plans: each build is lowered, its inputs are hashed, mutable names are resolved, keys are looked up.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use imgbuild_cache::Cache;
@@ -64,7 +64,13 @@ pub(super) struct Planner<'a> {
     pub(super) template: PathBuf,
     pub(super) reuse: Reuse,
     pub(super) holes: &'a Holes,
-    pub(super) real: Option<RealPacker>,
+    /// The epochs that this run has begun, by the keys that they are kept under.
+    pub(super) epochs: Mutex<HashMap<Hash, String>>,
+    /// Whether they are kept: a plan begins none.
+    pub(super) keeps_epochs: bool,
+    /// Arguments for a real `packer`: the same variables.
+    pub(super) args: Vec<String>,
+    pub(super) real: OnceLock<Result<Option<RealPacker>, String>>,
 }
 
 /// The files of templates: all of this machine's.
@@ -89,8 +95,13 @@ pub(super) fn real_packer() -> Option<PathBuf> {
     let path = std::env::var_os("PATH")?;
     std::env::split_paths(&path).map(|folder| folder.join("packer")).find(|candidate| {
         let real = fs_err::canonicalize(candidate).ok();
-        candidate.is_file() && real.is_some() && real != own
+        is_executable(candidate) && real.is_some() && real != own
     })
+}
+
+fn is_executable(path: &Path) -> bool {
+    use std::os::unix::fs::PermissionsExt as _;
+    fs_err::metadata(path).is_ok_and(|file| file.is_file() && file.permissions().mode() & 0o111 != 0)
 }
 
 /// The folder of a template, absolute.
@@ -123,20 +134,29 @@ fn label(template: &Path, place: &Place, name: &str) -> Label {
 }
 
 impl Planner<'_> {
-    /// Lowers a build; one that is not built in is handed to a real `packer`, if there is one.
-    pub(super) fn lower(&self, recipe: &Recipe) -> Result<Lowered, Diagnostics> {
-        match lower_in(recipe, &self.template, self.place, self.holes)? {
-            Lowering::Native(lowered) => Ok(*lowered),
-            Lowering::Foreign(why) => match &self.real {
-                Some(real) => {
-                    let files = LocalFiles { cwd: self.place.cwd.clone() };
-                    let cwd = self.place.cwd.display().to_string();
-                    delegate(recipe, &surroundings(recipe, &self.template, self.place, &cwd, &files, self.holes), real)
-                }
-                None => Err(why
-                    .hint("`null` with `communicator = \"none\"`, `file` and `rootfs` are built in; others run through a real `packer` on the path")
-                    .into()),
-            },
+    /// Lowers a build; one that is not built in is handed to a real `packer`. `made` are files that other builds will make.
+    ///
+    /// # Errors
+    /// What is wrong with the build. Within, why it cannot be carried out here: it is not built in, and there is no `packer`.
+    pub(super) fn lower(
+        &self,
+        recipe: &Recipe,
+        made: &[PathBuf],
+    ) -> Result<Result<Lowered, Diagnostic>, Diagnostics> {
+        let files = WithMade { files: LocalFiles { cwd: self.place.cwd.clone() }, made: made.to_vec() };
+        let cwd = self.place.cwd.display().to_string();
+        let around = surroundings(recipe, &self.template, self.place, &cwd, &files, self.holes);
+        let why = match lower(recipe, &around)? {
+            Lowering::Native(lowered) => return Ok(Ok(*lowered)),
+            Lowering::Foreign(why) => why,
+        };
+        // Asked for once, and only where it is needed: it takes a second.
+        match self.real.get_or_init(|| ask_real_packer(&self.template, self.args.clone())) {
+            Ok(Some(real)) => delegate(recipe, &around, real).map(Ok),
+            Ok(None) => Ok(Err(why.hint(
+                "`null` with `communicator = \"none\"`, `file` and `rootfs` are built in; others run through a real `packer` on the path",
+            ))),
+            Err(problem) => Ok(Err(why.hint(problem.clone()))),
         }
     }
 
@@ -281,7 +301,15 @@ impl Planner<'_> {
                 return Ok(id);
             }
         }
+        let mut made = self.epochs.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(id) = made.get(key) {
+            return Ok(id.clone());
+        }
         let epoch = Epoch { id: uuid::Uuid::new_v4().to_string(), created: now };
+        made.insert(*key, epoch.id.clone());
+        if !self.keeps_epochs {
+            return Ok(epoch.id);
+        }
         let bytes = serde_json::to_vec(&epoch).unwrap_or_default();
         cache.memo_put(EPOCH_MEMO, key, &bytes).map_err(|error| cache_error(&error))?;
         Ok(epoch.id)
@@ -313,6 +341,7 @@ fn surroundings<'a>(
     }
 }
 
+#[cfg(test)]
 fn lower_in(recipe: &Recipe, template: &Path, place: &Place, holes: &Holes) -> Result<Lowering, Diagnostics> {
     let files = LocalFiles { cwd: place.cwd.clone() };
     let cwd = place.cwd.display().to_string();
@@ -323,7 +352,7 @@ fn lower_in(recipe: &Recipe, template: &Path, place: &Place, holes: &Holes) -> R
 ///
 /// # Errors
 /// If it does not say its version.
-pub(super) fn ask_real_packer(template: &Path, args: Vec<String>) -> Result<Option<RealPacker>, Diagnostics> {
+fn ask_real_packer(template: &Path, args: Vec<String>) -> Result<Option<RealPacker>, String> {
     let Some(program) = real_packer() else { return Ok(None) };
     let ask = |words: &[&str]| {
         std::process::Command::new(&program)
@@ -335,10 +364,9 @@ pub(super) fn ask_real_packer(template: &Path, args: Vec<String>) -> Result<Opti
             .filter(|output| output.status.success())
             .map(|output| String::from_utf8_lossy(&output.stdout).trim().to_owned())
     };
-    let version = ask(&["version"]).ok_or_else(|| {
-        Diagnostic::error(format!("`{}` does not say its version", program.display()))
-            .class(Class::Environment)
-    })?;
+    let version = ask(&["version"]).filter(|text| text.contains("Packer"));
+    let version = version
+        .ok_or_else(|| format!("`{}` is no Packer: it does not say its version", program.display()))?;
     // Versions before 1.7 have their plugins inside. The folders of plugins are this machine's.
     let plugins = ask(&["plugins", "installed"]).unwrap_or_default();
     let names = plugins.lines().filter_map(|line| line.rsplit('/').next());
@@ -401,17 +429,20 @@ pub(super) fn is_native(recipe: &Recipe, place: &Place) -> bool {
 
 /// For each build, the builds whose artifacts it reads.
 pub(super) fn edges(recipes: &[Recipe], place: &Place) -> Result<Vec<Vec<usize>>, Diagnostics> {
-    let absolute = |path: &str| place.cwd.join(path);
     let makers = makers(recipes, place);
     let mut edges = vec![BTreeSet::new(); recipes.len()];
     for (index, recipe) in recipes.iter().enumerate() {
         let mut read = Vec::new();
         texts(&recipe.settings, &mut read);
         recipe.provisioners.iter().for_each(|step| texts(&step.settings, &mut read));
-        for text in read {
-            if let Some(maker) = makers.get(&absolute(text)).filter(|maker| **maker != index) {
-                edges[index].insert(*maker);
-            }
+        for path in read.into_iter().map(|text| absolute(&place.cwd, text)) {
+            // A folder is read with what will be in it, and a file of a folder that is made comes with it. The folder that
+            // everything is in says nothing.
+            let touches = |made: &PathBuf| {
+                path.starts_with(made) || (made.starts_with(&path) && !place.cwd.starts_with(&path))
+            };
+            let makers = makers.iter().filter(|(made, maker)| **maker != index && touches(made));
+            edges[index].extend(makers.map(|(_, maker)| *maker));
         }
     }
     let edges: Vec<Vec<usize>> = edges.into_iter().map(|set| set.into_iter().collect()).collect();
@@ -427,12 +458,12 @@ pub(super) fn edges(recipes: &[Recipe], place: &Place) -> Result<Vec<Vec<usize>>
 }
 
 /// For each path that a build writes an artifact to, which build.
-fn makers(recipes: &[Recipe], place: &Place) -> BTreeMap<PathBuf, usize> {
+pub(super) fn makers(recipes: &[Recipe], place: &Place) -> BTreeMap<PathBuf, usize> {
     let mut makers = BTreeMap::new();
     for (index, recipe) in recipes.iter().enumerate() {
         for name in outputs(&recipe.kind) {
             if let Some(NodeData::String(path)) = recipe.settings.field(name).map(|field| &field.value.data) {
-                makers.insert(place.cwd.join(&**path), index);
+                makers.insert(absolute(&place.cwd, path), index);
             }
         }
     }
@@ -447,7 +478,8 @@ struct WithMade {
 
 impl Files for WithMade {
     fn kind(&self, path: &str) -> Option<EntryKind> {
-        let made = || self.made.iter().any(|made| *made == self.files.cwd.join(path));
+        let path_made = absolute(&self.files.cwd, path);
+        let made = || self.made.contains(&path_made);
         self.files.kind(path).or_else(|| made().then_some(EntryKind::File))
     }
 
@@ -458,6 +490,19 @@ impl Files for WithMade {
     fn read(&self, path: &str) -> std::io::Result<Arc<str>> {
         self.files.read(path)
     }
+}
+
+/// A path by its names alone, absolute and without `.` and `..`.
+fn absolute(cwd: &Path, path: &str) -> PathBuf {
+    let mut whole = PathBuf::new();
+    for part in cwd.join(path).components() {
+        match part {
+            std::path::Component::ParentDir => drop(whole.pop()),
+            std::path::Component::CurDir => {}
+            part => whole.push(part),
+        }
+    }
+    whole
 }
 
 /// The attributes of a builder that say where its artifact is written.

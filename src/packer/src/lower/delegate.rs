@@ -44,8 +44,10 @@ pub fn delegate(
     for path in parts.paths {
         let absolute = chain.absolute(&path);
         // A folder that the build runs in holds everything, also what it writes.
-        let is_around =
-            around.cwd == absolute || around.cwd.starts_with(&format!("{}/", absolute.trim_end_matches('/')));
+        let is_elsewhere = path.starts_with('/') && !absolute.starts_with(&format!("{}/", around.cwd));
+        let is_around = is_elsewhere
+            || around.cwd == absolute
+            || around.cwd.starts_with(&format!("{}/", absolute.trim_end_matches('/')));
         let kind = around.files.kind(&absolute);
         if kind == Some(EntryKind::File) || (kind == Some(EntryKind::Directory) && !is_around) {
             inputs.extend(chain.input(&path, &recipe.location).map(|(input, _)| input));
@@ -118,7 +120,8 @@ impl Parts<'_> {
             if attribute.is_some_and(|attribute| !attribute.role.is_keyed(true)) {
                 continue;
             }
-            if attribute.is_none_or(|attribute| attribute.role == Role::Content) {
+            let is_of_guest = field.name.starts_with("remote_") || &*field.name == "destination";
+            if !is_of_guest && attribute.is_none_or(|attribute| attribute.role == Role::Content) {
                 self.path(&field.value);
             }
             let block = table.and_then(|table| table.block(&field.name));

@@ -218,6 +218,14 @@ fn in_machine(path: &str) -> String {
     if path.starts_with('/') { path.to_owned() } else { format!("{HOME}/{path}") }
 }
 
+/// A path with the slash at its end that it was written with.
+fn with_slash_of(mut path: String, written: &str) -> String {
+    if written.ends_with('/') {
+        path.push('/');
+    }
+    path
+}
+
 fn base_name(path: &str) -> &str {
     path.trim_end_matches('/').rsplit('/').next().unwrap_or_default()
 }
@@ -249,7 +257,7 @@ fn file(step: &Step, config: &Config<'_>, chain: &mut Chain<'_>) {
     for (source, name) in sources {
         if generated {
             let attributes = vec![
-                ("generated", Value::string(&chain.absolute(&source))),
+                ("generated", Value::string(&with_slash_of(chain.absolute(&source), &source))),
                 ("dest", Value::string(&target)),
                 ("cache", Value::Bool(false)),
             ];
