@@ -17,7 +17,9 @@ fn template() -> String {
         );
     }
     text.push_str("build {\n  sources = [\n");
-    (0..10).for_each(|number| drop(writeln!(text, "    \"source.file.s{number}\",")));
+    for number in 0..10 {
+        let _ = writeln!(text, "    \"source.file.s{number}\",");
+    }
     text.push_str("  ]\n");
     for number in 0..20 {
         let _ = write!(

@@ -390,6 +390,52 @@ fn an_image_is_built_in_cached_steps_and_another_stands_on_it() {
 }
 
 #[test]
+fn a_template_is_carried_over_to_starlark() {
+    let template = IMAGES.split("source \"rootfs\" \"above\"").next().unwrap().to_owned()
+        + r#"build {
+          sources = ["rootfs.web"]
+          provisioner "file" {
+            source      = "busybox/"
+            destination = "/"
+          }
+          provisioner "file" {
+            content     = "root:x:0:0:root:/root:/bin/sh\n"
+            destination = "/etc/passwd"
+          }
+          provisioner "shell" { inline = ["echo hello from $PACKER_BUILD_NAME > /greeting"] }
+        }"#;
+    let workspace = workspace(&[("t.pkr.hcl", &template)]);
+    if busybox(&workspace).is_none() {
+        return;
+    }
+
+    let shown = workspace.ok(&["migrate", "-output-file=-", "t.pkr.hcl"]);
+    assert!(shown.stdout.starts_with("# What every script of a template gets."), "{}", shown.stdout);
+    assert!(!workspace.has("BUILD.star"));
+    let said = workspace.ok(&["migrate", "t.pkr.hcl"]);
+    has(&said, &["Wrote BUILD.star", "rootfs.web is //:web now"]);
+    assert_eq!(workspace.read("BUILD.star"), shown.stdout);
+
+    let again = workspace.run(&["migrate", "t.pkr.hcl"]);
+    assert_eq!(again.code, Some(1));
+    has(&again, &["is there already", "`-force` replaces it"]);
+    workspace.ok(&["migrate", "-force", "t.pkr.hcl"]);
+
+    // The image is the same, and says the same.
+    workspace.ok(&["build", "t.pkr.hcl"]);
+    let built = workspace.ok(&["//:web"]);
+    assert!(built.stderr.contains("same //:web: tarball"), "{}", built.stderr);
+    let said = workspace.ok(&["run", "//:web", "--", "cat", "/greeting"]);
+    assert_eq!(said.stdout, "hello from web\n");
+
+    workspace.write("other.pkr.hcl", GOOD);
+    let refused = workspace.run(&["migrate", "-output-file=out/BUILD.star", "other.pkr.hcl"]);
+    assert_eq!(refused.code, Some(1));
+    has(&refused, &["no build of this template can be carried over"]);
+    assert!(!workspace.has("out/BUILD.star"));
+}
+
+#[test]
 fn a_build_that_waits_for_another_gets_its_secrets_too() {
     let workspace = workspace(&[(
         "t.pkr.hcl",

@@ -64,10 +64,19 @@ pub(crate) struct Place {
 
 /// A template that was read.
 pub(crate) struct Loaded {
+    pub(crate) read: ReadTemplate,
     pub(crate) recipes: Recipes,
     /// Texts that must not be shown.
     pub(crate) sensitive: Vec<String>,
     pub(crate) warnings: Diagnostics,
+}
+
+/// A template of either kind.
+pub(crate) enum ReadTemplate {
+    /// In HCL.
+    Hcl(Box<Template>),
+    /// In JSON.
+    Legacy(Box<legacy::Template>),
 }
 
 /// In which language a path is read.
@@ -328,7 +337,7 @@ fn hcl(
         true => Recipes::default(),
         false => of_template(&template, &place.run(None), &tells)?,
     };
-    Ok(Loaded { recipes, sensitive, warnings })
+    Ok(Loaded { read: ReadTemplate::Hcl(Box::new(template)), recipes, sensitive, warnings })
 }
 
 /// The sensitive texts of a template in HCL.
@@ -430,12 +439,15 @@ fn json(path: &Path, common: &Common, place: &Place) -> Result<Loaded, Diagnosti
     problems.extend(values.warnings.iter().cloned());
     let sensitive = values.sensitive.iter().filter_map(|name| values.values.get(name).cloned()).collect();
     let builds = template.builds(&run, &values, &common.only, &common.except)?;
-    let recipes = of_legacy(&template, &builds, &values, &run, &tells)?;
+    let mut recipes = of_legacy(&template, &builds, &values, &run, &tells)?;
+    values.reads.values().for_each(|reads| recipes.reads.merge(reads.clone()));
     problems.extend(recipes.recipes.iter().flat_map(check_recipe));
     if problems.iter().any(|problem| problem.severity == Severity::Error) {
         return Err(Diagnostics(problems));
     }
-    Ok(Loaded { recipes, sensitive, warnings: Diagnostics(problems) })
+    drop(builds);
+    let read = ReadTemplate::Legacy(Box::new(template));
+    Ok(Loaded { read, recipes, sensitive, warnings: Diagnostics(problems) })
 }
 
 /// What is wrong with the components of a template in JSON; those in HCL are checked while it is read.

@@ -9,6 +9,7 @@ mod chains;
 mod events;
 mod format;
 mod load;
+mod migrate;
 mod prepare;
 mod show;
 
@@ -105,6 +106,11 @@ impl Printer {
         let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
     }
 
+    /// A text as it is.
+    fn print(&self, text: &str) {
+        self.with(|_, _| text.to_owned());
+    }
+
     fn say(&self, text: &str) {
         self.with(|ui, now| ui.say(now, text));
     }
@@ -197,7 +203,7 @@ pub(crate) fn run(typed: Typed, environment: Environment) -> ExitCode {
         }
         Command::Plugins(other) => show::plugins(&other, &printer),
         Command::Fmt(command) => format::fmt(&command, &printer, &place),
-        Command::Migrate(command) => show::migrate(&command),
+        Command::Migrate(command) => migrate::migrate(&command, &printer, &place),
         Command::Version => {
             let version = Version { number: imgbuild_packer::template::VERSION, prerelease: "", commit: "" };
             printer.with(|ui, now| ui.version(now, &version));

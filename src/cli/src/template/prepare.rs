@@ -338,14 +338,21 @@ fn surroundings<'a>(
         files,
         holes,
         lenient: false,
+        hide_configuration: false,
     }
 }
 
-#[cfg(test)]
-fn lower_in(recipe: &Recipe, template: &Path, place: &Place, holes: &Holes) -> Result<Lowering, Diagnostics> {
+/// Lowers a build with the files that are there, to be written down: whatever is sensitive is a mark.
+pub(super) fn lower_in(
+    recipe: &Recipe,
+    template: &Path,
+    place: &Place,
+    holes: &Holes,
+) -> Result<Lowering, Diagnostics> {
     let files = LocalFiles { cwd: place.cwd.clone() };
     let cwd = place.cwd.display().to_string();
-    lower(recipe, &surroundings(recipe, template, place, &cwd, &files, holes))
+    let around = surroundings(recipe, template, place, &cwd, &files, holes);
+    lower(recipe, &Surroundings { hide_configuration: true, ..around })
 }
 
 /// The real `packer` on the path, asked for its versions; `None` if there is none.

@@ -6,9 +6,7 @@ use std::path::Path;
 use imgbuild_model::{Class, Diagnostic, Diagnostics, KindClass};
 use imgbuild_packer::template::{Answer, Console as TemplateConsole, inspect as inspect_text};
 use imgbuild_packer::{fix as fixers, legacy, upgrade as upgrader};
-use imgbuild_packer_cli::args::{
-    Common, Console, Fix, Hcl2Upgrade, Init, Inspect, Migrate, Plugins, Validate, exit,
-};
+use imgbuild_packer_cli::args::{Common, Console, Fix, Hcl2Upgrade, Init, Inspect, Plugins, Validate, exit};
 
 use super::load::{self, Language, LoadOptions, Place, language};
 use super::{Done, Printer, prepare};
@@ -57,8 +55,8 @@ pub(super) fn inspect(command: &Inspect, printer: &Printer, place: &Place) -> Do
         }
         return Ok(exit::SUCCESS);
     }
-    // As in Packer, what cannot be evaluated is shown as unknown.
-    let options = LoadOptions { ask: true, ..LoadOptions::default() };
+    // As in Packer, what cannot be evaluated is shown as unknown. To look at a template asks nobody anything.
+    let options = LoadOptions::default();
     let loaded = load::read_hcl(path, &command.common, options, place, printer)?;
     if loaded.has_errors() && loaded.template.builds.is_empty() && loaded.template.variables.is_empty() {
         return Err(loaded.diagnostics);
@@ -200,11 +198,4 @@ pub(super) fn plugins(command: &Plugins, printer: &Printer) -> Done {
             .hint("components are built in; for others, install a real `packer` and its plugins")
             .into()),
     }
-}
-
-/// `migrate`.
-pub(super) fn migrate(command: &Migrate) -> Done {
-    Err(Diagnostic::error(format!("`{}` cannot be migrated yet", command.template.display()))
-        .hint("`imgbuild build` runs it as it is")
-        .into())
 }

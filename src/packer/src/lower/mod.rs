@@ -41,6 +41,9 @@ pub struct Surroundings<'a> {
     pub holes: &'a Holes,
     /// Whether steps with values that are not known are passed over, since data sources were not asked.
     pub lenient: bool,
+    /// Whether marks stand for what is sensitive in the image's configuration too: for those who only write it down. Whoever
+    /// builds the image puts it into it as it is.
+    pub hide_configuration: bool,
 }
 
 /// A build as actions.

@@ -25,7 +25,7 @@ pub(super) fn lower(config: &Config<'_>, chain: &mut Chain<'_>) {
         chain.problem(error.hint("write its number, or that with a protocol, as `53/udp`"));
     }
     chain.machine = Machine::Rootfs { network: config.flag("network") != Some(false) };
-    let state = state(config);
+    let state = state(config, chain.around.hide_configuration);
     for name in ["env", "entrypoint", "cmd", "labels"].into_iter().filter(|name| config.is_secret(name)) {
         let message = format!("something sensitive is in `{name}`, and so in the image's configuration");
         let warning = Diagnostic::warning(message).at(config.location(name));
@@ -89,18 +89,20 @@ fn compression(path: &str) -> &'static str {
     }
 }
 
-fn state(config: &Config<'_>) -> ChainState {
+fn state(config: &Config<'_>, hide: bool) -> ChainState {
+    let pairs = |name| if hide { config.hidden_pairs(name) } else { config.pairs(name) };
+    let texts = |name| if hide { config.hidden_texts(name) } else { config.texts(name) };
     let some = |texts: Vec<String>| (!texts.is_empty()).then_some(texts);
     let port = |port: String| if port.contains('/') { port } else { format!("{port}/tcp") };
     ChainState {
-        env: config.pairs("env").into_iter().collect(),
+        env: pairs("env").into_iter().collect(),
         user: config.text("user"),
         workdir: config.text("workdir"),
         // A script that names no interpreter is one of the shell's, as it is where Packer runs it.
         shell: Some(vec!["/bin/sh".to_owned()]),
-        entrypoint: some(config.texts("entrypoint")),
-        cmd: some(config.texts("cmd")),
-        labels: config.pairs("labels").into_iter().collect(),
+        entrypoint: some(texts("entrypoint")),
+        cmd: some(texts("cmd")),
+        labels: pairs("labels").into_iter().collect(),
         exposed_ports: config.texts("expose").into_iter().map(port).collect(),
         volumes: config.texts("volumes").into_iter().collect(),
         stop_signal: None,

@@ -82,6 +82,7 @@ fn recipe(kind: &str, settings: &Value, steps: &[(&str, Value)], posts: &[&str])
         post_processors: posts.iter().map(|kind| vec![post(kind)]).collect(),
         location: Location::file("t"),
         dialect: Dialect::Hcl,
+        build: None,
     }
 }
 
@@ -95,6 +96,7 @@ fn lowered(recipe: &Recipe, lenient: bool) -> String {
         files: &There(&["/w/there.sh", "/w/site.yml"]),
         holes: &holes,
         lenient,
+        hide_configuration: false,
     };
     match lower(recipe, &around) {
         Ok(Lowering::Native(_)) => "native".to_owned(),

@@ -88,6 +88,7 @@ fn around<'a>(files: &'a Memory, holes: &'a Holes) -> Surroundings<'a> {
         files,
         holes,
         lenient: false,
+        hide_configuration: false,
     }
 }
 
@@ -166,7 +167,7 @@ fn a_shell_is_one_step_with_its_interpreter_and_packers_variables() {
         (
             r#"inline = ["x"]
             execute_command = "sudo sh {{ .Path }}""#,
-            "execute_command = \"sudo sh {{ .Path }}\"",
+            "execute_command = \"sudo sh {{.Path}}\"",
         ),
         (
             r#"inline = ["x"]

@@ -160,6 +160,8 @@ fn lowered(case: &Case, recipe: &Recipe, files: &Memory, holes: &Holes) -> Resul
         cwd: case.cwd.as_deref().unwrap_or(WORK),
         files,
         holes,
+        lenient: false,
+        hide_configuration: true,
     };
     match lower(recipe, &around).unwrap_or_else(|errors| panic!("{}: {errors}", case.title)) {
         Lowering::Native(lowered) => Ok(*lowered),
