@@ -3,7 +3,7 @@
 use std::io::Write;
 use std::process::{Command, Stdio};
 
-use crate::support::{Said, Workspace, busybox};
+use crate::support::{Said, Workspace, busybox, said};
 
 const GOOD: &str = r#"
 variable "name" { default = "web" }
@@ -387,6 +387,36 @@ fn an_image_is_built_in_cached_steps_and_another_stands_on_it() {
     );
     // A command on the host runs whenever something before it has.
     assert_eq!(workspace.read("trace").lines().count(), 4);
+}
+
+#[test]
+fn what_is_locked_holds_in_another_folder_too() {
+    let workspace = workspace(&[("one/t.pkr.hcl", IMAGES), ("one/two.sh", "echo \"$WORD\" >> /greeting\n")]);
+    if busybox(&workspace).is_none() {
+        return;
+    }
+    let build = |folder: &str, flag: &str| {
+        let mut command = workspace.command(&["build", flag, "-only=all.rootfs.web", "t.pkr.hcl"]);
+        let busybox = workspace.root().join(folder).join("busybox");
+        if !busybox.exists() {
+            std::os::unix::fs::symlink(workspace.root().join("busybox"), busybox).unwrap();
+        }
+        said(&command.current_dir(workspace.root().join(folder)).output().unwrap())
+    };
+    let refused = build("one", "-locked");
+    assert_eq!(refused.code, Some(1));
+    has(&refused, &["does not say what `epoch of //:all.rootfs.web linux/", "build once with `-lock`"]);
+    assert!(!workspace.has("one/imgbuild.lock"));
+
+    assert_eq!(build("one", "-lock").code, Some(0));
+    let locked = workspace.read("one/imgbuild.lock");
+    assert!(locked.contains("\"//:all.rootfs.web linux/"), "{locked}");
+    for name in ["t.pkr.hcl", "two.sh", "imgbuild.lock"] {
+        workspace.write(&format!("two/{name}"), &workspace.read(&format!("one/{name}")));
+    }
+    let second = build("two", "-locked");
+    has(&second, &["file, file, shell, shell, file: not run again, nothing changed"]);
+    assert_eq!(workspace.read("two/imgbuild.lock"), locked);
 }
 
 #[test]

@@ -448,6 +448,12 @@ impl LockFile {
         self.epochs.insert(chain.to_owned(), id.to_owned());
     }
 
+    /// Names each epoch's chain anew: what a file says about a folder must hold wherever the folder is.
+    pub fn rename_epochs(&mut self, name: impl Fn(&str) -> String) {
+        self.epochs =
+            std::mem::take(&mut self.epochs).into_iter().map(|(chain, id)| (name(&chain), id)).collect();
+    }
+
     /// Whether it says what a request means.
     #[must_use]
     pub fn has(&self, request: &PinRequest) -> bool {
@@ -582,6 +588,16 @@ mod tests {
         let read = LockFile::parse(&text).unwrap();
         assert_eq!(read, lock);
         assert_eq!(read.to_text(), text);
+    }
+
+    #[test]
+    fn epochs_get_other_names() {
+        let mut lock = LockFile::default();
+        lock.set_epoch("//:b linux/amd64", "1");
+        lock.set_epoch("//else:b linux/amd64", "2");
+        lock.rename_epochs(|chain| chain.replace("//:", "//a:"));
+        assert_eq!(lock.epoch("//a:b linux/amd64"), Some("1"));
+        assert_eq!((lock.epoch("//:b linux/amd64"), lock.epoch("//else:b linux/amd64")), (None, Some("2")));
     }
 
     #[test]

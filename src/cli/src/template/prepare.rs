@@ -181,6 +181,12 @@ impl Planner<'_> {
         let options = PlanOptions { explain_all: true, ..PlanOptions::default() };
         let lock_path = folder_of(&self.template, self.place).join(LOCK_FILE);
         let mut lock = LockFile::read(&lock_path).map_err(|error| lock_error(&error))?;
+        // Labels here hold the whole path of the template's folder; in the file, which others get too, names start there.
+        let (here, there) = (format!("{}:", lowered.label.package), "//:");
+        let moved = |chain: &str, from: &str, to: &str| {
+            chain.strip_prefix(from).map_or_else(|| chain.to_owned(), |rest| format!("{to}{rest}"))
+        };
+        lock.rename_epochs(|chain| moved(chain, there, &here));
         let places: Vec<usize> = (0..graph.nodes.len()).collect();
         let mut rounds = 0;
         let plan = loop {
@@ -195,18 +201,19 @@ impl Planner<'_> {
             if planned.needs.is_empty() {
                 break planned;
             }
+            if self.reuse.lock == Lock::Required {
+                let name = |need: &PinRequest| format!("`{}`", need.to_string().replace(&here, there));
+                let names: Vec<_> = planned.needs.iter().map(name).collect();
+                return Err(Diagnostic::error(format!(
+                    "`{LOCK_FILE}` does not say what {} is",
+                    names.join(", ")
+                ))
+                .hint("build once with `-lock`")
+                .into());
+            }
             let (epochs, pins): (Vec<_>, Vec<_>) =
                 planned.needs.iter().cloned().partition(|need| matches!(need, PinRequest::Epoch(_)));
             if !pins.is_empty() {
-                if self.reuse.lock == Lock::Required {
-                    let names: Vec<_> = pins.iter().map(|pin| format!("`{pin}`")).collect();
-                    return Err(Diagnostic::error(format!(
-                        "`{LOCK_FILE}` does not say what {} is",
-                        names.join(", ")
-                    ))
-                    .hint("build once with `-lock`")
-                    .into());
-                }
                 lock = session.resolve(&pins, &lock)?;
             } else {
                 lock = self.epochs(&epochs, &graph, lock, &digests, &builder_key, &salt, &cache)?;
@@ -237,7 +244,9 @@ impl Planner<'_> {
             }
         };
         if self.reuse.lock == Lock::Write {
-            lock.write(&lock_path).map_err(|error| lock_error(&error))?;
+            let mut written = lock.clone();
+            written.rename_epochs(|chain| moved(chain, &here, there));
+            written.write(&lock_path).map_err(|error| lock_error(&error))?;
         }
         Ok(Planned {
             lowered,
