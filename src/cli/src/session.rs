@@ -358,8 +358,7 @@ pub(crate) fn runtime() -> Result<tokio::runtime::Runtime, Diagnostics> {
 
 pub(crate) fn cache_error(error: &imgbuild_cache::Error) -> Diagnostics {
     let diagnostic = Diagnostic::error(format!("the cache failed: {error}")).class(Class::Environment);
-    let full =
-        error.is_disk_full().then(|| "free some space, for example with `imgbuild cache gc`".to_owned());
+    let full = error.is_disk_full().then(|| imgbuild_engine::FREE_SPACE.to_owned());
     diagnostic.maybe_hint(full).into()
 }
 

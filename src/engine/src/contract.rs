@@ -9,7 +9,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use imgbuild_cache::{OutputFile, Run};
 use imgbuild_digest::{ContentHash, ContentHasher, Hash};
-use imgbuild_model::{ChainState, Class, Diagnostic, Platform, Secret, Stream};
+use imgbuild_model::{ChainState, Class, Diagnostic, Platform, Secret, Stream, with_causes};
 use imgbuild_tree::DeltaId;
 
 use crate::ActionContext;
@@ -54,19 +54,18 @@ pub enum ActionError {
 }
 
 /// What the user can do when the disk is full.
-const FREE_SPACE: &str = "free some space, for example with `imgbuild cache gc`";
+pub const FREE_SPACE: &str = "free some space, for example with `imgbuild cache gc`";
 
 impl ActionError {
     /// An error of this machine with all that caused it; a full disk is recognised wherever it stands among the causes.
     #[must_use]
     pub fn caused_by(error: &(dyn std::error::Error + 'static)) -> Self {
-        let chain: Vec<_> = std::iter::successors(Some(error), |error| error.source()).collect();
-        let text = chain.iter().map(ToString::to_string).collect::<Vec<_>>().join(": ");
-        let is_full = |error: &&&(dyn std::error::Error + 'static)| {
+        let mut chain = std::iter::successors(Some(error), |error| error.source());
+        let is_full = |error: &(dyn std::error::Error + 'static)| {
             error.downcast_ref::<std::io::Error>().is_some_and(is_disk_full)
         };
-        let full = chain.iter().find(is_full).map(|_| FREE_SPACE.to_owned());
-        Diagnostic::error(text).class(Class::Environment).maybe_hint(full).into()
+        let full = chain.any(is_full).then(|| FREE_SPACE.to_owned());
+        Diagnostic::error(with_causes(error)).class(Class::Environment).maybe_hint(full).into()
     }
 
     /// The same failure, of an action that ran out of space: whatever it says, that is what the user has to mend.

@@ -361,7 +361,7 @@ impl Shared {
             });
         };
         let resolved = AssertUnwindSafe(self.clone().resolve(place, id)).catch_unwind().await;
-        let resolved = resolved.unwrap_or_else(|panic| Err(panicked(panic_message(&*panic))));
+        let resolved = resolved.unwrap_or_else(|panic| Err(panicked(crate::panic_message(&*panic))));
         let resolved = resolved.and_then(|(result, outcome)| {
             let request = &self.request;
             outputs::restore(&request.cache, self.node(place), &result, request.files.root())?;
@@ -779,9 +779,4 @@ async fn with_timeout(
         return work.await;
     };
     tokio::time::timeout(limit, work).await.unwrap_or(Err(ActionError::TimedOut(limit)))
-}
-
-fn panic_message(panic: &(dyn std::any::Any + Send)) -> &str {
-    let text = panic.downcast_ref::<&str>().copied();
-    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("no message")
 }

@@ -16,12 +16,18 @@ pub mod secrets;
 /// Set for the program executed again to become root in a user namespace of its own. It is for this program alone.
 pub const ENTER_MARKER: &str = "IMGBUILD_ENTER_NAMESPACE";
 
+/// What a panic said.
+pub(crate) fn panic_message(panic: &(dyn std::any::Any + Send)) -> &str {
+    let text = panic.downcast_ref::<&str>().copied();
+    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("no message")
+}
+
 pub use cancel::Cancel;
 pub use context::{ActionContext, InputFile};
 pub use contract::{
-    ActionError, Bind, Builder, Command, DelegatedArtifact, Executor, Exit, FileOperation, LayerMetadata,
-    Machine, MachineSpec, Nobody, OnLine, Outcome, Prompt, Session, SharedExecutor, Snapshot, Stat,
-    UnitState, UserSpec, files_output, layer_output,
+    ActionError, Bind, Builder, Command, DelegatedArtifact, Executor, Exit, FREE_SPACE, FileOperation,
+    LayerMetadata, Machine, MachineSpec, Nobody, OnLine, Outcome, Prompt, Session, SharedExecutor, Snapshot,
+    Stat, UnitState, UserSpec, files_output, layer_output,
 };
 pub use execute::{
     FAILED_MEMO, FailedState, Failure, LOG_MEMO, Registry, RunOptions, RunReport, RunRequest, execute,

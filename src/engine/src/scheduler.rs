@@ -12,7 +12,6 @@
 //! - every task has an [`Outcome`] when the run ends, also after panics, failures and cancellation;
 //! - when the future of the run is dropped, so are the tasks.
 
-use std::any::Any;
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap};
 use std::pin::pin;
@@ -457,7 +456,9 @@ impl<'a, X: Executor> Run<'a, X> {
                 }
             }
             Err(error) => match error.try_into_panic() {
-                Ok(panic) => Outcome::Failed(Failure::Panicked { message: panic_message(&*panic) }),
+                Ok(panic) => {
+                    Outcome::Failed(Failure::Panicked { message: crate::panic_message(&*panic).to_owned() })
+                }
                 Err(_) => Outcome::Aborted,
             },
         };
@@ -517,16 +518,6 @@ impl<'a, X: Executor> Run<'a, X> {
             })
         });
         Report { outcomes: outcomes.collect(), timings: self.timings, stop }
-    }
-}
-
-fn panic_message(panic: &(dyn Any + Send)) -> String {
-    if let Some(text) = panic.downcast_ref::<&str>() {
-        (*text).to_owned()
-    } else if let Some(text) = panic.downcast_ref::<String>() {
-        text.clone()
-    } else {
-        "no message".to_owned()
     }
 }
 

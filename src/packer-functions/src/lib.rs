@@ -35,6 +35,7 @@ use std::sync::Arc;
 use imgbuild_hcl::eval::{CallError, Functions, Parameter, special_functions};
 use imgbuild_hcl::value::{Type, Value};
 
+pub use datetime::layout::go_layout;
 pub use host::{FileKind, Host, LocalHost, Observation, SecretError, SecretRequest};
 
 /// All functions that an expression of a template can call.

@@ -1,156 +1,18 @@
 //! Times and durations as Go writes and reads them.
 
-use std::fmt::Write as _;
 use std::time::Duration;
 
+use imgbuild_packer_functions::go_layout;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
 /// The layout `2006-01-02T15:04:05Z07:00`.
 pub const RFC3339: &str = "2006-01-02T15:04:05Z07:00";
 
-/// What a piece of a layout stands for, the longer of two with the same beginning first.
-const PIECES: [&str; 32] = [
-    "January",
-    "Jan",
-    "Monday",
-    "Mon",
-    "MST",
-    "2006",
-    "-07:00:00",
-    "-070000",
-    "-07:00",
-    "-0700",
-    "-07",
-    "Z07:00:00",
-    "Z070000",
-    "Z07:00",
-    "Z0700",
-    "Z07",
-    "002",
-    "01",
-    "02",
-    "03",
-    "04",
-    "05",
-    "06",
-    "15",
-    "__2",
-    "_2006",
-    "_2",
-    "PM",
-    "pm",
-    "1",
-    "2",
-    "3",
-];
-
 /// A time in UTC after a layout of Go's (`2006-01-02`).
 #[must_use]
 pub fn format(time: Timestamp, layout: &str) -> String {
-    let mut out = String::new();
-    let mut rest = layout;
-    while let Some(first) = rest.chars().next() {
-        if let Some(length) = fraction(rest, out.is_empty()) {
-            write_fraction(&mut out, time, &rest[..length]);
-            rest = &rest[length..];
-            continue;
-        }
-        let piece =
-            PIECES.into_iter().chain(["4", "5"]).find(|piece| rest.starts_with(piece) && whole(rest, piece));
-        match piece {
-            Some(piece) => {
-                write_piece(&mut out, time, piece);
-                rest = &rest[piece.len()..];
-            }
-            None => {
-                out.push(first);
-                rest = &rest[first.len_utf8()..];
-            }
-        }
-    }
-    out
-}
-
-/// `Jan` and `Mon` are not pieces if a small letter follows.
-fn whole(rest: &str, piece: &str) -> bool {
-    !matches!(piece, "Jan" | "Mon") || !rest[3..].starts_with(|c: char| c.is_ascii_lowercase())
-}
-
-/// The length of `.000` or `,999` here: a point, then only zeros or only nines, then no digit.
-fn fraction(rest: &str, _at_start: bool) -> Option<usize> {
-    let digits = rest.strip_prefix(['.', ','])?;
-    let digit = digits.chars().next().filter(|c| matches!(c, '0' | '9'))?;
-    let length = digits.len() - digits.trim_start_matches(digit).len();
-    let ends = !digits[length..].starts_with(|c: char| c.is_ascii_digit());
-    ends.then_some(1 + length)
-}
-
-fn write_fraction(out: &mut String, time: Timestamp, piece: &str) {
-    let digits = format!("{:09}", time.to_zoned(TimeZone::UTC).subsec_nanosecond());
-    let count = (piece.len() - 1).min(9);
-    let mut digits = digits[..count].to_owned();
-    digits.push_str(&"0".repeat(piece.len() - 1 - count));
-    if piece.ends_with('9') {
-        let kept = digits.trim_end_matches('0');
-        if !kept.is_empty() {
-            out.push_str(&piece[..1]);
-            out.push_str(kept);
-        }
-    } else {
-        out.push_str(&piece[..1]);
-        out.push_str(&digits);
-    }
-}
-
-fn write_piece(out: &mut String, time: Timestamp, piece: &str) {
-    const MONTHS: [&str; 12] = [
-        "January",
-        "February",
-        "March",
-        "April",
-        "May",
-        "June",
-        "July",
-        "August",
-        "September",
-        "October",
-        "November",
-        "December",
-    ];
-    const DAYS: [&str; 7] = ["Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday"];
-    let time = time.to_zoned(TimeZone::UTC);
-    let month = MONTHS[usize::from(time.month().unsigned_abs()) - 1];
-    let day = DAYS[usize::from(time.weekday().to_monday_zero_offset().unsigned_abs())];
-    let hour12 = (time.hour() + 11) % 12 + 1;
-    let _ = match piece {
-        "January" => write!(out, "{month}"),
-        "Jan" => write!(out, "{}", &month[..3]),
-        "Monday" => write!(out, "{day}"),
-        "Mon" => write!(out, "{}", &day[..3]),
-        "MST" => write!(out, "UTC"),
-        "2006" => write!(out, "{:04}", time.year()),
-        "_2006" => write!(out, "_{:04}", time.year()),
-        "06" => write!(out, "{:02}", time.year().rem_euclid(100)),
-        "01" => write!(out, "{:02}", time.month()),
-        "1" => write!(out, "{}", time.month()),
-        "02" => write!(out, "{:02}", time.day()),
-        "_2" => write!(out, "{:2}", time.day()),
-        "2" => write!(out, "{}", time.day()),
-        "002" => write!(out, "{:03}", time.day_of_year()),
-        "__2" => write!(out, "{:3}", time.day_of_year()),
-        "15" => write!(out, "{:02}", time.hour()),
-        "03" => write!(out, "{hour12:02}"),
-        "3" => write!(out, "{hour12}"),
-        "04" => write!(out, "{:02}", time.minute()),
-        "4" => write!(out, "{}", time.minute()),
-        "05" => write!(out, "{:02}", time.second()),
-        "5" => write!(out, "{}", time.second()),
-        "PM" => write!(out, "{}", if time.hour() < 12 { "AM" } else { "PM" }),
-        "pm" => write!(out, "{}", if time.hour() < 12 { "am" } else { "pm" }),
-        "Z07" | "Z0700" | "Z070000" | "Z07:00" | "Z07:00:00" => write!(out, "Z"),
-        zone => write!(out, "{}", zone.replace('-', "+").replace('7', "0")),
-    };
+    go_layout(layout, &time.to_zoned(TimeZone::UTC))
 }
 
 /// A time in UTC after a format in the manner of `strftime`, as the function of that name in templates has it: the
@@ -188,8 +50,7 @@ pub fn strftime(time: Timestamp, text: &str) -> String {
 }
 
 /// A duration such as `1h30m`, `1.5s` or `-2ms`, in nanoseconds. `None` if it is none.
-#[must_use]
-pub fn duration_nanoseconds(text: &str) -> Option<i64> {
+fn duration_nanoseconds(text: &str) -> Option<i64> {
     let (negative, mut rest) = match text.strip_prefix('-') {
         Some(rest) => (true, rest),
         None => (false, text.strip_prefix('+').unwrap_or(text)),

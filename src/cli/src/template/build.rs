@@ -17,7 +17,6 @@ use imgbuild_packer_cli::args::{Build, OnError, Purpose, exit};
 use imgbuild_packer_cli::ui::{Appearance, Artifact as Shown, BuildId, Event as Said};
 use imgbuild_plan::{Ancestry, Generation, Moved, Reason, Status};
 use imgbuild_postprocessors::{Artifact, PostContext, run_chains};
-use rustix::process::geteuid;
 use tokio::sync::{Mutex, Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 
@@ -27,10 +26,10 @@ use super::load::{LoadOptions, Place, generated, load};
 use super::prepare::{Planned, Planner, edges, files, folder_of, makers, secret_key};
 use super::{Done, Printer, artifact};
 use crate::prompt::Terminal;
+use crate::registry;
 use crate::secrets::Store;
 use crate::session::{Session, cache_error, runtime};
-use crate::verbs::diagnostic;
-use crate::{ENTER_MARKER, registry};
+use crate::verbs::{become_root, diagnostic};
 
 /// `build`.
 pub(super) fn build(
@@ -47,6 +46,7 @@ pub(super) fn build(
     let recipes = &loaded.recipes.recipes;
     let names: Vec<String> = recipes.iter().map(|recipe| recipe.name.clone()).collect();
     let printer = Arc::new(Printer::new(appearance, &loaded.sensitive, names, &place.cwd));
+    before.tell_sources(&printer);
     printer.diagnostics(&loaded.warnings);
     printer.diagnostics(&loaded.recipes.warnings);
     if recipes.is_empty() {
@@ -81,7 +81,7 @@ pub(super) fn build(
             && first.planned().is_none_or(|planned| planned.plan.running().next().is_some())
     };
     if recipes.iter().zip(&first).any(needs_trees) {
-        become_root()?;
+        become_root(&session)?;
     }
     let refused: Vec<Diagnostic> = first
         .iter()
@@ -92,7 +92,6 @@ pub(super) fn build(
         .collect();
     printer.diagnostics(&Diagnostics(refused));
     printer.diagnostics(&warnings(&first));
-    let masks = Arc::new(fillings(&holes, &loaded.sensitive));
     let archives = registry::archives(
         &session.config,
         session.environment(),
@@ -105,7 +104,6 @@ pub(super) fn build(
         place,
         printer: printer.clone(),
         cache,
-        masks,
         sensitive: &loaded.sensitive,
         run_uuid,
         registry: registry::registry(archives),
@@ -137,8 +135,6 @@ struct House<'a> {
     place: &'a Place,
     printer: Arc<Printer>,
     cache: Cache,
-    /// What masks sensitive texts in all output.
-    masks: Arc<Fillings>,
     sensitive: &'a [String],
     run_uuid: String,
     registry: Registry,
@@ -288,21 +284,6 @@ fn show_plan(
     Ok(exit::SUCCESS)
 }
 
-/// An ordinary user becomes root in a namespace by executing the program again.
-fn become_root() -> Result<(), Diagnostics> {
-    if geteuid().is_root() {
-        return Ok(());
-    }
-    use std::os::unix::process::CommandExt as _;
-    let mut words = std::env::args_os();
-    let program = words.next().unwrap_or_default();
-    let error =
-        std::process::Command::new("/proc/self/exe").arg0(program).args(words).env(ENTER_MARKER, "1").exec();
-    Err(Diagnostic::error(format!("cannot execute this program again: {error}"))
-        .class(Class::Environment)
-        .into())
-}
-
 /// How a build ended.
 type Ended = Result<Vec<Artifact>, String>;
 
@@ -333,7 +314,7 @@ fn run_all(
     let session = Mutex::new(session);
     let runtime = runtime()?;
     let cancelled = runtime.block_on(async {
-        let listener = house.cancel.listen_for_signals();
+        let listener = house.cancel.listen_for_signals().map_err(|error| diagnostic(error.into(), None))?;
         // Each build tells those that wait for it whether it has succeeded.
         let (senders, receivers): (Vec<_>, Vec<_>) =
             recipes.iter().map(|_| watch::channel(None::<bool>)).unzip();
@@ -342,8 +323,6 @@ fn run_all(
                 edges[index].iter().map(|needed| (*needed, receivers[*needed].clone())).collect();
             let (id, sender, permits, session) = (ids[index], &senders[index], &permits, &session);
             async move {
-                let voice =
-                    BuildVoice { printer: house.printer.clone(), build: id, fillings: house.masks.clone() };
                 let ended = async {
                     if let First::Refused(why) = &planned {
                         return Err(in_a_line(why));
@@ -368,20 +347,22 @@ fn run_all(
                     };
                     // A build that was planned only now may hold marks that there were not before.
                     let fillings = Arc::new(fillings(planner.holes, house.sensitive));
-                    one(house, recipe, &planned, &BuildVoice { fillings, ..voice.clone() }).await
+                    let voice = BuildVoice { printer: house.printer.clone(), build: id, fillings };
+                    one(house, recipe, &planned, &voice).await
                 };
                 let began = Instant::now();
                 let ended: Ended = ended.await;
                 let _ = sender.send(Some(ended.is_ok()));
                 let result =
                     ended.map(|artifacts| artifacts.iter().map(|artifact| Some(shown(artifact))).collect());
-                voice.tell(Said::BuildFinished { build: id, duration: began.elapsed(), result });
+                let finished = Said::BuildFinished { build: id, duration: began.elapsed(), result };
+                house.printer.with(|ui, now| ui.event(now, &finished));
             }
         });
         futures::future::join_all(builds).await;
         drop(listener);
-        house.cancel.is_cancelled()
-    });
+        Ok::<_, Diagnostic>(house.cancel.is_cancelled())
+    })?;
     let duration = started.elapsed();
     house.printer.with(|ui, now| ui.event(now, &Said::Finished { duration, cancelled }));
     Ok(if cancelled { exit::FAILURE } else { house.printer.exit_code() })

@@ -282,18 +282,20 @@ pub(crate) fn read_hcl(
         }
         for request in loaded.template.needs.clone() {
             let kind = request.kind.clone();
-            let answer = ask(&kind, &request.settings, place).map_err(|error| *error).and_then(|answer| {
-                let wanted = catalog.data_type(&kind);
-                let converted = wanted.map_or(Ok(answer.clone()), |ty| convert(&answer, &ty));
-                converted.map_err(|error| Diagnostic::error(error.to_string()).class(Class::Bug))
-            });
+            let answer =
+                ask(&kind, &request.settings, place, printer).map_err(|error| *error).and_then(|answer| {
+                    let wanted = catalog.data_type(&kind);
+                    let converted = wanted.map_or(Ok(answer.clone()), |ty| convert(&answer, &ty));
+                    converted.map_err(|error| Diagnostic::error(error.to_string()).class(Class::Bug))
+                });
             inputs.answers.insert(request, answer);
         }
     }
     Err(Diagnostic::error("the data sources of this template never stop asking for each other").into())
 }
 
-fn ask(kind: &str, settings: &Value, place: &Place) -> Result<Value, Box<Diagnostic>> {
+/// Asks a data source; what it warns of is said at once.
+fn ask(kind: &str, settings: &Value, place: &Place, printer: &Printer) -> Result<Value, Box<Diagnostic>> {
     let source: Box<dyn DataSource> = match kind {
         "http" => Box::new(Http::new(reqwest::Client::new(), HttpLimits::default())),
         "null" => Box::new(Null),
@@ -315,6 +317,7 @@ fn ask(kind: &str, settings: &Value, place: &Place) -> Result<Value, Box<Diagnos
         Box::new(errors.0.into_iter().next().unwrap_or_else(|| Diagnostic::error("no threads")))
     })?;
     let output = runtime.block_on(source.read(&fields)).map_err(Box::new)?;
+    printer.diagnostics(&Diagnostics(output.warnings));
     let text = serde_json::Value::Object(output.values).to_string();
     from_json(&text).map_err(|error| bug(&error))
 }
@@ -489,8 +492,9 @@ mod tests {
     #[test]
     fn each_data_source_that_is_said_to_be_built_in_is() {
         let place = Place::of_process().unwrap();
+        let printer = Printer::new(Default::default(), &[], Vec::new(), &place.cwd);
         for kind in native(KindClass::DataSource) {
-            let asked = ask(kind, &Value::object_of([("input", Value::string("x"))]), &place);
+            let asked = ask(kind, &Value::object_of([("input", Value::string("x"))]), &place, &printer);
             let said = asked.map_or_else(|error| error.message, |_| String::new());
             assert!(!said.contains("not built in"), "{kind}: {said}");
         }

@@ -120,6 +120,11 @@ impl Printer {
         self.sources.lock().unwrap_or_else(PoisonError::into_inner).extend_from_slice(sources);
     }
 
+    /// Lets another printer know what this one knows.
+    fn tell_sources(&self, other: &Self) {
+        other.know(&self.sources.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+
     /// A line for programs.
     fn machine(&self, kind: &str, values: &[String]) {
         self.with(|ui, now| ui.for_programs(now, kind, values));

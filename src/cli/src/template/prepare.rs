@@ -78,9 +78,8 @@ pub(super) fn files() -> DiskFiles {
     DiskFiles::new("/")
 }
 
-/// What carries out the components of a plugin, in a few words.
-pub(super) fn satisfied_by(accessor: &str) -> &'static str {
-    let _ = accessor;
+/// What carries out the components of plugins, in a few words.
+pub(super) fn satisfied_by() -> &'static str {
     match real_packer() {
         Some(_) => {
             "components of it that are not built in run through the real `packer` on the path, with its own plugins"
@@ -216,7 +215,7 @@ impl Planner<'_> {
             if !pins.is_empty() {
                 lock = session.resolve(&pins, &lock)?;
             } else {
-                lock = self.epochs(&epochs, &graph, lock, &digests, &builder_key, &salt, &cache)?;
+                lock = self.epochs(&epochs, context, &cache)?;
             }
             rounds += 1;
             if rounds > 64 {
@@ -263,15 +262,10 @@ impl Planner<'_> {
     ///
     /// The record is kept under the key that the chain's first networked layer has without its epoch, so that whatever
     /// moves that layer begins a new one.
-    #[expect(clippy::too_many_arguments, reason = "they are what keys are made of")]
     fn epochs(
         &self,
         needs: &[PinRequest],
-        graph: &ActionGraph,
-        lock: LockFile,
-        digests: &InputDigests,
-        builder: &str,
-        salt: &str,
+        context: KeyContext<'_>,
         cache: &Cache,
     ) -> Result<LockFile, Diagnostics> {
         let names: Vec<&str> = needs
@@ -281,14 +275,14 @@ impl Planner<'_> {
                 _ => None,
             })
             .collect();
+        let mut lock = context.lock.clone();
         let mut without = lock.clone();
         names.iter().for_each(|name| without.set_epoch(name, "none"));
-        let context = KeyContext { graph, lock: &without, digests, builder, salt };
+        let without = KeyContext { lock: &without, ..context };
         let keyed =
-            plan(context, &[], cache, &PlanOptions::default()).map_err(|error| cache_error(&error))?;
-        let mut lock = lock;
+            plan(without, &[], cache, &PlanOptions::default()).map_err(|error| cache_error(&error))?;
         for name in names {
-            let first = graph.nodes.iter().position(|node| node.epoch.as_deref() == Some(name));
+            let first = context.graph.nodes.iter().position(|node| node.epoch.as_deref() == Some(name));
             let key = first.and_then(|place| keyed.actions.get(place)?.key);
             let id = match key {
                 Some(key) => self.epoch(cache, &key.0)?,

@@ -172,7 +172,7 @@ pub(super) fn init(command: &Init, printer: &Printer, place: &Place) -> Done {
         return Ok(exit::SUCCESS);
     }
     for plugin in &template.plugins {
-        printer.say(&format!("{}: {}", plugin.source, prepare::satisfied_by(&plugin.name)));
+        printer.say(&format!("{}: {}", plugin.source, prepare::satisfied_by()));
     }
     Ok(exit::SUCCESS)
 }

@@ -1,7 +1,6 @@
 //! Undoing what dead runs left behind. Not for: how a kind of effect is undone (`undo`), or results without a
 //! run (the cache's gc).
 
-use std::any::Any;
 use std::panic::AssertUnwindSafe;
 use std::time::Duration;
 
@@ -190,16 +189,8 @@ async fn undo_one(effect: &Effect, registry: &UndoRegistry, options: &CleanupOpt
         Ok(Ok(Ok(UndoOutcome::Undone))) => return EffectResult::Undone,
         Ok(Ok(Ok(UndoOutcome::AlreadyGone))) => return EffectResult::AlreadyGone,
         Ok(Ok(Err(error))) => with_causes(&*error),
-        Ok(Err(panic)) => format!("undoing it panicked: {}", panic_message(&*panic)),
+        Ok(Err(panic)) => format!("undoing it panicked: {}", crate::panic_message(&*panic)),
         Err(_) => format!("undoing it took longer than {} seconds", options.timeout.as_secs_f64()),
     };
     EffectResult::Failed { message }
-}
-
-fn panic_message(panic: &(dyn Any + Send)) -> &str {
-    if let Some(text) = panic.downcast_ref::<&str>() {
-        text
-    } else {
-        panic.downcast_ref::<String>().map_or("no message", String::as_str)
-    }
 }

@@ -44,7 +44,9 @@ const PARTS: [&str; 34] = [
     "Z07",
 ];
 
-pub(super) fn formatted(layout: &str, time: &Zoned) -> String {
+/// A time, in UTC, as a layout of Go's (`2006-01-02`) has it.
+#[must_use]
+pub fn go_layout(layout: &str, time: &Zoned) -> String {
     let mut out = String::new();
     let mut rest = layout;
     while let Some(c) = rest.chars().next() {
@@ -94,12 +96,12 @@ fn written(part: &str, time: &Zoned) -> String {
         hour => hour,
     };
     match part {
-        "January" => month_name(time).to_owned(),
-        "Jan" => month_name(time)[..3].to_owned(),
+        "January" => month_name(time),
+        "Jan" => time.strftime("%b").to_string(),
         "01" => format!("{:02}", time.month()),
         "1" => time.month().to_string(),
-        "Monday" => weekday_name(time).to_owned(),
-        "Mon" => weekday_name(time)[..3].to_owned(),
+        "Monday" => weekday_name(time),
+        "Mon" => time.strftime("%a").to_string(),
         "02" => format!("{:02}", time.day()),
         "_2" => format!("{:2}", time.day()),
         "2" => time.day().to_string(),

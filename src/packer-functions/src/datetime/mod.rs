@@ -2,7 +2,7 @@
 //!
 //! Time enters through the host only: `timestamp` asks for now, the `legacy_` functions for the start of the run.
 
-mod layout;
+pub(crate) mod layout;
 mod moment;
 mod strftime;
 mod verbs;
@@ -51,7 +51,7 @@ pub(crate) fn add(functions: &mut Functions, host: &Arc<dyn Host>) {
     };
     let isotime =
         of_start("The start of the run in a form that an example shows: `2006-01-02`.", |time, layout| {
-            Ok(layout::formatted(layout, time))
+            Ok(layout::go_layout(layout, time))
         });
     functions.add("legacy_isotime", isotime);
     let strftime = of_start("The start of the run in a form of verbs: `%Y-%m-%d`.", |time, format| {

@@ -4,28 +4,14 @@ use jiff::Zoned;
 use jiff::civil::DateTime;
 use jiff::tz::{Offset, TimeZone};
 
-const MONTHS: [&str; 12] = [
-    "January",
-    "February",
-    "March",
-    "April",
-    "May",
-    "June",
-    "July",
-    "August",
-    "September",
-    "October",
-    "November",
-    "December",
-];
-const WEEKDAYS: [&str; 7] = ["Sunday", "Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday"];
-
-pub(super) fn month_name(time: &Zoned) -> &'static str {
-    MONTHS[time.month().unsigned_abs() as usize - 1]
+/// `January`.
+pub(super) fn month_name(time: &Zoned) -> String {
+    time.strftime("%B").to_string()
 }
 
-pub(super) fn weekday_name(time: &Zoned) -> &'static str {
-    WEEKDAYS[time.weekday().to_sunday_zero_offset().unsigned_abs() as usize]
+/// `Monday`.
+pub(super) fn weekday_name(time: &Zoned) -> String {
+    time.strftime("%A").to_string()
 }
 
 /// `-07:00`, `-0700`, or, if asked for, `Z` where there is no offset.

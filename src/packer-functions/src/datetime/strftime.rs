@@ -42,7 +42,7 @@ pub(super) fn formatted(format: &str, time: &Zoned) -> Result<String, String> {
         let verb = rest[at + 1..].chars().next().ok_or("the format ends with a `%`")?;
         rest = &rest[at + 1 + verb.len_utf8()..];
         match as_layout(verb) {
-            Some(form) => out.push_str(&layout::formatted(form, time)),
+            Some(form) => out.push_str(&layout::go_layout(form, time)),
             None => out.push_str(&own(verb, time)?),
         }
     }

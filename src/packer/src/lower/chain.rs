@@ -233,7 +233,7 @@ impl<'a> Chain<'a> {
     }
 }
 
-fn attributes_of(attributes: Vec<(&str, Value)>) -> Attributes {
+pub(super) fn attributes_of(attributes: Vec<(&str, Value)>) -> Attributes {
     attributes
         .into_iter()
         .filter(|(_, value)| *value != Value::None)

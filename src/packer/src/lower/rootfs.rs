@@ -2,7 +2,7 @@
 
 use imgbuild_model::{Attributes, ChainState, Diagnostic, Platform, Value};
 
-use super::chain::{Chain, Machine};
+use super::chain::{Chain, Machine, attributes_of};
 use super::config::Config;
 use super::{Export, Makes};
 
@@ -109,14 +109,6 @@ fn state(config: &Config<'_>, hide: bool) -> ChainState {
     }
 }
 
-fn attributes(pairs: Vec<(&str, Value)>) -> Attributes {
-    pairs
-        .into_iter()
-        .filter(|(_, value)| *value != Value::None)
-        .map(|(name, value)| (name.into(), value))
-        .collect()
-}
-
 fn source(config: &Config<'_>, chain: &mut Chain<'_>) -> Option<(&'static str, Attributes)> {
     for kind in ["debian", "ubuntu"] {
         let Some(block) = config.block(kind) else { continue };
@@ -134,17 +126,17 @@ fn source(config: &Config<'_>, chain: &mut Chain<'_>) -> Option<(&'static str, A
         if kind == "debian" {
             found.push(("security", block.flag("security").map_or(Value::None, Value::Bool)));
         }
-        return Some((kind, attributes(found)));
+        return Some((kind, attributes_of(found)));
     }
     if let Some(image) = config.text("base_image") {
-        return Some(("oci_base", attributes(vec![("image", Value::string(&image))])));
+        return Some(("oci_base", attributes_of(vec![("image", Value::string(&image))])));
     }
     for (name, kind, attribute) in
         [("base_layout", "oci_base", "layout"), ("base_tarball", "rootfs_tar", "src")]
     {
         if let Some(path) = config.text(name) {
             let (input, _) = chain.input(&path, &config.location(name))?;
-            return Some((kind, attributes(vec![(attribute, input)])));
+            return Some((kind, attributes_of(vec![(attribute, input)])));
         }
     }
     Some(("scratch", Attributes::default()))

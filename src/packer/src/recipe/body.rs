@@ -53,12 +53,7 @@ pub(super) fn late_fields(context: &Context) -> Context {
 
 /// What `clean_resource_name` does in the configuration of a component, if it has it: builders for clouds do.
 pub(super) fn cleaner(class: KindClass, kind: &str) -> Option<Cleaner> {
-    match kind {
-        _ if class != KindClass::Builder => None,
-        "googlecompute" => Some(Cleaner::Google),
-        "azure-arm" | "azure-chroot" | "azure-dtl" => Some(Cleaner::Azure),
-        _ => kind.starts_with("amazon-").then_some(Cleaner::Amazon),
-    }
+    (class == KindClass::Builder).then(|| Cleaner::of_component(kind)).flatten()
 }
 
 /// Renders all strings of a body, keys of maps too, but for the attributes in `late`, which are only checked.

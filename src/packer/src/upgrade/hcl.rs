@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use imgbuild_hcl::syntax::is_identifier;
+
 /// Before each bracket that opens or closes something, until lines are indented.
 const OPENS: char = '\u{e010}';
 const CLOSES: char = '\u{e011}';
@@ -226,14 +228,9 @@ pub(super) fn escaped(text: &str) -> String {
     out
 }
 
-pub(super) fn is_identifier(text: &str) -> bool {
-    text.starts_with(|c: char| c.is_alphabetic() || c == '_')
-        && text.chars().all(|c| c.is_alphanumeric() || matches!(c, '_' | '-'))
-}
-
 /// The nearest identifier.
 pub(super) fn identifier(text: &str) -> String {
-    let good = |c: char| if c.is_alphanumeric() || matches!(c, '_' | '-') { c } else { '_' };
+    let good = |c: char| if is_identifier(&format!("_{c}")) { c } else { '_' };
     let name: String = text.chars().map(good).collect();
     if is_identifier(&name) { name } else { format!("_{name}") }
 }

@@ -2,11 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use imgbuild_hcl::syntax::is_identifier;
 use imgbuild_kinds::component;
 use imgbuild_model::{AttributeType, KindClass, Table};
 
 use super::calls::Calls;
-use super::hcl::{Body, Scalar, Written, identifier, is_identifier};
+use super::hcl::{Body, Scalar, Written, identifier};
 use crate::json::{Member, Node, Value};
 use crate::legacy::Template;
 
