@@ -302,8 +302,8 @@ fn run_all(
     };
     let debug = house.command.debug;
     house.printer.with(|ui, now| ui.event(now, &Said::Started { debug }));
-    if house.command.on_error == OnError::Ask && !std::io::IsTerminal::is_terminal(&std::io::stdin()) {
-        house.printer.say("There is no terminal to ask on: builds that fail are cleaned up");
+    if house.command.on_error == OnError::Ask {
+        house.printer.say("`-on-error=ask` does not ask yet: builds that fail are cleaned up");
     }
     let limit = match (debug, house.command.parallel_builds) {
         (true, _) => 1,

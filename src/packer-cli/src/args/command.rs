@@ -14,7 +14,7 @@ pub enum Command {
     Build(Build),
     /// Say what is wrong with a template.
     Validate(Validate),
-    /// Get the plugins that a template requires.
+    /// Say what satisfies the plugins that a template requires.
     Init(Init),
     /// Bring files into the canonical form.
     Fmt(Fmt),

@@ -113,22 +113,22 @@ fn about(verb: Verb) -> (&'static str, &'static str) {
             "The JSON file stays as it is; read what comes out before you use it.",
         ),
         Verb::Init => (
-            "Get the plugins that a template requires",
-            "What is built in needs none. Templates in HCL2 only.",
+            "Say what satisfies the plugins that a template requires",
+            "What is built in needs none, and nothing is installed. Templates in HCL2 only.",
         ),
         Verb::Inspect => ("Show what is in a template: variables, builds, steps", ""),
         Verb::Migrate => (
             "Write the BUILD.star that builds what a template builds",
-            "Comments are kept, what could not be carried over is said, and the keys are the same:\n\
-             what the template has built stays cached.",
+            "Comments are kept, and what could not be carried over is said. What the template has built stays\n\
+             cached up to the first step that may use the network.",
         ),
-        Verb::Plugins => ("Install, list and remove plugins", ""),
+        Verb::Plugins => ("List the plugins of templates; a real `packer` installs and removes them", ""),
         Verb::PluginsInstall => (
-            "Install a plugin",
+            "Refused: a real `packer` installs plugins",
             "SOURCE is host/owner/name, as github.com/hashicorp/docker; VERSION may be a constraint.",
         ),
-        Verb::PluginsInstalled => ("List the files of the plugins that are installed", ""),
-        Verb::PluginsRemove => ("Remove a plugin, or versions of it", "Each file that is removed is named."),
+        Verb::PluginsInstalled => ("Say where components come from", ""),
+        Verb::PluginsRemove => ("Refused: a real `packer` removes plugins", ""),
         Verb::PluginsRequired => ("List the plugins that a template requires", ""),
         Verb::Validate => (
             "Say what is wrong with a template, all of it at once",
