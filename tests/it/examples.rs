@@ -90,6 +90,9 @@ fn the_examples_build_from_the_real_archive() {
     );
     assert!(index.unwrap().contains("image.index"));
 
+    examples.ok("", &["build", "//examples/template:all"]);
+    assert!(examples.path("imgbuild-out/examples/template/server[file.readme]/readme.txt").exists());
+    assert!(ran(&examples.ok("", &["--json", "build", "//examples/template:shop"])).is_empty());
     let all = ran(&examples.ok("examples/monorepo", &["--json", "build", "//:all"]));
     assert_eq!(all.iter().filter(|step| step.starts_with("apt_install")).count(), 2, "{all:?}");
     examples.ok("examples/monorepo", &["test", "//images:debian-base", "//images:python", "//services/..."]);

@@ -15,6 +15,7 @@ mod reproducible;
 mod seal;
 mod secrets;
 mod support;
+mod targets;
 mod templates;
 mod ubuntu;
 mod upgrades;

@@ -2,7 +2,7 @@
 //!
 //! What is there already and the same is left alone: on a hit nothing is written.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -28,10 +28,15 @@ pub(crate) fn publish(
     let cache = session.cache()?;
     let root = session.files()?.root().to_path_buf();
     let folder = folder.unwrap_or_else(|| root.join(OUTPUT_FOLDER));
+    let mut written = HashSet::new();
     for target in &prepared.analyzed.roots {
         let several = target.platforms.len() > 1;
         for artifact in target.artifacts(&prepared.analyzed) {
             let Artifact::Output { action, name } = &artifact else { continue };
+            // A set has the files of its images.
+            if !written.insert(artifact.clone()) {
+                continue;
+            }
             let Some(place) = prepared.graph.find(action) else { continue };
             let Some(result) = results.get(&place) else { continue };
             let mut base = folder.join(action.label.package.as_str()).join(action.label.name.as_str());
@@ -105,7 +110,7 @@ fn remove_others(base: &Path, name: &str, files: &[&OutputFile]) -> Result<(), D
             _ => Ok(()),
         };
     }
-    let wanted: std::collections::HashSet<PathBuf> = files.iter().map(|file| base.join(&file.path)).collect();
+    let wanted: HashSet<PathBuf> = files.iter().map(|file| base.join(&file.path)).collect();
     let mut folders = vec![path];
     while let Some(folder) = folders.pop() {
         let Ok(entries) = fs_err::read_dir(&folder) else { continue };

@@ -11,6 +11,7 @@ use imgbuild::config::{Config, Flags};
 use imgbuild::ui::{Shell, Ui};
 use imgbuild_cache::Cache;
 use imgbuild_engine::Builder as _;
+use imgbuild_engine::secrets::Fillings;
 use imgbuild_model::{
     Artifact, Class, Diagnostic, Diagnostics, Label, LayerRef, Location, PackagePath, PatternSet, Platform,
     Value,
@@ -20,9 +21,10 @@ use imgbuild_plan::{
     PlanOptions, Selection, Walk, plan,
 };
 use imgbuild_rootfs::RootfsBuilder;
-use imgbuild_starlark::{Limits, Starlark};
 
+use crate::languages::Languages;
 use crate::registry;
+use crate::template::artifact;
 
 /// One call of the program.
 pub(crate) struct Session {
@@ -45,6 +47,8 @@ pub(crate) struct Prepared {
     pub(crate) plan: Plan,
     pub(crate) builder_key: String,
     pub(crate) salt: String,
+    /// What the marks in actions of templates stand for.
+    pub(crate) fillings: Arc<Fillings>,
 }
 
 impl Prepared {
@@ -189,13 +193,13 @@ impl Session {
 
     /// Loads and analyzes what is selected.
     pub(crate) fn analyze(&self, selection: &Selection) -> Result<Analyzed, Diagnostics> {
-        self.analyze_with(&front_end(), selection)
+        self.analyze_with(&Languages::new(self.files()?), selection)
     }
 
-    fn analyze_with(&self, front_end: &Starlark, selection: &Selection) -> Result<Analyzed, Diagnostics> {
+    fn analyze_with(&self, languages: &Languages, selection: &Selection) -> Result<Analyzed, Diagnostics> {
         self.ui.phase("loading packages");
-        let analyzed = Walk::new(front_end, self.files()?).run(selection)?;
-        for warning in &analyzed.warnings.0 {
+        let analyzed = Walk::new(languages, self.files()?).run(selection)?;
+        for warning in analyzed.warnings.0.iter().chain(&languages.warnings()) {
             self.shell.warning(&warning.to_string());
         }
         Ok(analyzed)
@@ -210,9 +214,9 @@ impl Session {
         selection: &Selection,
         planning: &Planning,
     ) -> Result<ManuallyDrop<Prepared>, Diagnostics> {
-        let front_end = front_end();
+        let languages = Languages::new(self.files()?);
         let cache = self.cache()?;
-        let analyzed = self.analyze_with(&front_end, selection)?;
+        let analyzed = self.analyze_with(&languages, selection)?;
         let (graph, wanted) = self.wanted(&analyzed, planning.want)?;
         let digests = InputDigests::read(&graph.inputs(), self.files()?, &cache)?;
         let mut lock = self.read_lock()?;
@@ -247,6 +251,22 @@ impl Session {
             self.ui.phase("resolving");
             lock = self.resolve(&planned.needs, &lock)?;
         };
+        let planned = match artifact::any_gone(&graph, &planned, &cache, self.files()?.root())? {
+            false => planned,
+            true => {
+                let force = graph.nodes.iter().filter(|node| node.schema.id == "packer_build");
+                let force = force.map(|node| node.label().clone()).chain(options.force.iter().cloned());
+                let options = PlanOptions { force: force.collect(), ..options };
+                let context = KeyContext {
+                    graph: &graph,
+                    lock: &lock,
+                    digests: &digests,
+                    builder: &builder_key,
+                    salt: &salt,
+                };
+                plan(context, &wanted, &cache, &options).map_err(|error| cache_error(&error))?
+            }
+        };
         if lock != before && planning.write_lock {
             lock.write(&self.lock_path()?).map_err(|error| lock_error(&error))?;
             self.shell.note(&format!("added {} to `{LOCK_FILE}`", added(&before, &lock)));
@@ -260,6 +280,7 @@ impl Session {
             plan: planned,
             builder_key,
             salt,
+            fillings: Arc::new(languages.fillings()),
         }))
     }
 
@@ -281,16 +302,15 @@ impl Session {
         match want {
             Want::Artifacts => {
                 for root in &analyzed.roots {
-                    let made = root.artifacts(analyzed);
-                    if made.is_empty() {
-                        // An image without exports is built all the same, up to the layer that others stand on.
-                        let sealed =
-                            root.platforms.iter().filter_map(|(_, id)| image_field(analyzed, *id, "layer"));
+                    artifacts.extend(root.artifacts(analyzed));
+                    for (_, id) in &root.platforms {
+                        let layers = without_files(analyzed, *id);
                         artifacts.extend(
-                            sealed.map(|layer| Artifact::Output { action: layer.action, name: "".into() }),
+                            layers
+                                .into_iter()
+                                .map(|layer| Artifact::Output { action: layer.action, name: "".into() }),
                         );
                     }
-                    artifacts.extend(made);
                 }
             }
             Want::Tests => {
@@ -329,17 +349,30 @@ impl Session {
     }
 }
 
-/// A front end that loads its prelude meanwhile: a fifth of the time of a small build with nothing to do.
-fn front_end() -> Arc<Starlark> {
-    let front_end = Arc::new(Starlark::new(Limits::default()));
-    let preloaded = front_end.clone();
-    std::thread::spawn(move || preloaded.preload());
-    front_end
-}
-
 /// The layer of an image before it is sealed.
 pub(crate) fn image_layer(analyzed: &Analyzed, id: imgbuild_plan::TargetId) -> Option<LayerRef> {
     image_field(analyzed, id, "unsealed").or_else(|| image_field(analyzed, id, "layer"))
+}
+
+/// The last layers of what a target stands for and makes no files: such an image or build is carried out all the same.
+fn without_files(analyzed: &Analyzed, id: imgbuild_plan::TargetId) -> Vec<LayerRef> {
+    let entry = analyzed.get(id);
+    let of_template = |entry: &imgbuild_plan::Entry| match entry.provider("TemplateBuildInfo")?.field("layer")
+    {
+        Some(Value::Layer(layer)) => Some(layer.clone()),
+        _ => None,
+    };
+    let members = [("TemplateInfo", "builds"), ("ImageSetInfo", "images")]
+        .into_iter()
+        .filter_map(|(provider, field)| entry.provider(provider)?.field(field)?.as_list());
+    let members = members.flatten().filter_map(|member| match member {
+        Value::Label(label) => entry.dependencies.iter().find(|(own, _)| own == label),
+        _ => None,
+    });
+    let of_members = members.flat_map(|(_, id)| without_files(analyzed, *id));
+    let own = || image_field(analyzed, id, "layer").or_else(|| of_template(entry));
+    let own = if entry.files().is_empty() { own() } else { None };
+    of_members.chain(own).collect()
 }
 
 fn image_field(analyzed: &Analyzed, id: imgbuild_plan::TargetId, name: &str) -> Option<LayerRef> {

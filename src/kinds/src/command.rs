@@ -87,3 +87,20 @@ pub(crate) static PACKER_BUILD: KindSchema = KindSchema {
     state: StateUse::None,
     ..KindSchema::BLANK
 };
+
+/// A file of known content.
+pub(crate) static WRITE_FILE: KindSchema = KindSchema {
+    id: "write_file",
+    class: KindClass::Command,
+    key_version: 1,
+    effect: Effect::Output,
+    doc: "Writes a text, or copies a file of the workspace: what the builder `file` of a template makes.",
+    attributes: &[
+        content("content", AttributeType::String, Default::None, "The text; this or `src`."),
+        content("src", AttributeType::Files, Default::EmptyList, "The file; this or `content`."),
+        CACHE,
+    ],
+    keeps_packages: true,
+    state: StateUse::None,
+    ..KindSchema::BLANK
+};

@@ -79,6 +79,7 @@ static ALL: &[&KindSchema] = &[
     &export::INDEX,
     &command::GENRULE,
     &command::PACKER_BUILD,
+    &command::WRITE_FILE,
     &test::COMMAND_SUCCEEDS,
     &test::FILE_EXISTS,
     &test::FILE_ABSENT,

@@ -28,6 +28,14 @@ pub trait Files: Send + Sync {
     /// As the file system gives them; text that is not UTF-8 is `InvalidData`.
     fn read(&self, path: &WorkspacePath) -> io::Result<Arc<str>>;
 
+    /// The bytes of a file.
+    ///
+    /// # Errors
+    /// As the file system gives them.
+    fn read_bytes(&self, path: &WorkspacePath) -> io::Result<Vec<u8>> {
+        self.read(path).map(|text| text.as_bytes().to_vec())
+    }
+
     /// The names in a folder, sorted by their bytes.
     ///
     /// # Errors

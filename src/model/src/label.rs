@@ -10,7 +10,8 @@ use imgbuild_digest::{ContentHash, ContentHasher};
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PackagePath(Arc<str>);
 
-/// The name of a target inside its package, or the path of a source file inside it.
+/// The name of a target inside its package, or the path of a source file inside it. `name[part]` is one of the targets
+/// that a target stands for: a build of a template.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct TargetName(Arc<str>);
 
@@ -133,8 +134,22 @@ impl TargetName {
         if name.is_empty() {
             return Err(LabelError { text: name.to_owned(), what: "target name", reason: "it is empty" });
         }
-        check_path(name, "target name")?;
+        let (own, part) = split_part(name);
+        check_path(own, "target name")?;
+        if let Some(part) = part
+            && !is_part(part)
+        {
+            let reason = "what is in brackets is the name of a build, without `/`, `:`, quotes and brackets";
+            return Err(LabelError { text: name.to_owned(), what: "target name", reason });
+        }
         Ok(Self(name.into()))
+    }
+
+    /// The name of a part of this target. What a name may not have becomes `_`.
+    #[must_use]
+    pub fn part(&self, part: &str) -> Self {
+        let clean: String = part.chars().map(|c| if is_of_part(c) { c } else { '_' }).collect();
+        Self(format!("{}[{clean}]", self.0).into())
     }
 
     /// The name.
@@ -142,6 +157,20 @@ impl TargetName {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+}
+
+/// A name without the part in brackets at its end, and that part.
+fn split_part(name: &str) -> (&str, Option<&str>) {
+    let found = name.strip_suffix(']').and_then(|name| name.split_once('['));
+    found.map_or((name, None), |(own, part)| (own, Some(part)))
+}
+
+fn is_of_part(c: char) -> bool {
+    !(c.is_control() || matches!(c, '/' | ':' | '\\' | '"' | '*' | '[' | ']'))
+}
+
+fn is_part(text: &str) -> bool {
+    !text.is_empty() && text.chars().all(is_of_part)
 }
 
 impl WorkspacePath {
@@ -183,7 +212,7 @@ impl Label {
         if let Some(rest) = text.strip_prefix("//") {
             let (package, name) = match rest.split_once(':') {
                 Some((package, name)) => (package, name),
-                None => (rest, rest.rsplit('/').next().unwrap_or(rest)),
+                None => (split_part(rest).0, rest.rsplit('/').next().unwrap_or(rest)),
             };
             if name.is_empty() {
                 return Err(fail("it names no target; write `//package:name`"));
@@ -250,11 +279,16 @@ impl Pattern {
         }
         // On a command line `images:base` and `images/base` are short for labels below the current folder.
         if !text.starts_with("//") && !text.starts_with(':') {
-            let (path, name) = text.split_once(':').unwrap_or((text, ""));
+            let (path, name) = match text.split_once(':') {
+                Some((path, name)) if !name.is_empty() => (path, name),
+                _ => (text.trim_end_matches(':'), ""),
+            };
             let path = package.file(path.trim_end_matches('/'));
-            let name =
-                if name.is_empty() { path.as_str().rsplit('/').next().unwrap_or_default() } else { name };
-            let label = format!("//{}:{name}", path.as_str());
+            let name = match name {
+                "" => path.as_str().rsplit('/').next().unwrap_or_default(),
+                name => name,
+            };
+            let label = format!("//{}:{name}", split_part(path.as_str()).0);
             return Label::parse(&label, package).map(Self::Single).map_err(|error| LabelError {
                 text: text.to_owned(),
                 what: "target pattern",
@@ -391,6 +425,9 @@ mod tests {
             ("c", "//images:c"),
             ("sub/c.txt", "//images:sub/c.txt"),
             ("//:root", "//:root"),
+            ("//a/b:c[docker.web]", "//a/b:c[docker.web]"),
+            ("//a/b[docker.web]", "//a/b:b[docker.web]"),
+            (":c[x y]", "//images:c[x y]"),
         ] {
             assert_eq!(Label::parse(text, &here).unwrap().to_string(), label);
         }
@@ -398,9 +435,23 @@ mod tests {
 
     #[test]
     fn what_is_no_label_is_refused_with_a_reason() {
-        for text in
-            ["", ":", "//", "/abs", "//a:", "//a//b:c", "//../a:b", "a:b:c", "@other//a:b", "//a:b\\c"]
-        {
+        for text in [
+            "",
+            ":",
+            "//",
+            "/abs",
+            "//a:",
+            "//a//b:c",
+            "//../a:b",
+            "a:b:c",
+            "@other//a:b",
+            "//a:b\\c",
+            "//a:b[]",
+            "//a:b[c",
+            "//a:b[c/d]",
+            "//a[b]:c",
+            "//a:b[c][d]",
+        ] {
             assert!(Label::parse(text, &PackagePath::root()).is_err(), "{text}");
         }
     }

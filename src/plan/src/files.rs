@@ -96,6 +96,10 @@ impl Files for DiskFiles {
         fs_err::read_to_string(self.host_path(path)).map(Arc::from)
     }
 
+    fn read_bytes(&self, path: &WorkspacePath) -> io::Result<Vec<u8>> {
+        fs_err::read(self.host_path(path))
+    }
+
     fn list(&self, path: &WorkspacePath) -> io::Result<Vec<(String, EntryKind)>> {
         let folder = self.host_path(path);
         let mut names = Vec::new();

@@ -57,7 +57,7 @@ impl Provisioner for File {
         let (dest, owner, mode) = (absolute(context, "dest")?, owner(context), context.mode("mode"));
         let mut files = context.files("src")?;
         if let Some(path) = context.text("generated") {
-            files.push(InputFile::at(path.into())?);
+            files.push(InputFile::at(context.workspace.join(path))?);
         }
         let content = context.text("content").map(String::into_bytes);
         let mut operations = Vec::new();

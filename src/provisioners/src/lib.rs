@@ -16,6 +16,7 @@ mod packer_build;
 mod resolve;
 mod shell;
 mod step;
+mod write_file;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -50,6 +51,7 @@ pub fn executors() -> HashMap<&'static str, SharedExecutor> {
         ("seal", step(files::Seal)),
         ("genrule", Arc::new(genrule::Genrule) as SharedExecutor),
         ("packer_build", Arc::new(packer_build::PackerBuild)),
+        ("write_file", Arc::new(write_file::WriteFile)),
         ("image_test", Arc::new(checks::ImageTest)),
     ])
 }

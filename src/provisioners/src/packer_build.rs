@@ -21,9 +21,10 @@ pub(crate) struct PackerBuild;
 impl Executor for PackerBuild {
     async fn execute(&self, context: &ActionContext) -> Result<Outcome, ActionError> {
         let text = |name: &str| context.text(name).unwrap_or_default();
+        let workdir = context.workspace.join(text("workdir"));
         let mut command = tokio::process::Command::new(text("program"));
         command.args(["build", "-machine-readable"]).arg(format!("-only={}", text("name")));
-        command.args(context.texts("args")).arg(text("template")).current_dir(text("workdir"));
+        command.args(context.texts("args")).arg(text("template")).current_dir(&workdir);
         command.env("CHECKPOINT_DISABLE", "1").env("PACKER_NO_COLOR", "1");
         let told = Mutex::new(Told::default());
         let on_line = |stream: Stream, line: &str| {
@@ -42,7 +43,7 @@ impl Executor for PackerBuild {
         }
         exit.success("`packer build`")?;
         let artifacts: Vec<DelegatedArtifact> = told.artifacts.into_values().collect();
-        let artifacts = with_digests(&context.cache, artifacts, Path::new(&text("workdir")))?;
+        let artifacts = with_digests(&context.cache, artifacts, &workdir)?;
         let json = serde_json::to_vec_pretty(&artifacts)
             .map_err(|error| ActionError::environment(error.to_string()))?;
         let path = context.node().action.outputs.first().map_or("artifacts.json", |name| &**name).to_owned();

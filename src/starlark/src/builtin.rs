@@ -18,6 +18,11 @@ static IMAGE_SET_INFO: LazyLock<ProviderId> =
     LazyLock::new(|| id("@prelude//providers.star", "ImageSetInfo"));
 static CONFIG_SETTING_INFO: LazyLock<ProviderId> =
     LazyLock::new(|| id("@prelude//providers.star", "ConfigSettingInfo"));
+static TEMPLATE_BUILD_INFO: LazyLock<ProviderId> =
+    LazyLock::new(|| id("@prelude//providers.star", "TemplateBuildInfo"));
+static TEMPLATE_INFO: LazyLock<ProviderId> = LazyLock::new(|| id("@prelude//providers.star", "TemplateInfo"));
+static PACKER_TEMPLATE: LazyLock<RuleId> =
+    LazyLock::new(|| id("@prelude//templates.star", "packer_template"));
 static CONFIG_SETTING: LazyLock<RuleId> = LazyLock::new(|| id("@prelude//config.star", "config_setting"));
 
 /// `DefaultInfo(files)`: what a target gives when nothing more is said. Each analysis has it.
@@ -42,6 +47,24 @@ pub fn test_info() -> ProviderId {
 #[must_use]
 pub fn image_set_info() -> ProviderId {
     IMAGE_SET_INFO.clone()
+}
+
+/// `TemplateBuildInfo(name, builder, layer)`.
+#[must_use]
+pub fn template_build_info() -> ProviderId {
+    TEMPLATE_BUILD_INFO.clone()
+}
+
+/// `TemplateInfo(builds)`.
+#[must_use]
+pub fn template_info() -> ProviderId {
+    TEMPLATE_INFO.clone()
+}
+
+/// The rule whose targets are templates, which are analyzed by another front end.
+#[must_use]
+pub fn packer_template() -> RuleId {
+    PACKER_TEMPLATE.clone()
 }
 
 /// `ConfigSettingInfo(values)`.

@@ -39,7 +39,8 @@ use imgbuild_model::{
 use starlark::values::OwnedFrozenValueTyped;
 
 pub use crate::builtin::{
-    config_setting, config_setting_info, default_info, image_info, image_set_info, test_info,
+    config_setting, config_setting_info, default_info, image_info, image_set_info, packer_template,
+    template_build_info, template_info, test_info,
 };
 pub use crate::limits::Limits;
 pub use crate::prelude::prelude_digest;

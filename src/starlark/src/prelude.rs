@@ -21,6 +21,7 @@ static FILES: &[(&str, &str)] = files![
     "providers.star",
     "sources.star",
     "steps.star",
+    "templates.star",
     "tests.star",
 ];
 

@@ -7,6 +7,7 @@ use imgbuild_digest::Digest;
 use imgbuild_engine::{DelegatedArtifact, RunReport, outputs, secrets::Fillings};
 use imgbuild_model::{Class, Diagnostic, Diagnostics};
 use imgbuild_packer::lower::{Export, FileContent, Makes};
+use imgbuild_plan::{ActionGraph, Plan};
 use imgbuild_postprocessors::{Artifact, Destroy};
 
 use super::prepare::Planned;
@@ -60,8 +61,26 @@ pub(super) fn delegated(
         .collect())
 }
 
+/// Whether a delegated build of a plan would be passed over, and its files are not as it left them.
+pub(crate) fn any_gone(
+    graph: &ActionGraph,
+    plan: &Plan,
+    cache: &Cache,
+    workspace: &Path,
+) -> Result<bool, Diagnostics> {
+    for (node, action) in graph.nodes.iter().zip(&plan.actions) {
+        let workdir = workspace.join(node.attributes().str("workdir").unwrap_or_default());
+        if let ("packer_build", Some(result)) = (node.schema.id, &action.result)
+            && !are_there(result, cache, &workdir)?
+        {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
 /// Whether all files of a delegated build are as it left them.
-pub(super) fn are_there(result: &ActionResult, cache: &Cache, cwd: &Path) -> Result<bool, Diagnostics> {
+fn are_there(result: &ActionResult, cache: &Cache, cwd: &Path) -> Result<bool, Diagnostics> {
     let Some(file) = result.files.first() else { return Ok(false) };
     for artifact in told(&file.digest, cache)? {
         for (path, digest) in artifact.files {

@@ -11,6 +11,7 @@ use imgbuild_cache::Cache;
 use imgbuild_engine::secrets::{Fillings, NamedSecret};
 use imgbuild_engine::{ActionError, Cancel, Failure, Registry, RunOptions, RunReport, RunRequest, outputs};
 use imgbuild_model::{Class, Diagnostic, Diagnostics, Secret};
+use imgbuild_packer::builders::generated;
 use imgbuild_packer::lower::{Holes, Makes, Volatile};
 use imgbuild_packer::recipe::Recipe;
 use imgbuild_packer_cli::args::{Build, OnError, Purpose, exit};
@@ -22,7 +23,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::chains::{GoTemplates, Processes, chains};
 use super::events::{BuildVoice, EngineEvents, packer_name};
-use super::load::{LoadOptions, Place, generated, load};
+use super::load::{LoadOptions, Place, load};
 use super::prepare::{Planned, Planner, edges, files, folder_of, makers, secret_key};
 use super::{Done, Printer, artifact};
 use crate::prompt::Terminal;

@@ -7,15 +7,13 @@ use std::sync::Arc;
 
 use imgbuild::args::Environment;
 use imgbuild_datasources::{DataSource, External, ExternalRaw, Http, HttpLimits, Null};
-use imgbuild_hcl::eval::Functions;
-use imgbuild_hcl::value::{Type, Value, convert, from_json, to_json};
-use imgbuild_kinds::{Dialect, check, component};
-use imgbuild_model::{Class, Diagnostic, Diagnostics, EntryKind, KindClass, Location, Node, Severity};
-use imgbuild_packer::interpolate::{Generated, Host as TemplateHost, Lookup, Run};
-use imgbuild_packer::legacy::{self, Given};
-use imgbuild_packer::lower::Volatile;
-use imgbuild_packer::recipe::{Recipe, Recipes, of_legacy, of_template};
-use imgbuild_packer::template::{self, Catalog, Components, Files, Inputs, Settings, Template};
+use imgbuild_hcl::value::{Value, convert, from_json, to_json};
+use imgbuild_model::{Class, Diagnostic, Diagnostics, EntryKind};
+use imgbuild_packer::builders::Known;
+use imgbuild_packer::interpolate::{Host as TemplateHost, Lookup, Run};
+use imgbuild_packer::legacy;
+use imgbuild_packer::load::{GivenVariables, Loaded, of_hcl, of_json};
+use imgbuild_packer::template::{self, Catalog as _, Components, Files, Inputs};
 use imgbuild_packer_cli::args::{Common, ConfigType};
 use imgbuild_packer_functions::{Host, LocalHost};
 use jiff::Timestamp;
@@ -25,23 +23,6 @@ use crate::session::runtime;
 
 /// How many times data sources are asked and the template is read again.
 const ROUNDS: usize = 32;
-
-/// What builders of this program tell of their machines, as text. Packer's own answer for what a builder does not have
-/// names it.
-const GENERATED: [(&str, &str); 12] = [
-    ("ID", "ERR_ID_NOT_IMPLEMENTED_BY_BUILDER"),
-    ("Host", ""),
-    ("Port", ""),
-    ("User", "root"),
-    ("Password", ""),
-    ("ConnType", "none"),
-    ("PackerHTTPPort", "ERR_HTTP_PORT_NOT_IMPLEMENTED_BY_BUILDER"),
-    ("PackerHTTPIP", "ERR_HTTP_IP_NOT_IMPLEMENTED_BY_BUILDER"),
-    ("PackerHTTPAddr", "ERR_HTTP_ADDR_NOT_IMPLEMENTED_BY_BUILDER"),
-    ("SSHPublicKey", ""),
-    ("SSHPrivateKey", ""),
-    ("WinRMPassword", ""),
-];
 
 /// How to load.
 #[derive(Clone, Copy, Debug, Default)]
@@ -60,23 +41,6 @@ pub(crate) struct Place {
     pub(crate) home: Option<PathBuf>,
     pub(crate) environment: BTreeMap<String, String>,
     pub(crate) started: Timestamp,
-}
-
-/// A template that was read.
-pub(crate) struct Loaded {
-    pub(crate) read: ReadTemplate,
-    pub(crate) recipes: Recipes,
-    /// Texts that must not be shown.
-    pub(crate) sensitive: Vec<String>,
-    pub(crate) warnings: Diagnostics,
-}
-
-/// A template of either kind.
-pub(crate) enum ReadTemplate {
-    /// In HCL.
-    Hcl(Box<Template>),
-    /// In JSON.
-    Legacy(Box<legacy::Template>),
 }
 
 /// In which language a path is read.
@@ -208,45 +172,6 @@ pub(crate) fn load(
     }
 }
 
-/// The catalog of this program: what its own builders tell of their machines is known before they run.
-struct Known<C>(C);
-
-impl<C: Catalog> Catalog for Known<C> {
-    fn functions(&self, root: &str) -> Functions {
-        self.0.functions(root)
-    }
-
-    fn data_type(&self, kind: &str) -> Option<Type> {
-        self.0.data_type(kind)
-    }
-
-    fn generated(&self, builder: &str) -> Option<Vec<String>> {
-        self.0.generated(builder)
-    }
-
-    fn known(&self, builder: &str) -> BTreeMap<String, String> {
-        known(builder)
-    }
-
-    fn check(
-        &self,
-        class: KindClass,
-        kind: &str,
-        location: &Location,
-        settings: &Settings,
-    ) -> Vec<Diagnostic> {
-        self.0.check(class, kind, location, settings)
-    }
-}
-
-/// What builders of this program tell of their machines.
-fn known(builder: &str) -> BTreeMap<String, String> {
-    match builder {
-        "rootfs" | "file" | "null" => generated(&Volatile::RunUuid.mark()),
-        _ => BTreeMap::new(),
-    }
-}
-
 /// What a template in HCL is read with.
 pub(crate) fn inputs(common: &Common, options: LoadOptions, place: &Place) -> Inputs {
     Inputs {
@@ -329,72 +254,8 @@ fn hcl(
     place: &Place,
     printer: &Printer,
 ) -> Result<Loaded, Diagnostics> {
-    let (template, mut warnings) = read_hcl(path, common, options, place, printer)?.into_result()?;
-    if let Some(registry) = &template.registry {
-        let warning = Diagnostic::warning("builds that are built in are not registered with HCP Packer");
-        let hint = "a build that a real `packer` carries out is, if that program has the credentials";
-        warnings.0.push(warning.at(registry.location.clone()).hint(hint));
-    }
-    let sensitive = sensitive_of(&template);
-    let recipes = match options.syntax_only {
-        true => Recipes::default(),
-        false => of_template(&template, &place.run(None), &tells)?,
-    };
-    Ok(Loaded { read: ReadTemplate::Hcl(Box::new(template)), recipes, sensitive, warnings })
-}
-
-/// The sensitive texts of a template in HCL.
-pub(crate) fn sensitive_of(template: &Template) -> Vec<String> {
-    let variables = template.variables.iter().map(|variable| &variable.value);
-    let mut texts = Vec::new();
-    for value in variables.chain(template.locals.iter().map(|local| &local.value)) {
-        collect(value, false, &mut texts);
-    }
-    texts.sort();
-    texts.dedup();
-    texts
-}
-
-fn collect(value: &Value, sensitive: bool, texts: &mut Vec<String>) {
-    let sensitive = sensitive || value.is_sensitive();
-    if let Some(text) = value.as_str() {
-        if sensitive && !text.is_empty() {
-            // As functions often make them, too.
-            texts.extend([text.to_owned(), text.to_uppercase(), text.to_lowercase()]);
-        }
-    } else if let (true, Some(number)) = (sensitive, value.as_number()) {
-        texts.push(number.to_string());
-    } else if let Some(elements) = value.elements() {
-        elements.iter().for_each(|element| collect(element, sensitive, texts));
-    } else if let Some(entries) = value.entries() {
-        entries.values().for_each(|element| collect(element, sensitive, texts));
-    }
-}
-
-/// The names that a builder makes known, beside what it says itself.
-fn generated_names(builder: &str) -> Vec<String> {
-    let own = component(KindClass::Builder, builder).into_iter().flat_map(|schema| schema.outputs);
-    GENERATED
-        .iter()
-        .map(|(name, _)| *name)
-        .chain(["PackerRunUUID"])
-        .chain(own.map(|output| output.name))
-        .map(str::to_owned)
-        .collect()
-}
-
-/// What strings of a build's components may ask of its machine.
-fn tells(builder: &str) -> Generated {
-    match known(builder) {
-        known if known.is_empty() => Generated::Late(generated_names(builder).into_iter().collect()),
-        known => Generated::Known(known),
-    }
-}
-
-/// What `build.*` is in builds of this program, by name.
-pub(crate) fn generated(run_uuid: &str) -> BTreeMap<String, String> {
-    let known = GENERATED.iter().map(|(name, text)| ((*name).to_owned(), (*text).to_owned()));
-    known.chain([("PackerRunUUID".to_owned(), run_uuid.to_owned())]).collect()
+    let template = read_hcl(path, common, options, place, printer)?;
+    of_hcl(template, &place.run(None), !options.syntax_only)
 }
 
 /// The text of a template in JSON, and the name that errors call it by.
@@ -421,59 +282,17 @@ pub(crate) fn json_text(path: &Path, place: &Place) -> Result<(String, String), 
 
 fn json(path: &Path, common: &Common, place: &Place) -> Result<Loaded, Diagnostics> {
     let template = read_json(path, place)?;
-    let mut problems = template.validate(template::VERSION);
-    let mut given = Vec::new();
+    let mut variables = GivenVariables::default();
     for file in &common.var_files {
         let text = fs_err::read_to_string(place.cwd.join(file)).map_err(|error| {
             Diagnostics::from(Diagnostic::error(format!("cannot read the file of variables: {error}")))
         })?;
-        let (values, warnings) = Given::read_file(&file.display().to_string(), &text)?;
-        given.extend(values);
-        problems.extend(warnings);
+        variables.file(&file.display().to_string(), &text)?;
     }
-    given.extend(common.vars.iter().map(|(name, value)| Given {
-        name: name.clone(),
-        value: value.clone(),
-        location: None,
-    }));
+    variables.values(&common.vars);
     let folder = place.cwd.join(path);
     let run = place.run(folder.parent().filter(|_| path != Path::new("-")));
-    let values = template.resolve(&run, &given)?;
-    problems.extend(values.warnings.iter().cloned());
-    let sensitive = values.sensitive.iter().filter_map(|name| values.values.get(name).cloned()).collect();
-    let builds = template.builds(&run, &values, &common.only, &common.except)?;
-    let mut recipes = of_legacy(&template, &builds, &values, &run, &tells)?;
-    values.reads.values().for_each(|reads| recipes.reads.merge(reads.clone()));
-    problems.extend(recipes.recipes.iter().flat_map(check_recipe));
-    if problems.iter().any(|problem| problem.severity == Severity::Error) {
-        return Err(Diagnostics(problems));
-    }
-    drop(builds);
-    let read = ReadTemplate::Legacy(Box::new(template));
-    Ok(Loaded { read, recipes, sensitive, warnings: Diagnostics(problems) })
-}
-
-/// What is wrong with the components of a template in JSON; those in HCL are checked while it is read.
-fn check_recipe(recipe: &Recipe) -> Vec<Diagnostic> {
-    let builder = (KindClass::Builder, &recipe.kind, &recipe.settings, &recipe.location);
-    let steps = recipe.provisioners.iter().chain(&recipe.error_cleanup);
-    let steps = steps.map(|step| (KindClass::Provisioner, &step.kind, &step.settings, &step.location));
-    let posts = recipe.post_processors.iter().flatten();
-    let posts = posts.map(|post| (KindClass::PostProcessor, &post.kind, &post.settings, &post.location));
-    std::iter::once(builder)
-        .chain(steps)
-        .chain(posts)
-        .flat_map(|(class, kind, settings, location)| check_component(class, kind, settings, location))
-        .collect()
-}
-
-fn check_component(class: KindClass, kind: &str, settings: &Node, location: &Location) -> Vec<Diagnostic> {
-    match component(class, kind) {
-        Some(schema) => {
-            check(schema, settings, Dialect::Legacy).iter().map(|problem| problem.diagnostic()).collect()
-        }
-        None => vec![template::unknown_component(class, kind).at(location.clone())],
-    }
+    of_json(template, variables, (&common.only, &common.except), &run)
 }
 
 #[cfg(test)]

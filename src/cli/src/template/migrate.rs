@@ -5,11 +5,11 @@ use std::path::{Path, PathBuf};
 use imgbuild_engine::outputs;
 use imgbuild_model::{Class, Diagnostic, Diagnostics, PackagePath};
 use imgbuild_packer::lower::{Holes, Lowering};
-use imgbuild_packer::migrate::{Build, Front, Request, migrate as write};
+use imgbuild_packer::migrate::{Build, Request, migrate as write};
 use imgbuild_packer_cli::args::{Migrate, exit};
 use imgbuild_plan::DiskFiles;
 
-use super::load::{LoadOptions, Place, ReadTemplate, load};
+use super::load::{LoadOptions, Place, load};
 use super::prepare::{folder_of, lower_in};
 use super::{Done, Printer};
 
@@ -49,10 +49,7 @@ pub(super) fn migrate(command: &Migrate, printer: &Printer, place: &Place) -> Do
     let package = PackagePath::new(below).map_err(|error| Diagnostic::error(error.to_string()))?;
     let migration = write(Request {
         builds: &builds,
-        template: match &loaded.read {
-            ReadTemplate::Hcl(template) => Front::Hcl(template),
-            ReadTemplate::Legacy(template) => Front::Legacy(template),
-        },
+        template: &loaded.template,
         reads: &loaded.recipes.reads,
         workspace: &workspace.display().to_string(),
         package: &package,

@@ -3,7 +3,7 @@
 //! Words are read and output is shaped by `imgbuild-packer-cli`, templates are read by `imgbuild-packer`; here both meet the
 //! cache, the planner and the engine. Exit codes are Packer's.
 
-mod artifact;
+pub(crate) mod artifact;
 mod build;
 mod chains;
 mod events;
@@ -11,6 +11,7 @@ mod format;
 mod load;
 mod migrate;
 mod prepare;
+pub(crate) mod real_packer;
 mod show;
 
 use std::ffi::OsString;

@@ -11,10 +11,11 @@ use imgbuild_engine::Builder as _;
 use imgbuild_engine::secrets::Fillings;
 use imgbuild_kinds::component;
 use imgbuild_model::{
-    Action, ActionRef, Class, Diagnostic, Diagnostics, EntryKind, KindClass, Label, Node, NodeData,
-    PackagePath, Platform, TargetName,
+    Action, ActionRef, Class, Configuration, Diagnostic, Diagnostics, EntryKind, KindClass, Label, Node,
+    NodeData, PackagePath, Platform, TargetName,
 };
-use imgbuild_packer::lower::{Holes, Lowered, Lowering, RealPacker, Surroundings, delegate, lower};
+use imgbuild_packer::load::Loaded;
+use imgbuild_packer::lower::{Holes, Lowered, Lowering, Purpose, RealPacker, Surroundings, delegate, lower};
 use imgbuild_packer::recipe::Recipe;
 use imgbuild_packer::template::Files;
 use imgbuild_packer_cli::args::{Lock, Reuse};
@@ -24,9 +25,9 @@ use imgbuild_plan::{
 };
 use imgbuild_rootfs::RootfsBuilder;
 
-use super::artifact;
 use super::chains::chains;
-use super::load::{Loaded, LocalFiles, Place};
+use super::load::{LocalFiles, Place};
+use super::{artifact, real_packer};
 use crate::session::{Session, cache_error, lock_error};
 
 /// How old what was fetched from networks may be before it is fetched again, unless the user says otherwise.
@@ -78,31 +79,6 @@ pub(super) fn files() -> DiskFiles {
     DiskFiles::new("/")
 }
 
-/// What carries out the components of plugins, in a few words.
-pub(super) fn satisfied_by() -> &'static str {
-    match real_packer() {
-        Some(_) => {
-            "components of it that are not built in run through the real `packer` on the path, with its own plugins"
-        }
-        None => "components of it that are not built in need a real `packer` on the path, with the plugin",
-    }
-}
-
-/// The real `packer` on the path: not this program under that name.
-pub(super) fn real_packer() -> Option<PathBuf> {
-    let own = std::env::current_exe().ok().and_then(|path| fs_err::canonicalize(path).ok());
-    let path = std::env::var_os("PATH")?;
-    std::env::split_paths(&path).map(|folder| folder.join("packer")).find(|candidate| {
-        let real = fs_err::canonicalize(candidate).ok();
-        is_executable(candidate) && real.is_some() && real != own
-    })
-}
-
-fn is_executable(path: &Path) -> bool {
-    use std::os::unix::fs::PermissionsExt as _;
-    fs_err::metadata(path).is_ok_and(|file| file.is_file() && file.permissions().mode() & 0o111 != 0)
-}
-
 /// The folder of a template, absolute.
 pub(super) fn folder_of(template: &Path, place: &Place) -> PathBuf {
     let whole = place.cwd.join(template);
@@ -150,8 +126,12 @@ impl Planner<'_> {
             Lowering::Foreign(why) => why,
         };
         // Asked for once, and only where it is needed: it takes a second.
-        match self.real.get_or_init(|| ask_real_packer(&self.template, self.args.clone())) {
-            Ok(Some(real)) => delegate(recipe, &around, real).map(Ok),
+        match self.real.get_or_init(real_packer::ask) {
+            Ok(Some(real)) => {
+                let template = self.template.display().to_string();
+                let real = RealPacker { template, args: self.args.clone(), ..real.clone() };
+                delegate(recipe, &around, &real).map(Ok)
+            }
             Ok(None) => Ok(Err(why.hint(
                 "`null` with `communicator = \"none\"`, `file` and `rootfs` are built in; others run through a real `packer` on the path",
             ))),
@@ -222,13 +202,8 @@ impl Planner<'_> {
                 return Err(Diagnostic::error(format!("`{}` cannot be resolved", planned.needs[0])).into());
             }
         };
-        let gone = |place: &usize| -> Result<bool, Diagnostics> {
-            match (graph.nodes[*place].schema.id, &plan.actions[*place].result) {
-                ("packer_build", Some(result)) => Ok(!artifact::are_there(result, &cache, &self.place.cwd)?),
-                _ => Ok(false),
-            }
-        };
-        let plan = match places.iter().map(gone).collect::<Result<Vec<_>, _>>()?.contains(&true) {
+        let gone = artifact::any_gone(&graph, &plan, &cache, &self.place.cwd)?;
+        let plan = match gone {
             false => plan,
             true => {
                 let force = PlanOptions { force: BTreeSet::from([lowered.label.clone()]), ..options.clone() };
@@ -336,12 +311,11 @@ fn surroundings<'a>(
 ) -> Surroundings<'a> {
     Surroundings {
         label: label(template, place, &recipe.name),
-        platform: Platform::host(),
+        configuration: Configuration { platform: Platform::host(), flags: Arc::default() },
         cwd,
         files,
         holes,
-        lenient: false,
-        hide_configuration: false,
+        purpose: Purpose::Build,
     }
 }
 
@@ -355,39 +329,7 @@ pub(super) fn lower_in(
     let files = LocalFiles { cwd: place.cwd.clone() };
     let cwd = place.cwd.display().to_string();
     let around = surroundings(recipe, template, place, &cwd, &files, holes);
-    lower(recipe, &Surroundings { hide_configuration: true, ..around })
-}
-
-/// The real `packer` on the path, asked for its versions; `None` if there is none.
-///
-/// # Errors
-/// If it does not say its version.
-fn ask_real_packer(template: &Path, args: Vec<String>) -> Result<Option<RealPacker>, String> {
-    let Some(program) = real_packer() else { return Ok(None) };
-    let ask = |words: &[&str]| {
-        std::process::Command::new(&program)
-            .args(words)
-            .env("CHECKPOINT_DISABLE", "1")
-            .stdin(std::process::Stdio::null())
-            .output()
-            .ok()
-            .filter(|output| output.status.success())
-            .map(|output| String::from_utf8_lossy(&output.stdout).trim().to_owned())
-    };
-    let version = ask(&["version"]).filter(|text| text.contains("Packer"));
-    let version = version
-        .ok_or_else(|| format!("`{}` is no Packer: it does not say its version", program.display()))?;
-    // Versions before 1.7 have their plugins inside. The folders of plugins are this machine's.
-    let plugins = ask(&["plugins", "installed"]).unwrap_or_default();
-    let names = plugins.lines().filter_map(|line| line.rsplit('/').next());
-    let versions =
-        std::iter::once(version.lines().next().unwrap_or_default()).chain(names).collect::<Vec<_>>();
-    Ok(Some(RealPacker {
-        program: program.display().to_string(),
-        versions: versions.join(" "),
-        template: template.display().to_string(),
-        args,
-    }))
+    lower(recipe, &Surroundings { purpose: Purpose::WriteDown, ..around })
 }
 
 /// What is wrong with a template beyond its components' settings: files that are not there, steps that need a machine.
@@ -401,7 +343,7 @@ pub(super) fn check(loaded: &Loaded, place: &Place) -> Result<Diagnostics, Diagn
     let (mut warnings, mut errors) = (Vec::new(), Vec::new());
     for recipe in &loaded.recipes.recipes {
         let around = surroundings(recipe, Path::new("."), place, &cwd, &files, &holes);
-        match lower(recipe, &Surroundings { lenient: true, ..around }) {
+        match lower(recipe, &Surroundings { purpose: Purpose::Check, ..around }) {
             Ok(Lowering::Native(lowered)) => {
                 warnings.extend(lowered.warnings.0);
                 if let Err(problems) = chains(recipe, &Fillings::default()) {

@@ -9,7 +9,7 @@ use imgbuild_packer::{fix as fixers, legacy, upgrade as upgrader};
 use imgbuild_packer_cli::args::{Common, Console, Fix, Hcl2Upgrade, Init, Inspect, Plugins, Validate, exit};
 
 use super::load::{self, Language, LoadOptions, Place, language};
-use super::{Done, Printer, prepare};
+use super::{Done, Printer, prepare, real_packer};
 
 /// `validate`.
 pub(super) fn validate(command: &Validate, printer: &Printer, place: &Place) -> Done {
@@ -172,7 +172,7 @@ pub(super) fn init(command: &Init, printer: &Printer, place: &Place) -> Done {
         return Ok(exit::SUCCESS);
     }
     for plugin in &template.plugins {
-        printer.say(&format!("{}: {}", plugin.source, prepare::satisfied_by()));
+        printer.say(&format!("{}: {}", plugin.source, real_packer::satisfied_by()));
     }
     Ok(exit::SUCCESS)
 }

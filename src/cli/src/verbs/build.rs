@@ -11,7 +11,7 @@ use imgbuild::ui::{Aim, Goal, Verbosity};
 use imgbuild_cache::ActionResult;
 use imgbuild_engine::{ActionError, Cancel, Failure, RunOptions, RunReport, RunRequest, outputs};
 use imgbuild_model::{Class, Configuration, Diagnostic, Diagnostics, Event, EventSink as _, Platform};
-use imgbuild_plan::{Plan, Status};
+use imgbuild_plan::{Plan, Reason, Status};
 use rustix::process::geteuid;
 
 use crate::prompt::Terminal;
@@ -120,10 +120,9 @@ pub(super) fn carry_out(
         Session::now(),
         session.ui.clone(),
     );
-    let force = match options.force {
-        true => prepared.analyzed.roots.iter().map(|root| root.label.clone()).collect(),
-        false => std::collections::BTreeSet::new(),
-    };
+    let is_forced = |place: &usize| plan.actions[*place].status == Status::Run(Reason::Forced);
+    let force = plan.running().filter(is_forced).map(|place| prepared.graph.nodes[place].label().clone());
+    let force = force.collect();
     let runtime = runtime()?;
     let cancel = Cancel::new();
     let report = runtime.block_on(async {
@@ -142,7 +141,7 @@ pub(super) fn carry_out(
                 session.environment().home.clone(),
                 session.config.secret_providers.clone(),
             )),
-            fillings: Arc::default(),
+            fillings: prepared.fillings.clone(),
             prompt: Arc::new(Terminal { shell: session.shell.clone() }),
             options: RunOptions {
                 jobs: options.jobs.or(session.config.jobs),

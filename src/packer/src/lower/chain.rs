@@ -10,7 +10,7 @@ use imgbuild_model::{
 };
 
 use super::config::Config;
-use super::{FileContent, Lowered, Makes, Surroundings, steps};
+use super::{Export, FileContent, Lowered, Makes, Purpose, Surroundings, steps};
 use crate::recipe::Recipe;
 
 /// Where a build's commands run.
@@ -47,7 +47,7 @@ impl<'a> Chain<'a> {
             recipe,
             around,
             machine: Machine::None,
-            configuration: Configuration { platform: around.platform, flags: Arc::default() },
+            configuration: around.configuration.clone(),
             actions: Vec::new(),
             provisioners: Vec::new(),
             layer: None,
@@ -141,7 +141,7 @@ impl<'a> Chain<'a> {
             let unknown = config.unknown();
             if let Some(location) = unknown.first() {
                 let message = "this is only known while the build runs, and no key can be made of it";
-                if !self.around.lenient {
+                if self.around.purpose != Purpose::Check {
                     self.problem(Diagnostic::error(message).at(location.clone()));
                 }
                 continue;
@@ -187,7 +187,35 @@ impl<'a> Chain<'a> {
             }
             None => FileContent::Text(config.hidden("content").unwrap_or_default()),
         };
-        self.makes = Makes::File { target: self.absolute(&shown), shown, from };
+        let target = self.absolute(&shown);
+        if self.around.purpose == Purpose::Target {
+            return self.write_file(config, from, target, shown);
+        }
+        self.makes = Makes::File { target, shown, from };
+    }
+
+    /// The file as an output.
+    fn write_file(&mut self, config: &Config<'_>, from: FileContent, target: String, shown: String) {
+        let attribute = match from {
+            FileContent::Text(text) => ("content", Value::string(&text)),
+            FileContent::Copy(_, source) => match self.input(&source, &config.location("source")) {
+                Some((file, _)) => ("src", Value::list([file])),
+                None => return,
+            },
+        };
+        let output = target.rsplit('/').next().unwrap_or_default().to_owned();
+        let action = self.export("write_file", vec![attribute], &output);
+        self.makes =
+            Makes::Exports(vec![Export { action, output: output.into(), destination: target, shown }]);
+    }
+
+    /// A path of the host as a step names it when it runs: absolute, or relative to the workspace.
+    pub(super) fn on_host(&self, path: &str) -> String {
+        let absolute = self.absolute(path);
+        match self.around.purpose {
+            Purpose::Target => absolute.trim_start_matches('/').to_owned(),
+            _ => absolute,
+        }
     }
 
     /// A path of the host, absolute and without `.` and `..`.
@@ -227,6 +255,7 @@ impl<'a> Chain<'a> {
             configuration: self.configuration,
             actions: self.actions,
             provisioners: self.provisioners,
+            layer: self.layer,
             makes: self.makes,
             warnings: Diagnostics(self.problems),
         })

@@ -63,7 +63,7 @@ pub fn delegate(
         ("program", Value::string(&real.program)),
         ("template", Value::string(&real.template)),
         ("args", texts(&real.args)),
-        ("workdir", Value::string(around.cwd)),
+        ("workdir", Value::string(&chain.on_host("."))),
     ];
     let action = chain.export("packer_build", attributes, ARTIFACTS);
     chain.makes(Makes::Delegated { action });

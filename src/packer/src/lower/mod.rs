@@ -15,7 +15,7 @@ use std::sync::Arc;
 
 use imgbuild_kinds::component;
 use imgbuild_model::{
-    Action, Availability, Configuration, Diagnostic, Diagnostics, KindClass, Label, Location, Platform,
+    Action, Availability, Configuration, Diagnostic, Diagnostics, KindClass, Label, LayerRef, Location,
 };
 
 use crate::recipe::Recipe;
@@ -31,19 +31,31 @@ use config::Config;
 pub struct Surroundings<'a> {
     /// What the build is called in plans and in the history.
     pub label: Label,
-    /// The platform of builds that say nothing.
-    pub platform: Platform,
+    /// What it is for; the platform is that of builds that say nothing.
+    pub configuration: Configuration,
     /// The working folder, absolute: relative paths start there.
     pub cwd: &'a str,
     /// What stands at a path.
     pub files: &'a dyn Files,
     /// Where texts that no key and no plan may show are put.
     pub holes: &'a Holes,
-    /// Whether steps with values that are not known are passed over, since data sources were not asked.
-    pub lenient: bool,
-    /// Whether marks stand for what is sensitive in the image's configuration too: for those who only write it down. Whoever
-    /// builds the image puts it into it as it is.
-    pub hide_configuration: bool,
+    /// What the actions are for.
+    pub purpose: Purpose,
+}
+
+/// What builds are lowered for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// To be carried out with the machine's root as the workspace.
+    Build,
+    /// To be looked at alone: steps with values that are not known are passed over, since data sources were not asked.
+    Check,
+    /// To be written down: marks stand for what is sensitive in the image's configuration too. Whoever builds the image
+    /// puts it into it as it is.
+    WriteDown,
+    /// To be a target of a workspace, whose root is `/` here. What a step names on the host is relative to that root, and
+    /// what a build writes is its output.
+    Target,
 }
 
 /// A build as actions.
@@ -59,6 +71,8 @@ pub struct Lowered {
     pub actions: Vec<Arc<Action>>,
     /// For each action, which provisioner of the recipe it belongs to, by its place among them.
     pub provisioners: Vec<Option<usize>>,
+    /// The last layer, if it has any.
+    pub layer: Option<LayerRef>,
     /// What it makes.
     pub makes: Makes,
     /// What the user should know.

@@ -4,7 +4,7 @@ use imgbuild_model::{Attributes, ChainState, Diagnostic, Platform, Value};
 
 use super::chain::{Chain, Machine, attributes_of};
 use super::config::Config;
-use super::{Export, Makes};
+use super::{Export, Makes, Purpose};
 
 /// The attributes that name an artifact's path, with the kind of export.
 const EXPORTS: [(&str, &str); 3] =
@@ -25,7 +25,7 @@ pub(super) fn lower(config: &Config<'_>, chain: &mut Chain<'_>) {
         chain.problem(error.hint("write its number, or that with a protocol, as `53/udp`"));
     }
     chain.machine = Machine::Rootfs { network: config.flag("network") != Some(false) };
-    let state = state(config, chain.around.hide_configuration);
+    let state = state(config, chain.around.purpose == Purpose::WriteDown);
     for name in ["env", "entrypoint", "cmd", "labels"].into_iter().filter(|name| config.is_secret(name)) {
         let message = format!("something sensitive is in `{name}`, and so in the image's configuration");
         let warning = Diagnostic::warning(message).at(config.location(name));

@@ -194,7 +194,7 @@ fn shell_local(step: &Step, config: &Config<'_>, chain: &mut Chain<'_>) {
                 "env_var_format",
                 config.text("env_var_format").map_or(Value::None, |text| Value::string(&text)),
             ),
-            ("workdir", Value::string(chain.around.cwd)),
+            ("workdir", Value::string(&chain.on_host("."))),
         ];
         attributes.extend(common(step, config));
         chain.step("shell_local", attributes, &step.location);
@@ -257,7 +257,7 @@ fn file(step: &Step, config: &Config<'_>, chain: &mut Chain<'_>) {
     for (source, name) in sources {
         if generated {
             let attributes = vec![
-                ("generated", Value::string(&with_slash_of(chain.absolute(&source), &source))),
+                ("generated", Value::string(&with_slash_of(chain.on_host(&source), &source))),
                 ("dest", Value::string(&target)),
                 ("cache", Value::Bool(false)),
             ];
@@ -280,7 +280,7 @@ fn download(step: &Step, source: &str, destination: &str, chain: &mut Chain<'_>)
     let source = in_machine(source);
     // A folder with a slash at its end means what is in it.
     let pattern = if source.ends_with('/') { format!("{source}*") } else { source };
-    let mut target = chain.absolute(destination);
+    let mut target = chain.on_host(destination);
     if destination.ends_with('/') {
         target.push('/');
     }

@@ -8,8 +8,8 @@ use std::sync::Arc;
 use imgbuild_hcl::syntax::{Source, Start, TokenKind, tokens};
 use imgbuild_model::Location;
 
-use super::Front;
 use crate::legacy::Text;
+use crate::load::AnyTemplate;
 
 /// The comments of a template.
 #[derive(Debug, Default)]
@@ -30,10 +30,10 @@ struct FileComments {
 }
 
 impl Comments {
-    pub(super) fn of(template: Front<'_>) -> Self {
+    pub(super) fn of(template: &AnyTemplate) -> Self {
         match template {
-            Front::Hcl(template) => Self::of_sources(&template.sources),
-            Front::Legacy(template) => {
+            AnyTemplate::Hcl(template) => Self::of_sources(&template.sources),
+            AnyTemplate::Legacy(template) => {
                 let texts = template.description.iter().chain(template.comments.iter().map(|(_, text)| text));
                 let lines = |text: &Text| text.text.lines().map(hash).collect();
                 Self { whole: texts.map(lines).collect(), files: BTreeMap::new() }

@@ -3,8 +3,9 @@
 use imgbuild_hcl::syntax::{Source, Start, TokenKind, tokens};
 use imgbuild_model::{Diagnostic, Diagnostics, Location};
 
-use super::{Build, Front, Request};
+use super::{Build, Request};
 use crate::legacy::Text;
+use crate::load::AnyTemplate;
 use crate::lower::Makes;
 use crate::recipe::Recipe;
 
@@ -37,7 +38,7 @@ fn warning(message: String, place: &Location, hint: &str) -> Diagnostic {
 pub(super) fn of_template(request: &Request<'_>) -> Vec<Diagnostic> {
     let mut left = Vec::new();
     match request.template {
-        Front::Hcl(template) => {
+        AnyTemplate::Hcl(template) => {
             let shown = template.variables.iter().filter(|variable| !variable.sensitive);
             left.extend(variables(
                 shown.map(|variable| (&*variable.name, variable.location.clone())).collect(),
@@ -54,7 +55,7 @@ pub(super) fn of_template(request: &Request<'_>) -> Vec<Diagnostic> {
             let native = template.sources.iter().filter(|source| !source.name().ends_with(".json"));
             native.for_each(|source| calls(source, &mut left));
         }
-        Front::Legacy(template) => {
+        AnyTemplate::Legacy(template) => {
             let hidden = |name: &Text| template.sensitive.iter().any(|own| own.text == name.text);
             let shown = template.variables.iter().filter(|variable| !hidden(&variable.name));
             let place = |name: &Text| template.source.location(name.span);

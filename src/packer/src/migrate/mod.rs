@@ -16,10 +16,9 @@ use std::collections::BTreeSet;
 use imgbuild_model::{Diagnostic, Diagnostics, Label, PackagePath, TargetName};
 
 use crate::interpolate::Reads;
-use crate::legacy;
+use crate::load::AnyTemplate;
 use crate::lower::{Lowered, Makes};
 use crate::recipe::Recipe;
-use crate::template::Template;
 
 use comments::{Comments, Pending};
 use document::{Statement, file};
@@ -31,22 +30,13 @@ pub struct Request<'a> {
     /// The builds of the template, in their order.
     pub builds: &'a [Build<'a>],
     /// The template.
-    pub template: Front<'a>,
+    pub template: &'a AnyTemplate,
     /// What the Go templates in it asked for.
     pub reads: &'a Reads,
     /// The workspace's root, absolute.
     pub workspace: &'a str,
     /// The package whose `BUILD.star` is written.
     pub package: &'a PackagePath,
-}
-
-/// A template of either kind.
-#[derive(Clone, Copy)]
-pub enum Front<'a> {
-    /// In HCL.
-    Hcl(&'a Template),
-    /// In JSON.
-    Legacy(&'a legacy::Template),
 }
 
 /// A build of a template.

@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use imgbuild_kinds::Dialect;
 use imgbuild_model::{
-    EntryKind, Field, Form, Label, Location, Node, NodeData, PackagePath, Platform, TargetName,
+    Configuration, EntryKind, Field, Form, Label, Location, Node, NodeData, PackagePath, Platform, TargetName,
 };
-use imgbuild_packer::lower::{Holes, Lowering, Surroundings, lower};
+use imgbuild_packer::lower::{Holes, Lowering, Purpose, Surroundings, lower};
 use imgbuild_packer::recipe::{Post, Recipe, Step};
 use imgbuild_packer::template::Files;
 use serde_json::{Value, json};
@@ -87,16 +87,15 @@ fn recipe(kind: &str, settings: &Value, steps: &[(&str, Value)], posts: &[&str])
 }
 
 /// `native`, the reason why it is not, or what is wrong.
-fn lowered(recipe: &Recipe, lenient: bool) -> String {
+fn lowered(recipe: &Recipe, purpose: Purpose) -> String {
     let holes = Holes::new([0; 32], []);
     let around = Surroundings {
         label: Label::new(PackagePath::root(), TargetName::new("x").expect("it is a name")),
-        platform: Platform::host(),
+        configuration: Configuration { platform: Platform::host(), flags: Arc::default() },
         cwd: "/w",
         files: &There(&["/w/there.sh", "/w/site.yml"]),
         holes: &holes,
-        lenient,
-        hide_configuration: false,
+        purpose,
     };
     match lower(recipe, &around) {
         Ok(Lowering::Native(_)) => "native".to_owned(),
@@ -133,13 +132,13 @@ fn builds_are_native_if_all_of_them_is() {
         ),
         (recipe("rootfs", &json!({"expose": ["80", "53/udp", "http"]}), &[], &[]), "`http` is not a port"),
     ] {
-        assert_eq!(lowered(&recipe, false), expected);
+        assert_eq!(lowered(&recipe, Purpose::Build), expected);
     }
 }
 
 #[test]
 fn files_of_foreign_builds_are_looked_for() {
-    let check = |steps: &[(&str, Value)]| lowered(&recipe("docker", &json!({}), steps, &[]), false);
+    let check = |steps: &[(&str, Value)]| lowered(&recipe("docker", &json!({}), steps, &[]), Purpose::Build);
     let foreign = "the builder `docker` is not built in yet";
     let gone = "there is no file or folder `gone`";
     for (kind, settings, expected) in [
@@ -161,9 +160,9 @@ fn files_of_foreign_builds_are_looked_for() {
 fn values_that_are_not_known_are_passed_over_only_where_that_is_wanted() {
     let steps = [("shell-local", json!({"inline": ["<unknown>"]}))];
     let recipe = recipe("null", &json!({"communicator": "none"}), &steps, &[]);
-    assert_eq!(lowered(&recipe, true), "native");
+    assert_eq!(lowered(&recipe, Purpose::Check), "native");
     assert_eq!(
-        lowered(&recipe, false),
+        lowered(&recipe, Purpose::Build),
         "this is only known while the build runs, and no key can be made of it"
     );
 }

@@ -7,9 +7,9 @@ use std::fmt::Write as _;
 use std::io;
 use std::sync::Arc;
 
-use imgbuild_model::{Action, EntryKind, Label, PackagePath, Platform, TargetName, Value};
+use imgbuild_model::{Action, Configuration, EntryKind, Label, PackagePath, Platform, TargetName, Value};
 use imgbuild_packer::interpolate::{Generated, Host as TemplateHost, Lookup, Run};
-use imgbuild_packer::lower::{Holes, Lowered, Lowering, RealPacker, Surroundings, delegate, lower};
+use imgbuild_packer::lower::{Holes, Lowered, Lowering, Purpose, RealPacker, Surroundings, delegate, lower};
 use imgbuild_packer::recipe::{Recipe, of_template};
 use imgbuild_packer::template::{Components, Files, Inputs, load};
 use imgbuild_packer_functions::{Host, LocalHost};
@@ -83,12 +83,14 @@ fn recipe(files: &Memory) -> Recipe {
 fn around<'a>(files: &'a Memory, holes: &'a Holes) -> Surroundings<'a> {
     Surroundings {
         label: Label::new(PackagePath::root(), TargetName::new("t").unwrap()),
-        platform: "linux/amd64".parse::<Platform>().unwrap(),
+        configuration: Configuration {
+            platform: "linux/amd64".parse::<Platform>().unwrap(),
+            flags: Arc::default(),
+        },
         cwd: "/w",
         files,
         holes,
-        lenient: false,
-        hide_configuration: false,
+        purpose: Purpose::Build,
     }
 }
 

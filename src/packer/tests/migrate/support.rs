@@ -5,11 +5,12 @@ use std::io;
 use std::sync::Arc;
 
 use imgbuild_hcl::value::from_json;
-use imgbuild_model::{Diagnostic, EntryKind, Label, PackagePath, TargetName};
+use imgbuild_model::{Configuration, Diagnostic, EntryKind, Label, PackagePath, TargetName};
 use imgbuild_packer::interpolate::{Generated, Host, Lookup, Reads, Run};
 use imgbuild_packer::legacy::{self, Given};
-use imgbuild_packer::lower::{Holes, Lowered, Lowering, Surroundings, lower};
-use imgbuild_packer::migrate::{Build, Front, Migration, Request, migrate};
+use imgbuild_packer::load::AnyTemplate;
+use imgbuild_packer::lower::{Holes, Lowered, Lowering, Purpose, Surroundings, lower};
+use imgbuild_packer::migrate::{Build, Migration, Request, migrate};
 use imgbuild_packer::recipe::{Recipe, Recipes, of_legacy, of_template};
 use imgbuild_packer::template::{Components, Files, Inputs, Template, read};
 use imgbuild_packer_functions::LocalHost;
@@ -137,13 +138,13 @@ pub fn outcome(case: &Case) -> Outcome {
         let recipes = of_template(&template, &run(), &names).unwrap_or_else(|errors| panic!("{errors}"));
         let hidden = template.variables.iter().filter(|variable| variable.sensitive);
         let hidden = hidden.filter_map(|variable| variable.value.as_str().map(str::to_owned)).collect();
-        return of_recipes(case, Front::Hcl(&template), recipes, hidden);
+        return of_recipes(case, &AnyTemplate::Hcl(Box::new(template)), recipes, hidden);
     }
     let (template, recipes, hidden) = legacy_recipes(case);
-    of_recipes(case, Front::Legacy(&template), recipes, hidden)
+    of_recipes(case, &AnyTemplate::Legacy(Box::new(template)), recipes, hidden)
 }
 
-fn of_recipes(case: &Case, template: Front<'_>, recipes: Recipes, sensitive: Vec<String>) -> Outcome {
+fn of_recipes(case: &Case, template: &AnyTemplate, recipes: Recipes, sensitive: Vec<String>) -> Outcome {
     let holes = Holes::new([7; 32], sensitive.iter().map(String::as_str));
     let files = Memory(case.files.iter().cloned().collect());
     let Recipes { recipes, reads, .. } = recipes;
@@ -156,12 +157,14 @@ fn lowered(case: &Case, recipe: &Recipe, files: &Memory, holes: &Holes) -> Resul
     let name = TargetName::new(&recipe.name).expect("a name");
     let around = Surroundings {
         label: Label::new(PackagePath::new("work").expect("a package"), name),
-        platform: "linux/amd64".parse().expect("a platform"),
+        configuration: Configuration {
+            platform: "linux/amd64".parse().expect("a platform"),
+            flags: Arc::default(),
+        },
         cwd: case.cwd.as_deref().unwrap_or(WORK),
         files,
         holes,
-        lenient: false,
-        hide_configuration: true,
+        purpose: Purpose::WriteDown,
     };
     match lower(recipe, &around).unwrap_or_else(|errors| panic!("{}: {errors}", case.title)) {
         Lowering::Native(lowered) => Ok(*lowered),
@@ -171,7 +174,7 @@ fn lowered(case: &Case, recipe: &Recipe, files: &Memory, holes: &Holes) -> Resul
 
 fn migrated(
     case: &Case,
-    template: Front<'_>,
+    template: &AnyTemplate,
     recipes: &[Recipe],
     lowered: &[Result<Lowered, Diagnostic>],
     reads: &Reads,

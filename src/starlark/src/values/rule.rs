@@ -219,7 +219,12 @@ impl Declaration<'_, '_> {
         let text = value.unpack_str().ok_or_else(|| {
             Problem::new(format!("attribute `name` of `{rule}`: expected string, got {}", value.get_type()))
         })?;
-        Ok(TargetName::new(text)?)
+        let name = TargetName::new(text)?;
+        if text.contains('[') {
+            return Err(Problem::new(format!("`{text}` cannot be declared"))
+                .hint("names with brackets are those of the builds of a template"));
+        }
+        Ok(name)
     }
 
     fn visibility(&self, value: Value<'_>) -> Result<Visibility, Problem> {
