@@ -53,8 +53,8 @@ impl HostLine<'_> {
             ("Script", script.clone()),
             ("Command", script),
         ]);
-        let known = "`{{ .Script }}`, `{{ .Vars }}` and `{{ .Command }}`";
-        words.iter().map(|word| render(word, &data, known)).collect()
+        let known = ["Script", "Vars", "Command"];
+        words.iter().map(|word| render("execute_command", word, &Functions::new(), &data, &known)).collect()
     }
 }
 
@@ -64,23 +64,48 @@ impl Line<'_> {
     /// # Errors
     /// If the template is none, or asks for what there is not.
     pub(crate) fn render(&self) -> Result<String, ActionError> {
-        let data = Value::record([
-            ("Vars", write_variables(self.format, self.variables)?),
-            ("EnvVarFile", self.variables_file.to_owned()),
-            ("Path", self.script.to_owned()),
-        ]);
-        render(self.template, &data, "`{{ .Path }}`, `{{ .Vars }}` and `{{ .EnvVarFile }}`")
+        let variables = write_variables(self.format, self.variables)?;
+        let known = [("Path", self.script), ("Vars", &*variables), ("EnvVarFile", self.variables_file)];
+        render_with("execute_command", self.template, &known)
     }
 }
 
-fn render(template: &str, data: &Value, known: &str) -> Result<String, ActionError> {
+/// Renders the template of an attribute.
+///
+/// # Errors
+/// If it is none, or asks for something else than `known` names.
+pub(crate) fn render(
+    attribute: &str,
+    template: &str,
+    functions: &Functions,
+    data: &Value,
+    known: &[&str],
+) -> Result<String, ActionError> {
     let options = Options { missing_key: MissingKey::Error, ..Options::default() };
-    Template::parse(template, &Functions::new())
-        .and_then(|template| template.render(&Functions::new(), data, &options))
+    Template::parse(template, functions)
+        .and_then(|template| template.render(functions, data, &options))
         .map_err(|error| {
-            ActionError::input(format!("`execute_command` cannot be rendered: {error}"))
-                .hint(format!("it may use {known}"))
+            let known: Vec<_> = known.iter().map(|name| format!("`{{{{ .{name} }}}}`")).collect();
+            let known = match known.split_last() {
+                Some((last, [])) => format!("it may use {last}"),
+                Some((last, others)) => format!("it may use {} and {last}", others.join(", ")),
+                None => "nothing is known that it could use".to_owned(),
+            };
+            ActionError::input(format!("`{attribute}` cannot be rendered: {error}")).hint(known)
         })
+}
+
+/// Renders the template of an attribute with nothing but these texts.
+///
+/// # Errors
+/// As [`render`].
+pub(crate) fn render_with(
+    attribute: &str,
+    template: &str,
+    data: &[(&str, &str)],
+) -> Result<String, ActionError> {
+    let names: Vec<_> = data.iter().map(|(name, _)| *name).collect();
+    render(attribute, template, &Functions::new(), &Value::record(data.iter().copied()), &names)
 }
 
 /// The text of the file that exports the variables.
@@ -91,20 +116,30 @@ pub(crate) fn variables_file(variables: &BTreeMap<String, String>) -> Result<Str
     write_variables(EXPORT_FORMAT, variables)
 }
 
-/// Each variable in a format, in the order of their names, quotes in values closed, escaped and opened again.
+/// Each variable in a format, quotes in values closed, escaped and opened again.
 fn write_variables(format: &str, variables: &BTreeMap<String, String>) -> Result<String, ActionError> {
+    format_variables("env_var_format", format, variables, |value| value.replace('\'', r#"'"'"'"#))
+}
+
+/// Each variable in the format that an attribute gives, in the order of their names.
+///
+/// # Errors
+/// If the format cannot be used.
+pub(crate) fn format_variables(
+    attribute: &str,
+    format: &str,
+    variables: &BTreeMap<String, String>,
+    escape: impl Fn(&str) -> String,
+) -> Result<String, ActionError> {
     let printf = Template::parse("{{ printf .Format .Name .Value }}", &Functions::new());
     let printf = printf.map_err(|error| ActionError::input(error.to_string()))?;
     let mut text = String::new();
     for (name, value) in variables {
-        let data = Value::record([
-            ("Format", format.to_owned()),
-            ("Name", name.clone()),
-            ("Value", value.replace('\'', r#"'"'"'"#)),
-        ]);
+        let data =
+            Value::record([("Format", format), ("Name", name.as_str()), ("Value", escape(value).as_str())]);
         let one = printf.render(&Functions::new(), &data, &Options::default());
         let one =
-            one.map_err(|error| ActionError::input(format!("`env_var_format` cannot be used: {error}")))?;
+            one.map_err(|error| ActionError::input(format!("`{attribute}` cannot be used: {error}")))?;
         text.push_str(&one);
     }
     Ok(text)

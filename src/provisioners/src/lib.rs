@@ -1,7 +1,8 @@
 //! The code behind sources, steps, commands and checks: one file a group of kinds.
 //!
 //! Each reads its attributes from the action's context and works through the builder's session; none of them knows
-//! how a machine is made. What is not here: exports, and anything that decides whether an action runs.
+//! how a machine is made. [`windows`] is for builders of Windows machines: it says what provisioners do there and does
+//! none of it. What is not here: exports, and anything that decides whether an action runs.
 
 mod base;
 mod checks;
@@ -17,6 +18,7 @@ mod resolve;
 mod shell;
 mod step;
 mod write_file;
+pub mod windows;
 
 use std::collections::HashMap;
 use std::sync::Arc;

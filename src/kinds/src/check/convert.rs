@@ -193,6 +193,36 @@ impl Checker {
         }
     }
 
+    /// Whether each text is an assignment. One that holds a template may become anything.
+    pub(super) fn assignments(&mut self, attribute: &'static AttributeSchema, node: &Node) {
+        if !attribute.assignments || holds_template(node) {
+            return;
+        }
+        let is_assignment = |text: &str| text.find('=').is_some_and(|place| place > 0);
+        let parts_are = match (&node.data, self.dialect) {
+            (NodeData::List(items), _) => {
+                for (index, item) in items.iter().enumerate() {
+                    self.within(PathStep::Index(index), |checker| checker.assignments(attribute, item));
+                }
+                return;
+            }
+            (NodeData::String(text), Dialect::Legacy) if self.path.len() == 1 => {
+                text.is_empty() || text.split(',').all(is_assignment)
+            }
+            (NodeData::String(text), _) => is_assignment(text),
+            (NodeData::Bool(_) | NodeData::Number(_), _) => false,
+            _ => true,
+        };
+        if !parts_are {
+            let text = match &node.data {
+                NodeData::String(text) if !attribute.secret && !node.secret => Some(text.clone()),
+                _ => None,
+            };
+            let kind = ProblemKind::NotAnAssignment { name: attribute.name, found: text };
+            self.error(&node.location, kind);
+        }
+    }
+
     fn wrong(&mut self, type_: AttributeType, node: &Node, secret: bool, hint: Option<String>) {
         let hint = hint.filter(|_| !secret && !node.secret);
         let found = shown(node, secret);

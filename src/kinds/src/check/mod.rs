@@ -142,6 +142,7 @@ impl Checker {
         }
         self.value(attribute.type_, &field.value, attribute.secret);
         self.bounds(attribute, &field.value);
+        self.assignments(attribute, &field.value);
     }
 
     fn block(&mut self, block: &'static BlockSchema, field: &Field) {

@@ -81,6 +81,12 @@ pub enum ProblemKind {
         /// What it is, unless it is secret.
         found: Option<f64>,
     },
+    /// A text that is not `NAME=value`.
+    NotAnAssignment {
+        name: &'static str,
+        /// The text, unless it is secret or was none.
+        found: Option<Arc<str>>,
+    },
     /// Attributes and blocks that do not go together.
     Rule {
         rule: Rule,
@@ -152,6 +158,10 @@ impl Problem {
                 let not = found.map(|found| format!(", not {found}")).unwrap_or_default();
                 format!("`{path}`: {what} must be {bounds}{not}")
             }
+            ProblemKind::NotAnAssignment { name, found: Some(found) } => {
+                format!("`{found}` in `{name}` is no `NAME=value`")
+            }
+            ProblemKind::NotAnAssignment { found: None, .. } => format!("`{path}` is no `NAME=value`"),
             ProblemKind::Rule { rule, given } => rule_message(rule, given),
             ProblemKind::Deprecated { name, deprecation } => {
                 format!("`{name}` is deprecated: {}", deprecation.message)

@@ -91,7 +91,7 @@ pub(super) const SCRIPT: Table = Table::of(&[
     text("script", Content, "A script of the host."),
     texts("scripts", Content, "Scripts of the host, run in order."),
     ints("valid_exit_codes", Content, "Exit codes that mean success; 0 if absent."),
-    texts("environment_vars", Content, "Environment variables, as `NAME=value`."),
+    texts("environment_vars", Content, "Environment variables, as `NAME=value`.").assignments(),
     dict("env", Content, "Environment variables; they win over `environment_vars`."),
     text("env_var_format", Content, "How a variable is written before a command: a format with name and value."),
     flag("binary", Content, "Whether line ends are left as they are."),

@@ -137,14 +137,52 @@ fn other_provisioners() {
         (json!({"elevated_user": null}), &["`elevated_password` needs `elevated_user` beside it"]),
         (json!({"execution_policy": "unrestricted"}), &[]),
         (json!({"debug_mode": 3}), &["`debug_mode`: the number must be from 0 to 2, not 3"]),
+        (json!({"debug_mode": -1}), &["`debug_mode`: the number must be from 0 to 2, not -1"]),
         (json!({"elevated_password": ["hunter2"]}), &["`elevated_password`: expected string, got list"]),
+        (json!({"elevated_password": null}), &[]),
+        (json!({"elevated_password": "", "elevated_user": "SYSTEM"}), &[]),
+        (json!({"inline": null}), &["one of `inline`, `script` or `scripts` must be given"]),
+        (json!({"inline": []}), &["one of `inline`, `script` or `scripts` must be given"]),
+        (json!({"script": "a.ps1"}), &["only one of `inline` and `script` may be given"]),
+        (json!({"inline": null, "script": "a.ps1", "scripts": ["b.ps1"]}), &[
+            "only one of `script` and `scripts` may be given",
+        ]),
+        (json!({"execution_policy": "ByPass"}), &[concat!(
+            "`execution_policy`: expected \"bypass\" or \"allsigned\" or \"default\" or \"remotesigned\" or \"restricted\" or ",
+            "\"undefined\" or \"unrestricted\" or \"none\", got \"ByPass\" (did you mean `\"bypass\"`?)",
+        )]),
+        (json!({"valid_exit_codes": [0, 3010, 2_300_218]}), &[]),
+        (json!({"valid_exit_codes": ["reboot"]}), &["`valid_exit_codes[0]`: expected int, got \"reboot\""]),
+        (json!({"start_retry_timeout": "soon"}), &[
+            "`start_retry_timeout`: expected duration (\"90s\"), got \"soon\"",
+        ]),
+        (json!({"environment_vars": ["A=1", "B"]}), &["`B` in `environment_vars` is no `NAME=value`"]),
+        (json!({"environment_vars": [1]}), &["`environment_vars[0]` is no `NAME=value`"]),
     ]);
-    Good::new(Provisioner, "windows-shell", json!({"scripts": ["a.bat"]}))
-        .but(&[(json!({"scripts": null}), &["one of `inline`, `script` or `scripts` must be given"])]);
-    Good::new(Provisioner, "windows-restart", json!({"restart_timeout": "15m", "check_registry": true}))
-        .but(&[(json!({"registry_key": ["HKLM"]}), &[
+    Good::new(Provisioner, "windows-shell", json!({"scripts": ["a.bat"]})).but(&[
+        (json!({"scripts": null}), &["one of `inline`, `script` or `scripts` must be given"]),
+        (json!({"inline": ["dir"]}), &["only one of `inline` and `scripts` may be given"]),
+        (json!({"environment_vars": ["=1"]}), &["`=1` in `environment_vars` is no `NAME=value`"]),
+        (
+            json!({"elevated_user": "a"}),
+            &["provisioner `windows-shell` has no attribute or block `elevated_user`"],
+        ),
+        (
+            json!({"execution_policy": "none"}),
+            &["provisioner `windows-shell` has no attribute or block `execution_policy`"],
+        ),
+        (
+            json!({"start_retry_timeout": "soon"}),
+            &["`start_retry_timeout`: expected duration (\"90s\"), got \"soon\""],
+        ),
+    ]);
+    Good::new(Provisioner, "windows-restart", json!({"restart_timeout": "15m", "check_registry": true})).but(&[
+        (json!({"registry_key": ["HKLM"]}), &[
             "provisioner `windows-restart` has no attribute or block `registry_key` (did you mean `registry_keys`?)",
-        ])]);
+        ]),
+        (json!({"restart_timeout": "soon"}), &["`restart_timeout`: expected duration (\"90s\"), got \"soon\""]),
+        (json!({"registry_keys": ["HKCU:\\Mine"]}), &[]),
+    ]);
     Good::new(Provisioner, "hcp-sbom", json!({"source": "/tmp/sbom.json", "sbom_name": "web-server"})).but(
         &[
             (json!({"auto_generate": true}), &["only one of `source` and `auto_generate` may be given"]),

@@ -24,6 +24,8 @@ pub struct AttributeSchema {
     /// Bounds of a number, of the length of a text in characters, or of the count of a list. What counts as not given
     /// (zero, empty) is not held to them.
     pub bounds: Option<Bounds>,
+    /// Whether each text of it is an assignment: `NAME=value`.
+    pub assignments: bool,
     /// Whether it should no longer be used.
     pub deprecated: Option<Deprecation>,
 }
@@ -154,7 +156,7 @@ impl Default {
 }
 
 impl AttributeSchema {
-    /// An attribute that is neither late, secret, bounded nor deprecated.
+    /// An attribute of which nothing more is asked.
     #[must_use]
     pub const fn new(
         name: &'static str,
@@ -172,6 +174,7 @@ impl AttributeSchema {
             late_template: false,
             secret: false,
             bounds: None,
+            assignments: false,
             deprecated: None,
         }
     }
@@ -245,6 +248,13 @@ impl AttributeSchema {
     #[must_use]
     pub const fn at_most(mut self, max: i64) -> Self {
         self.bounds = Some(Bounds { min: None, max: Some(max) });
+        self
+    }
+
+    /// The same, and each text of it is `NAME=value`.
+    #[must_use]
+    pub const fn assignments(mut self) -> Self {
+        self.assignments = true;
         self
     }
 

@@ -150,6 +150,10 @@ fn files_of_foreign_builds_are_looked_for() {
         ("file", json!({"source": "gone", "destination": "/x", "generated": true}), foreign),
         ("file", json!({"source": "gone", "destination": "x", "direction": "download"}), foreign),
         ("ansible", json!({"playbook_file": "site.yml", "galaxy_file": "gone"}), gone),
+        ("powershell", json!({"script": "gone"}), gone),
+        ("powershell", json!({"scripts": ["there.sh"], "remote_path": "gone"}), foreign),
+        ("windows-shell", json!({"scripts": ["there.sh", "gone"]}), gone),
+        ("windows-restart", json!({"restart_command": "gone"}), foreign),
         ("comment", json!({"script": "gone"}), foreign),
     ] {
         assert_eq!(check(&[(kind, settings)]), expected, "{kind}");

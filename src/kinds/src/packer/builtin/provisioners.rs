@@ -147,7 +147,7 @@ pub(super) static WINDOWS_SHELL: KindSchema = KindSchema {
 pub(super) static WINDOWS_RESTART: KindSchema = KindSchema {
     attributes: &[
         text("restart_command", Content, "The command that starts the guest anew.").or_text(r#"shutdown /r /f /t 0 /c "packer restart""#),
-        text("restart_check_command", Policy, "A command that succeeds once the guest is back."),
+        text("restart_check_command", Policy, "A command that can be run once the guest is back; what it answers does not matter."),
         dur("restart_timeout", Policy, "How long the guest may take to come back.").or_text("5m"),
         flag("check_registry", Policy, "Whether to wait until no restart is pending by the registry."),
         texts("registry_keys", Policy, "Registry keys that say that a restart is pending."),
