@@ -1,5 +1,8 @@
 //! Floating point numbers as Go writes them.
 
+/// No number has more digits than this that are not zero, before its point or after it.
+const EXACT: usize = 1100;
+
 /// `verb` is one of `b e E f F g G x X`; without a precision as many digits as are needed to read the number back.
 pub(crate) fn format(value: f64, verb: char, precision: Option<usize>, sharp: bool) -> String {
     if value.is_nan() {
@@ -11,7 +14,11 @@ pub(crate) fn format(value: f64, verb: char, precision: Option<usize>, sharp: bo
     let text = match verb {
         'e' | 'E' => scientific(value, precision),
         'f' | 'F' => match precision {
-            Some(precision) => format!("{value:.precision$}"),
+            Some(precision) => {
+                let exact = precision.min(EXACT);
+                let zeros = "0".repeat(precision - exact);
+                format!("{value:.exact$}{zeros}")
+            }
             None => format!("{value}"),
         },
         'b' => binary(value),
@@ -24,8 +31,10 @@ pub(crate) fn format(value: f64, verb: char, precision: Option<usize>, sharp: bo
 
 /// `d.ddde±dd`
 fn scientific(value: f64, precision: Option<usize>) -> String {
-    let text = match precision {
-        Some(precision) => format!("{value:.precision$e}"),
+    let exact = precision.map(|precision| precision.min(EXACT));
+    let zeros = "0".repeat(precision.unwrap_or(0) - exact.unwrap_or(0));
+    let text = match exact {
+        Some(exact) => format!("{value:.exact$e}"),
         None => format!("{value:e}"),
     };
     let (mantissa, exponent) = text.split_once('e').unwrap_or((&text, "0"));
@@ -33,7 +42,7 @@ fn scientific(value: f64, precision: Option<usize>) -> String {
         Some(digits) => ('-', digits),
         None => ('+', exponent),
     };
-    format!("{mantissa}e{sign}{digits:0>2}")
+    format!("{mantissa}{zeros}e{sign}{digits:0>2}")
 }
 
 fn general(value: f64, precision: Option<usize>) -> String {
@@ -107,7 +116,8 @@ fn hexadecimal(value: f64, precision: Option<usize>) -> String {
     let digits = format!("{:015x}", mantissa & ((1 << 60) - 1));
     let digits = match precision {
         None => digits.trim_end_matches('0').to_owned(),
-        Some(count) => format!("{digits:0<count$}")[..count].to_owned(),
+        Some(count) if count < digits.len() => digits[..count].to_owned(),
+        Some(count) => digits.clone() + &"0".repeat(count - digits.len()),
     };
     let point = if digits.is_empty() { "" } else { "." };
     let exponent_sign = if exponent < 0 { '-' } else { '+' };

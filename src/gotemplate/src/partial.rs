@@ -4,7 +4,7 @@
 //! variable that another late node mentions. Nodes that are not late are rendered; late ones are written back, with
 //! what is known in them as literals. Since no variable is shared between the two, their order does not matter.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::ast::{Branch, Command, Expr, ExprKind, Node, Pipeline, Template};
@@ -38,19 +38,19 @@ impl Template {
         let partial = Partial::new(self, functions, data, options);
         let nodes = partial.chosen(&self.body);
         let late = partial.late_nodes(&nodes);
-        if late.nodes.is_empty() {
+        if late.is_empty() {
             return self.render(functions, data, options).map(Rendered::Text);
         }
         let mut out = String::new();
         let writer = Writer { known: &partial, data: true };
-        if late.nodes.iter().any(|&position| calls_template(nodes[position])) {
+        if late.iter().any(|&position| calls_template(nodes[position])) {
             for (name, body) in &self.defines {
                 writer.define(&mut out, name, body);
             }
         }
         let mut machine = Machine::new(self, functions, data, options);
         for (position, node) in nodes.iter().enumerate() {
-            if late.nodes.contains(&position) {
+            if late.contains(&position) {
                 writer.node(&mut out, node);
             } else {
                 machine.node(node, data).map_err(|(kind, span)| self.error(kind, span))?;
@@ -67,13 +67,6 @@ struct Partial<'a> {
     data: &'a Value,
     options: &'a Options,
     late_templates: BTreeSet<Arc<str>>,
-}
-
-#[derive(Default)]
-struct Late {
-    /// By position.
-    nodes: BTreeSet<usize>,
-    variables: BTreeSet<Arc<str>>,
 }
 
 /// Whether the dot and `$` are the data.
@@ -93,7 +86,7 @@ impl<'a> Partial<'a> {
             let found: BTreeSet<Arc<str>> = template
                 .defines
                 .iter()
-                .filter(|(_, body)| partial.any_late(body, inner, &BTreeSet::new()))
+                .filter(|(_, body)| partial.any_late(body, inner))
                 .map(|(name, _)| name.clone())
                 .collect();
             if found == partial.late_templates {
@@ -129,35 +122,42 @@ impl<'a> Partial<'a> {
         (!taken.iter().any(declares)).then_some(taken)
     }
 
-    fn late_nodes(&self, nodes: &[&Node]) -> Late {
-        let mut late = Late::default();
-        loop {
-            let before = (late.nodes.len(), late.variables.len());
-            for (position, node) in nodes.iter().enumerate() {
-                if !late.nodes.contains(&position) && self.is_late(node, DATA, &late.variables) {
-                    late.nodes.insert(position);
-                    variables_of(node, &mut late.variables);
-                }
+    /// The positions of those that are late themselves, and of those that share a variable with one.
+    fn late_nodes(&self, nodes: &[&Node]) -> BTreeSet<usize> {
+        let mut mentioned: BTreeMap<Arc<str>, Vec<usize>> = BTreeMap::new();
+        let mut variables = Vec::new();
+        let mut open = Vec::new();
+        for (position, node) in nodes.iter().enumerate() {
+            let mut own = BTreeSet::new();
+            variables_of(node, &mut own);
+            for name in &own {
+                mentioned.entry(name.clone()).or_default().push(position);
             }
-            if before == (late.nodes.len(), late.variables.len()) {
-                return late;
+            variables.push(own);
+            if self.is_late(node, DATA) {
+                open.push(position);
             }
         }
+        let mut late = BTreeSet::new();
+        while let Some(position) = open.pop() {
+            if late.insert(position) {
+                let of = |name: &Arc<str>| mentioned.remove(name).unwrap_or_default();
+                open.extend(variables[position].iter().flat_map(of));
+            }
+        }
+        late
     }
 
-    fn any_late(&self, nodes: &[Node], scope: Scope, variables: &BTreeSet<Arc<str>>) -> bool {
-        nodes.iter().any(|node| self.is_late(node, scope, variables))
+    fn any_late(&self, nodes: &[Node], scope: Scope) -> bool {
+        nodes.iter().any(|node| self.is_late(node, scope))
     }
 
-    fn is_late(&self, node: &Node, scope: Scope, variables: &BTreeSet<Arc<str>>) -> bool {
-        let pipeline = |pipeline: &Pipeline| {
-            pipeline.variables.iter().any(|name| variables.contains(name))
-                || self.late_pipeline(pipeline, scope, variables)
-        };
+    fn is_late(&self, node: &Node, scope: Scope) -> bool {
+        let pipeline = |pipeline: &Pipeline| self.late_pipeline(pipeline, scope);
         let branch = |branch: &Branch, inner: Scope| {
             pipeline(&branch.pipeline)
-                || self.any_late(&branch.body, inner, variables)
-                || self.any_late(branch.otherwise.as_deref().unwrap_or_default(), scope, variables)
+                || self.any_late(&branch.body, inner)
+                || self.any_late(branch.otherwise.as_deref().unwrap_or_default(), scope)
         };
         match node {
             Node::Text { .. } | Node::Break { .. } | Node::Continue { .. } => false,
@@ -170,18 +170,17 @@ impl<'a> Partial<'a> {
         }
     }
 
-    fn late_pipeline(&self, pipeline: &Pipeline, scope: Scope, variables: &BTreeSet<Arc<str>>) -> bool {
+    fn late_pipeline(&self, pipeline: &Pipeline, scope: Scope) -> bool {
         let mut late = false;
-        pipeline.for_each(&mut |word| late |= self.late_word(word, scope, variables));
+        pipeline.for_each(&mut |word| late |= self.late_word(word, scope));
         late
     }
 
-    fn late_word(&self, word: &Expr, scope: Scope, variables: &BTreeSet<Arc<str>>) -> bool {
+    fn late_word(&self, word: &Expr, scope: Scope) -> bool {
         match &word.kind {
             ExprKind::Dot => scope.dot && self.data.has_late(),
             ExprKind::Field(path) => scope.dot && self.late_path(path),
             ExprKind::Variable(name, path) if name.is_empty() => scope.root && self.late_path(path),
-            ExprKind::Variable(name, _) => variables.contains(name),
             ExprKind::Function(name) => {
                 self.functions.get(name).is_some_and(|function| function.body.is_none())
             }
@@ -205,11 +204,9 @@ impl<'a> Partial<'a> {
         let mut known = true;
         word.for_each(&mut |word| {
             known &= match &word.kind {
-                ExprKind::Dot | ExprKind::Field(_) => data && !self.late_word(word, DATA, &BTreeSet::new()),
-                ExprKind::Variable(name, _) => {
-                    name.is_empty() && data && !self.late_word(word, DATA, &BTreeSet::new())
-                }
-                ExprKind::Function(_) => !self.late_word(word, DATA, &BTreeSet::new()),
+                ExprKind::Dot | ExprKind::Field(_) => data && !self.late_word(word, DATA),
+                ExprKind::Variable(name, _) => name.is_empty() && data && !self.late_word(word, DATA),
+                ExprKind::Function(_) => !self.late_word(word, DATA),
                 ExprKind::Pipeline(pipeline) => pipeline.variables.is_empty(),
                 _ => true,
             };

@@ -439,7 +439,8 @@ fn character(number: i64) -> char {
 
 fn write_unicode(out: &mut String, spec: &Spec, number: i64) {
     let digits = spec.precision.unwrap_or(4).max(4);
-    let mut text = format!("U+{number:0digits$X}");
+    let hex = format!("{number:X}");
+    let mut text = format!("U+{}{hex}", "0".repeat(digits.saturating_sub(hex.len())));
     if spec.sharp
         && let Some(c) = u32::try_from(number).ok().and_then(char::from_u32)
         && crate::literal::is_printable(c)

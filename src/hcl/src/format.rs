@@ -6,7 +6,7 @@
 
 use unicode_segmentation::UnicodeSegmentation;
 
-use crate::syntax::{Start, TokenKind as T, tokens};
+use crate::syntax::{MAX_DEPTH, Start, TokenKind as T, tokens};
 
 /// A token and the spaces before it.
 struct Piece<'a> {
@@ -98,6 +98,10 @@ fn bracket(kind: T) -> isize {
     }
 }
 
+/// How deep lines are indented. No text that can be read is deeper, and the spaces of one that cannot would grow with the
+/// square of its length.
+const MAX_LEVELS: usize = 2 * MAX_DEPTH;
+
 /// Sets the spaces at the start of each line. A line indents what follows by one level however many brackets it opens;
 /// the level ends when as many are closed.
 fn indent(pieces: &mut [Piece<'_>], lines: &[Line]) {
@@ -116,7 +120,8 @@ fn indent(pieces: &mut [Piece<'_>], lines: &[Line]) {
             levels.push(net);
         }
         close(&mut levels, -net);
-        pieces[line.lead].spaces = 2 * if net > 0 { level } else { levels.len() };
+        let depth = if net > 0 { level } else { levels.len() };
+        pieces[line.lead].spaces = 2 * depth.min(MAX_LEVELS);
     }
 }
 

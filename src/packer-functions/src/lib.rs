@@ -91,6 +91,17 @@ fn described(ty: &Type) -> String {
     }
 }
 
+/// The longest text that a function makes of shorter ones, in bytes.
+const LONGEST: usize = 64 << 20;
+
+/// Refuses to make a text of so many bytes.
+fn bounded(bytes: usize) -> Result<(), CallError> {
+    if bytes <= LONGEST {
+        return Ok(());
+    }
+    Err(CallError::new(format!("the result would have more than {} MiB", LONGEST >> 20)))
+}
+
 fn wrong(index: usize, message: impl Into<String>) -> CallError {
     CallError::argument(index, message)
 }

@@ -8,7 +8,7 @@ use imgbuild_hcl::eval::{Arguments, CallError, Function, Functions};
 use imgbuild_hcl::value::{Entries, Type, Value, normalize};
 use regex::{Captures, Regex, RegexBuilder};
 
-use crate::{text, wrong};
+use crate::{Returned, bounded, text, wrong};
 
 pub(crate) fn add(functions: &mut Functions) {
     let pattern =
@@ -41,8 +41,24 @@ pub(crate) fn add(functions: &mut Functions) {
             .parameter(text("pattern"))
             .parameter(text("replace"))
             .returns(Type::String)
-            .runs(|a| Ok(Value::string(compiled(a, 1)?.replace_all(a.str(0), a.str(2)))));
+            .runs(replaced);
     functions.add("regex_replace", replace);
+}
+
+fn replaced(arguments: &Arguments<'_>) -> Returned {
+    let regex = compiled(arguments, 1)?;
+    let text = arguments.str(0);
+    let mut out = String::new();
+    let mut end = 0;
+    for found in regex.captures_iter(text) {
+        let whole = found.get_match();
+        out.push_str(&text[end..whole.start()]);
+        found.expand(arguments.str(2), &mut out);
+        bounded(out.len())?;
+        end = whole.end();
+    }
+    out.push_str(&text[end..]);
+    Ok(Value::string(out))
 }
 
 fn compiled(arguments: &Arguments<'_>, index: usize) -> Result<Regex, CallError> {

@@ -4,7 +4,7 @@ use imgbuild_hcl::eval::{Arguments, Function, Functions};
 use imgbuild_hcl::value::{Type, Value};
 use unicode_segmentation::UnicodeSegmentation;
 
-use crate::{Returned, number, text, wrong};
+use crate::{Returned, bounded, number, text, wrong};
 
 /// The most spaces that `indent` puts in front of a line.
 const MOST_SPACES: usize = 1 << 16;
@@ -40,7 +40,7 @@ pub(crate) fn add(functions: &mut Functions) {
         .parameter(text("substr"))
         .parameter(text("replace"))
         .returns(Type::String)
-        .runs(|a| Ok(Value::string(a.str(0).replace(a.str(1), a.str(2)))));
+        .runs(replace);
     functions.add("replace", replace);
     let indent = Function::new("The text with spaces put in front of each line but the first.")
         .parameter(number("spaces"))
@@ -67,6 +67,15 @@ pub(crate) fn add(functions: &mut Functions) {
         .returns(Type::String)
         .runs(|a| Ok(Value::string(substr(a.str(0), a.int(1)?, a.int(2)?))));
     functions.add("substr", substr);
+}
+
+fn replace(arguments: &Arguments<'_>) -> Returned {
+    let (text, old, new) = (arguments.str(0), arguments.str(1), arguments.str(2));
+    if new.len() > old.len() {
+        let more = text.matches(old).count().saturating_mul(new.len() - old.len());
+        bounded(more.saturating_add(text.len()))?;
+    }
+    Ok(Value::string(text.replace(old, new)))
 }
 
 fn of_one(description: &'static str, run: fn(&str) -> String) -> Function {
@@ -143,6 +152,8 @@ fn indent(arguments: &Arguments<'_>) -> Returned {
     if spaces > MOST_SPACES {
         return Err(wrong(0, format!("{spaces} spaces are more than {MOST_SPACES}")));
     }
+    let lines = arguments.str(1).matches('\n').count();
+    bounded(lines.saturating_mul(spaces).saturating_add(arguments.str(1).len()))?;
     let broken = format!("\n{}", " ".repeat(spaces));
     Ok(Value::string(arguments.str(1).replace('\n', &broken)))
 }
@@ -157,6 +168,8 @@ fn join(arguments: &Arguments<'_>) -> Returned {
             parts.push(element.as_str().ok_or_else(|| wrong(list, format!("element {index} is null")))?);
         }
     }
+    let separators = parts.len().saturating_mul(arguments.str(0).len());
+    bounded(parts.iter().map(|part| part.len()).fold(separators, usize::saturating_add))?;
     Ok(Value::string(parts.join(arguments.str(0))))
 }
 

@@ -9,6 +9,9 @@ use imgbuild_model::{Diagnostic, Diagnostics, Location};
 /// How deep values may nest.
 const DEPTH: usize = 200;
 
+/// How many errors of one kind are told.
+pub(crate) const MOST_ERRORS: usize = 100;
+
 /// A file that has been read.
 #[derive(Clone, Debug)]
 pub struct Document {
@@ -370,6 +373,7 @@ impl Reader<'_> {
         loop {
             let member = self.member(depth)?;
             match first_places.get(&member.name) {
+                Some(_) if self.diagnostics.len() >= MOST_ERRORS => {}
                 Some(&first) => self.diagnostics.push(
                     Diagnostic::error(format!("`{}` is given twice", member.name))
                         .at(self.source.location(member.name_span))

@@ -52,6 +52,28 @@ fn work_is_bounded() {
     assert_eq!(kind(doubling, Limits::default()), ErrorKind::Output(16 << 20));
 }
 
+/// Wider and more exact than `std` formats a number.
+#[test]
+fn numbers_are_written_with_any_precision() {
+    let text = |source: &str| {
+        let template = Template::parse(source, &Functions::new()).expect("it parses");
+        template.render(&Functions::new(), &Value::Absent, &Options::default()).expect("it renders")
+    };
+    for (verb, start, end) in [
+        ("f", "1.5000", "000"),
+        ("e", "1.5000", "000e+00"),
+        ("g", "1.5", "1.5"),
+        ("#g", "1.5000", "000"),
+        ("x", "0x1.8000", "000p+00"),
+    ] {
+        let (flag, letter) = verb.split_at(verb.len() - 1);
+        let written = text(&format!("{{{{printf `%{flag}.99999{letter}` 1.5}}}}"));
+        assert!(written.starts_with(start) && written.ends_with(end), "{verb}: {}", written.len());
+        assert_eq!(written.len() > 99_999, verb != "g", "{verb}");
+    }
+    assert_eq!(text("{{printf `%.99999U` 1}}").len(), 100_001);
+}
+
 #[test]
 fn nesting_is_bounded() {
     let deep = |open: &str, close: &str| format!("{}1{}", open.repeat(100_000), close.repeat(100_000));

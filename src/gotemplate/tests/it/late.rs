@@ -68,6 +68,16 @@ fn what_is_known_is_rendered_and_the_rest_is_left() {
 }
 
 #[test]
+fn a_long_chain_of_variables_is_followed() {
+    let count = 3000;
+    let declared: String = (0..=count).map(|at| format!("{{{{$v{at} := 1}}}}")).collect();
+    let assigned: String = (0..count).map(|at| format!("{{{{$v{at} = $v{}}}}}", at + 1)).collect();
+    let source = format!("{declared}{assigned}{{{{$v{count} = .Vars}}}}{{{{$v0}}}}{{{{.Name}}}}");
+    let left = template(&source);
+    assert!(left.starts_with("{{$v0 := 1}}") && left.ends_with("{{$v0}}web"));
+}
+
+#[test]
 fn without_anything_late_it_is_text() {
     assert_eq!(partial("{{user `x`}}{{`{{`}}{{.Name}}"), Rendered::Text("<x>{{web".to_owned()));
     assert_eq!(partial("{{if false}}{{.Vars}}{{end}}x"), Rendered::Text("x".to_owned()));

@@ -31,7 +31,7 @@ impl Body {
     }
 
     fn expand_to(&self, deep: bool, scope: &Scope<'_>) -> File {
-        let mut expansion = Expansion { scope, deep, errors: Vec::new() };
+        let mut expansion = Expansion { scope, deep, made: 0, errors: Vec::new() };
         let body = expansion.body(self);
         File { body, errors: expansion.errors }
     }
@@ -41,8 +41,13 @@ struct Expansion<'s> {
     scope: &'s Scope<'s>,
     /// Whether blocks inside of blocks are expanded too.
     deep: bool,
+    /// How many blocks were made.
+    made: usize,
     errors: Vec<Diagnostic>,
 }
+
+/// How many blocks the `dynamic` blocks of a body stand for at most.
+const MAX_BLOCKS: usize = 1 << 14;
 
 /// What a `dynamic` block says.
 struct Dynamic<'b> {
@@ -175,6 +180,14 @@ impl Expansion<'_> {
         unknown: bool,
         found: &mut Vec<Block>,
     ) {
+        if self.made == MAX_BLOCKS {
+            let error = dynamic.whole.body.source.error(
+                dynamic.whole.header,
+                format!("`dynamic` blocks stand for more than {MAX_BLOCKS} blocks"),
+            );
+            return self.fail(error);
+        }
+        self.made += 1;
         let each = [("key", key.with_marks(marks)), ("value", value.with_marks(marks))];
         let bindings = Bindings::one(&dynamic.iterator, Value::object_of(each.clone()), unknown);
         let named = Bindings::one(&dynamic.iterator, Value::object_of(each), false);

@@ -13,6 +13,8 @@ mod references;
 mod scope;
 mod special;
 
+use std::cell::Cell;
+use std::rc::Rc;
 use std::sync::Arc;
 
 use imgbuild_model::{Diagnostic, Diagnostics};
@@ -45,9 +47,41 @@ impl Expression {
 impl ExprRef<'_> {
     /// The value, or all that is wrong.
     pub fn evaluate(self, scope: &Scope<'_>) -> Result<Value, Diagnostics> {
-        let mut evaluation = Evaluation::default();
+        self.evaluate_within(scope, &Steps::default())
+    }
+
+    /// The value, as a part of a larger evaluation.
+    fn evaluate_within(self, scope: &Scope<'_>, steps: &Steps) -> Result<Value, Diagnostics> {
+        let mut evaluation = Evaluation { errors: Vec::new(), steps: steps.clone() };
         let value = evaluation.value(self, scope);
+        if steps.are_used_up() {
+            let error = self.error(format!("this takes more than {MAX_STEPS} steps to evaluate"));
+            return Err(error.hint("let `for` walk over fewer elements").into());
+        }
         if evaluation.errors.is_empty() { Ok(value) } else { Err(Diagnostics(evaluation.errors)) }
+    }
+}
+
+/// How many parts of expressions one evaluation looks at, those that it looks at again counted again. The work of
+/// functions counts too.
+const MAX_STEPS: u64 = 1 << 20;
+
+/// The steps of an evaluation and all that it is made of.
+#[derive(Clone, Debug, Default)]
+struct Steps(Rc<Cell<u64>>);
+
+impl Steps {
+    fn count(&self, more: u64) {
+        self.0.set(self.0.get().saturating_add(more));
+    }
+
+    /// For walking all of a value, which takes less than evaluating it.
+    fn count_walk(&self, value: &Value) {
+        self.count(u64::from(value.weight()) / 64);
+    }
+
+    fn are_used_up(&self) -> bool {
+        self.0.get() > MAX_STEPS
     }
 }
 
@@ -55,9 +89,9 @@ impl ExprRef<'_> {
 const MAX_ERRORS: usize = 100;
 
 /// One evaluation and what went wrong in it. A part that failed is an unknown, so that the rest can go on.
-#[derive(Default)]
 pub(crate) struct Evaluation {
     errors: Vec<Diagnostic>,
+    steps: Steps,
 }
 
 impl Evaluation {
@@ -82,6 +116,19 @@ impl Evaluation {
     }
 
     pub(crate) fn value(&mut self, expr: ExprRef<'_>, scope: &Scope<'_>) -> Value {
+        self.steps.count(1);
+        if self.steps.are_used_up() {
+            return Value::dynamic();
+        }
+        let value = self.unbounded(expr, scope);
+        match value.excess() {
+            None => value,
+            Some(message) => self.fail(expr.error(message)),
+        }
+    }
+
+    /// The value, however large; its parts are not.
+    fn unbounded(&mut self, expr: ExprRef<'_>, scope: &Scope<'_>) -> Value {
         match &expr.node.kind {
             NodeKind::Literal(value) => value.clone(),
             NodeKind::Unreadable(errors) => {
@@ -149,6 +196,8 @@ impl Evaluation {
     fn conditional(&mut self, expr: ExprRef<'_>, parts: &Conditional, scope: &Scope<'_>) -> Value {
         let (then, then_errors) = self.apart(|this| this.value(expr.at(&parts.then), scope));
         let (otherwise, otherwise_errors) = self.apart(|this| this.value(expr.at(&parts.otherwise), scope));
+        self.steps.count_walk(&then);
+        self.steps.count_walk(&otherwise);
         let broken = !then_errors.is_empty() || !otherwise_errors.is_empty();
         let Some(ty) = common_type(&then, &otherwise) else {
             let span = parts.then.span.to(parts.otherwise.span);
@@ -212,7 +261,12 @@ impl Evaluation {
             }
             match convert(&value, &Type::String) {
                 Ok(value) => match value.as_str() {
-                    Some(piece) => text.push_str(piece),
+                    // What is too large already is not made larger.
+                    Some(_) if text.len() > Value::MOST_TEXT => {}
+                    Some(piece) => {
+                        self.steps.count(piece.len() as u64 / 256);
+                        text.push_str(piece);
+                    }
                     None => known = false,
                 },
                 Err(_) => {

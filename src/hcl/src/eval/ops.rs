@@ -124,6 +124,10 @@ impl Evaluation {
         span: Span,
     ) -> Value {
         let operator = operand.operator;
+        if matches!(operator, Operator::Equal | Operator::NotEqual) {
+            self.steps.count_walk(&left);
+            self.steps.count_walk(&right);
+        }
         match operator {
             Operator::Equal => return left.equals(&right),
             Operator::NotEqual => return negated(left.equals(&right)),

@@ -201,7 +201,7 @@ fn strip(value: &Value, path: &mut Path, found: &mut PathMarks) -> Value {
         }
         other => other.clone(),
     };
-    Value { ty: value.ty.clone(), data, marks: Marks::default() }
+    Value { ty: value.ty.clone(), data, marks: Marks::default(), size: value.size }
 }
 
 fn mark_at(value: &Value, path: &[PathStep], marks: &Marks) -> Value {

@@ -11,6 +11,7 @@ mod number;
 mod order;
 mod path;
 mod render;
+mod size;
 mod types;
 mod unify;
 
@@ -25,6 +26,7 @@ pub use marks::{Mark, Marks, PathMarks};
 pub use number::{Number, NumberError, PRECISION};
 pub use path::{Path, PathStep};
 pub use render::quote;
+use size::Size;
 pub use types::{ObjectType, Type};
 pub use unify::{unify, unify_safely};
 
@@ -37,6 +39,7 @@ pub struct Value {
     ty: Type,
     data: Data,
     marks: Marks,
+    size: Size,
 }
 
 #[derive(Clone, Debug)]
@@ -63,7 +66,8 @@ pub fn normalize(text: &str) -> Arc<str> {
 /// Constructors.
 impl Value {
     fn new(ty: Type, data: Data) -> Self {
-        Self { ty, data, marks: Marks::default() }
+        let size = Size::of(&ty, &data);
+        Self { ty, data, marks: Marks::default(), size }
     }
 
     /// A string, normalized.
@@ -134,7 +138,7 @@ impl Value {
             .collect();
         order::sort(&mut elements);
         elements.dedup_by(|a, b| a.is_wholly_known() && a == b);
-        Self { ty: Type::set(element), data: Data::Sequence(elements.into()), marks }
+        Self { marks, ..Self::new(Type::set(element), Data::Sequence(elements.into())) }
     }
 
     /// A map of elements that have the type `element` each.

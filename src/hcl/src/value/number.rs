@@ -128,16 +128,18 @@ impl Number {
                 return Err(NumberError::Syntax);
             }
             let value: i64 = value.parse().map_err(|_| NumberError::Range)?;
-            if letter.eq_ignore_ascii_case(&'e') { ten += value } else { two = value }
+            if letter.eq_ignore_ascii_case(&'e') { ten = ten.saturating_add(value) } else { two = value }
+        }
+        let size = all.len() as i64;
+        if size > MAX_DECIMAL_EXPONENT {
+            return Err(NumberError::Range);
         }
         let mantissa: BigUint = all.parse().map_err(|_| NumberError::Syntax)?;
         if mantissa == BigUint::ZERO {
             return Ok(Self::rounded(negative, mantissa, 0, PRECISION, false));
         }
-        let size = all.len() as i64;
-        if (ten + size).abs() > MAX_DECIMAL_EXPONENT
-            || size > MAX_DECIMAL_EXPONENT
-            || two.abs() > MAX_EXPONENT
+        if ten.saturating_add(size).unsigned_abs() > MAX_DECIMAL_EXPONENT.unsigned_abs()
+            || two.unsigned_abs() > MAX_EXPONENT.unsigned_abs()
         {
             return Err(NumberError::Range);
         }

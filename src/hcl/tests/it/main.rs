@@ -1,6 +1,7 @@
 //! Tests of the language.
 
 mod functions;
+mod limits;
 mod packer;
 mod peers;
 mod properties;

@@ -1,5 +1,7 @@
 //! Lists and tuples into others.
 
+use std::collections::BTreeSet;
+
 use imgbuild_hcl::eval::{Arguments, CallError, Function, Functions, Parameter};
 use imgbuild_hcl::value::{Marks, Number, Type, Value, convert, unify};
 
@@ -134,6 +136,11 @@ fn concat(arguments: &Arguments<'_>) -> Returned {
 }
 
 fn distinct(arguments: &Arguments<'_>) -> Returned {
+    if arguments.elements(0).iter().all(|element| element.as_str().is_some() && !element.is_marked()) {
+        let mut seen = BTreeSet::new();
+        let kept = arguments.elements(0).iter().filter(|element| seen.insert(element.as_str()));
+        return Ok(sequence(arguments.result_type(), kept.cloned().collect()));
+    }
     let mut kept: Vec<Value> = Vec::new();
     for element in arguments.elements(0) {
         if !kept.iter().any(|other| other.equals(element).as_bool() == Some(true)) {

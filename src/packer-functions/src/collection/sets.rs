@@ -7,7 +7,7 @@ use super::marks_of;
 use crate::{Returned, any, described, wrong};
 
 /// The most elements that `setproduct` makes.
-const MOST_PRODUCTS: usize = 1 << 20;
+const MOST_PRODUCTS: usize = 1 << 17;
 
 pub(super) fn add(functions: &mut Functions) {
     let set = |name| Parameter::new(name, Type::set(Type::Dynamic)).allow_dynamic();

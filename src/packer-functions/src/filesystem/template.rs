@@ -63,7 +63,7 @@ fn run(host: &dyn Host, functions: &Arc<Functions>, call: &LazyCall<'_>) -> Resu
     for (name, value) in entries {
         scope.set(name, value.clone());
     }
-    let result = template.evaluate(&scope).map_err(|errors| called_here(errors, call))?;
+    let result = call.evaluate(&template, &scope).map_err(|errors| called_here(errors, call))?;
     Ok(result.with_marks(&marks))
 }
 

@@ -7,7 +7,7 @@ use imgbuild_hcl::eval::{Arguments, CallError, Function, Functions};
 use imgbuild_hcl::value::{Type, Value, convert, to_json};
 use unicode_segmentation::UnicodeSegmentation;
 
-use crate::{Returned, any, text, wrong};
+use crate::{Returned, any, bounded, text, wrong};
 use verb::{Part, Verb, parts};
 
 pub(crate) fn add(functions: &mut Functions) {
@@ -58,7 +58,7 @@ fn formatlist(arguments: &Arguments<'_>) -> Returned {
     if values.iter().any(open) {
         return Ok(Value::unknown(Type::list(Type::String)));
     }
-    let mut texts = Vec::new();
+    let (mut texts, mut bytes) = (Vec::new(), 0);
     for row in 0..count.unwrap_or(1) {
         let row: Vec<Value> = values
             .iter()
@@ -67,7 +67,10 @@ fn formatlist(arguments: &Arguments<'_>) -> Returned {
                 _ => value.clone(),
             })
             .collect();
-        texts.push(formatted(arguments.str(0), &row)?);
+        let text = formatted(arguments.str(0), &row)?;
+        bytes += text.as_str().map_or(0, str::len);
+        bounded(bytes)?;
+        texts.push(text);
     }
     Ok(Value::list(Type::String, texts))
 }
@@ -84,6 +87,7 @@ fn formatted(pattern: &str, values: &[Value]) -> Returned {
             Part::Verb(verb) => {
                 used = used.max(verb.argument);
                 out.push_str(&one(&verb, values)?);
+                bounded(out.len())?;
             }
         }
     }

@@ -8,6 +8,9 @@ use num_bigint::{BigInt, BigUint, Sign};
 
 use crate::{Returned, any, described, number, text, wrong};
 
+/// The most digits that `parseint` reads; a number of more is infinite whatever the base.
+const MOST_DIGITS: usize = 1 << 17;
+
 pub(crate) fn add(functions: &mut Functions) {
     functions.add("abs", of_one("The number without its sign.", Number::abs));
     functions.add("ceil", of_one("The smallest whole number that is not below.", Number::ceil));
@@ -93,7 +96,7 @@ fn parseint(arguments: &Arguments<'_>) -> Returned {
 
 /// Up to base 36 both cases of a letter are the same digit; above, the small letters come first.
 fn magnitude(digits: &str, base: u32) -> Option<BigUint> {
-    if digits.is_empty() {
+    if digits.is_empty() || digits.len() > MOST_DIGITS {
         return None;
     }
     let values: Option<Vec<u8>> = digits

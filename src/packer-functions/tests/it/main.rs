@@ -2,6 +2,7 @@
 
 mod contract;
 mod host;
+mod limits;
 mod packer;
 mod properties;
 mod support;

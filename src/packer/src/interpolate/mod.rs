@@ -169,7 +169,12 @@ pub enum Unsettled {
     Later(Error),
     /// It changes each time.
     Endless,
+    /// It grows.
+    TooLong,
 }
+
+/// The most bytes of a string that is rendered until it does not change: one that grows each time has no end.
+const LONGEST: usize = 1 << 20;
 
 /// How often a string is rendered until it does not change.
 const ROUNDS: usize = 100;
@@ -263,6 +268,9 @@ impl Renderer {
                 _ => Unsettled::Later(error),
             })?;
             match output.text {
+                Rendered::Text(next) | Rendered::Template(next) if next.len() > LONGEST => {
+                    return Err(Unsettled::TooLong);
+                }
                 Rendered::Text(next) | Rendered::Template(next) if next != current => current = next,
                 _ => return Ok(current),
             }
@@ -319,6 +327,11 @@ impl Renderer {
             Unsettled::Later(error) => (error.kind.to_string(), whole, self.hint(error)),
             Unsettled::Endless => {
                 let message = format!("this changes each of {ROUNDS} times that it is rendered");
+                (message, whole, Some("a variable in it gives a template that uses it again".to_owned()))
+            }
+            Unsettled::TooLong => {
+                let message =
+                    format!("this grows to more than {LONGEST} bytes when it is rendered again and again");
                 (message, whole, Some("a variable in it gives a template that uses it again".to_owned()))
             }
         };

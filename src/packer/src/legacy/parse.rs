@@ -7,7 +7,7 @@ use imgbuild_model::{Diagnostic, Diagnostics, did_you_mean};
 
 use super::{Builder, Override, PostProcessor, Provisioner, Selection, Template, Text, Variable};
 use crate::go_time;
-use crate::json::{Document, Member, Node, Source, Value};
+use crate::json::{Document, MOST_ERRORS, Member, Node, Source, Value};
 
 /// What can stand at the top.
 const SECTIONS: [&str; 10] = [
@@ -45,6 +45,9 @@ struct Parser<'a> {
 
 impl Parser<'_> {
     fn error(&mut self, span: Span, message: String, hint: Option<String>) {
+        if self.diagnostics.len() >= MOST_ERRORS {
+            return;
+        }
         let location = self.source.location(span);
         self.diagnostics.push(Diagnostic::error(message).at(location).maybe_hint(hint));
     }

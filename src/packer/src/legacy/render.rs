@@ -4,7 +4,7 @@ use imgbuild_gotemplate::{Error, Rendered, Span};
 use imgbuild_model::{Diagnostic, Diagnostics, did_you_mean};
 
 use crate::interpolate::{Output, Reads, Renderer};
-use crate::json::{Member, Node, Source, Value};
+use crate::json::{MOST_ERRORS, Member, Node, Source, Value};
 
 /// A configuration that has been rendered.
 #[derive(Clone, Debug)]
@@ -120,6 +120,9 @@ impl Walk<'_> {
     }
 
     fn fail(&mut self, span: Span, error: &Error) {
+        if self.errors.len() >= MOST_ERRORS {
+            return;
+        }
         let location = self.source.inside_string(span, error.span);
         let hint = self.renderer.hint(error);
         self.errors.push(Diagnostic::error(error.kind.to_string()).at(location).maybe_hint(hint));

@@ -3,6 +3,7 @@
 use imgbuild_model::{Diagnostic, did_you_mean};
 
 use super::{Selection, Template, Text};
+use crate::json::MOST_ERRORS;
 
 impl Template {
     /// What is wrong with the template as a whole, for a program that gives itself out as `version` of Packer.
@@ -20,7 +21,7 @@ impl Template {
         for provisioner in &self.provisioners {
             self.selection(&provisioner.selection, &mut found);
             for name in provisioner.overrides.iter().map(|one| &one.builder) {
-                found.extend(self.unknown_builder(name, "override"));
+                self.unknown_builder(name, "override", &mut found);
             }
         }
         for post_processor in self.post_processors.iter().flatten() {
@@ -40,14 +41,14 @@ impl Template {
             );
             return;
         }
-        found.extend(selection.only.iter().filter_map(|name| self.unknown_builder(name, "only")));
-        found.extend(selection.except.iter().filter_map(|name| self.unknown_builder(name, "except")));
+        selection.only.iter().for_each(|name| self.unknown_builder(name, "only", found));
+        selection.except.iter().for_each(|name| self.unknown_builder(name, "except", found));
     }
 
-    fn unknown_builder(&self, name: &Text, attribute: &str) -> Option<Diagnostic> {
+    fn unknown_builder(&self, name: &Text, attribute: &str, found: &mut Vec<Diagnostic>) {
         let names = || self.builders.iter().map(|builder| &*builder.name.text);
-        if names().any(|other| other == &*name.text) {
-            return None;
+        if found.len() >= MOST_ERRORS || names().any(|other| other == &*name.text) {
+            return;
         }
         let hint = match did_you_mean(&name.text, names()) {
             Some(near) => format!("did you mean `{near}`?"),
@@ -58,7 +59,7 @@ impl Template {
         };
         let hint = (!self.builders.is_empty()).then_some(hint);
         let message = format!("`{attribute}` names the builder `{}`, which does not exist", name.text);
-        Some(Diagnostic::error(message).at(name.location(&self.source)).maybe_hint(hint))
+        found.push(Diagnostic::error(message).at(name.location(&self.source)).maybe_hint(hint));
     }
 
     fn minimum_version(&self, version: &str) -> Option<Diagnostic> {

@@ -174,7 +174,8 @@ fn write_attributes(out: &mut String, items: &[Item]) -> usize {
     }
     let width = lines.iter().map(|(name, _)| name.chars().count()).max().unwrap_or_default();
     for (name, text) in &lines {
-        out.push_str(&format!("{name:width$} = {text}\n"));
+        let spaces = " ".repeat(width - name.chars().count());
+        out.push_str(&format!("{name}{spaces} = {text}\n"));
     }
     lines.len()
 }

@@ -57,6 +57,13 @@ fn errors_say_where() {
 }
 
 #[test]
+fn errors_are_told_up_to_a_number() {
+    let text = format!("{{{}\"a\": 1}}", "\"a\": 1, ".repeat(50_000));
+    let (_, diagnostics) = Document::parse("t.json", &text).expect("it is JSON");
+    assert_eq!(diagnostics.len(), 100);
+}
+
+#[test]
 fn places_inside_of_strings_count_escapes() {
     let text = r#"{"a": "x\n\u00e9\ud83d\ude00 here"}"#;
     let (document, _) = Document::parse("t.json", text).expect("it is JSON");

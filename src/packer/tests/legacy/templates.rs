@@ -267,6 +267,10 @@ fn each_error_says_where_and_what_to_do() {
             "{{env `BRACES`}}x",
             "t.json:1:106: this changes each of 100 times that it is rendered; hint: a variable in it gives a template that uses it again",
         ),
+        (
+            r#"{{printf `%s%s` `{{user \"a\"}}` `{{user \"a\"}}`}}"#,
+            "t.json:1:140: this grows to more than 1048576 bytes when it is rendered again and again; hint: a variable in it gives a template that uses it again",
+        ),
         ("{{env `BROKEN`}}", "t.json:1:105: the action is not closed: `}}` is missing"),
     ] {
         let text = format!(

@@ -17,6 +17,14 @@ const WHOLE: &str = include_str!("upgrade/whole.json");
 const EXPECTED: &str = include_str!("upgrade/whole.pkr.hcl");
 const BUILT: &str = include_str!("upgrade/built.json");
 
+#[test]
+fn names_of_any_length_are_written() {
+    let name = "n".repeat(70_000);
+    let text = format!("{{\"builders\": [{{\"type\": \"null\", \"{name}\": 1, \"a\": 2}}]}}");
+    let written = upgraded(&text, false).text;
+    assert!(written.contains(&format!("{name} = 1\n")) || written.contains(&format!("{name} = \"1\"\n")));
+}
+
 fn upgraded(text: &str, annotations: bool) -> Upgraded {
     let template = Template::parse("t.json", text).expect("it is a template");
     upgrade(&template, Options { annotations }, &|kind| matches!(kind, "null" | "file"))

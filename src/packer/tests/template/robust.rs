@@ -98,6 +98,41 @@ fn a_long_chain_of_locals_is_followed() {
     assert_eq!(first.value.to_string(), "5000");
 }
 
+fn locals(count: usize, value: impl Fn(&str) -> String) -> String {
+    let mut text = String::from("locals {\n");
+    for index in 0..count {
+        let _ = writeln!(text, "l{index} = {}", value(&format!("local.l{}", index + 1)));
+    }
+    let _ = writeln!(text, "l{count} = \"x\"\n}}");
+    text
+}
+
+/// Locals that each hold the next, once or twice: what they stand for would be deep, or very large.
+#[test]
+fn locals_are_not_built_up_without_end() {
+    for (count, value, message) in [
+        (10_000, "[NEXT]", "this value is nested more than 384 deep"),
+        (10_000, "{a = NEXT}", "this value is nested more than 384 deep"),
+        (60, "[NEXT, NEXT]", "this value is too large"),
+    ] {
+        let text = locals(count, |next| value.replace("NEXT", next));
+        let files = Memory([("a.pkr.hcl".to_owned(), text)].into());
+        let loaded = read(&["a.pkr.hcl".to_owned()], &Inputs::default(), &files, &Small);
+        let errors = &loaded.diagnostics.0;
+        assert!(errors.iter().all(|error| error.message == message), "{value}: {}", told(&loaded));
+        assert!((1..=30).contains(&errors.len()), "{value}: {}", errors.len());
+        let _ = inspect(&loaded.template);
+    }
+}
+
+#[test]
+fn each_of_many_errors_is_told() {
+    let text = "variable \"a\" {}\n".repeat(5000);
+    let files = Memory([("a.pkr.hcl".to_owned(), text)].into());
+    let loaded = read(&["a.pkr.hcl".to_owned()], &Inputs::default(), &files, &Small);
+    assert_eq!(loaded.diagnostics.0.len(), 4999);
+}
+
 #[test]
 fn a_long_cycle_is_told() {
     let count = 2000;

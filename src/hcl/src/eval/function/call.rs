@@ -39,12 +39,16 @@ impl Evaluation {
             return self.fail(error);
         };
         if let Body::Lazy(run) = &function.body {
-            let argument = |node| LazyArgument { expr: expr.at(node), scope };
+            let steps = self.steps.clone();
+            let argument = |node| LazyArgument { expr: expr.at(node), scope, steps: &steps };
             let arguments = call.arguments.iter().map(argument).collect();
-            return run(&LazyCall { arguments, expr, call }).unwrap_or_else(|Diagnostics(errors)| {
+            let result = run(&LazyCall { arguments, expr, call, steps: &steps });
+            let value = result.unwrap_or_else(|Diagnostics(errors)| {
                 self.extend(errors);
                 Value::dynamic()
             });
+            self.steps.count_walk(&value);
+            return value;
         }
         let before = self.errors.len();
         let Some(values) = self.arguments(expr, call, scope) else { return Value::dynamic() };
@@ -54,8 +58,15 @@ impl Evaluation {
         if self.errors.len() > before {
             return Value::dynamic();
         }
+        values.iter().for_each(|value| self.steps.count_walk(value));
+        if self.steps.are_used_up() {
+            return Value::dynamic();
+        }
         match function.call(&values) {
-            Ok(value) => value,
+            Ok(value) => {
+                self.steps.count_walk(&value);
+                value
+            }
             // What a function says of its arguments may show them.
             Err(error) if values.iter().any(Value::is_sensitive) => {
                 let message = "what is wrong is not shown, as an argument is sensitive".to_owned();

@@ -27,9 +27,9 @@ use std::sync::Arc;
 
 use imgbuild_model::{Diagnostic, Diagnostics};
 
-use super::Scope;
-use crate::syntax::ExprRef;
+use super::{Scope, Steps};
 use crate::syntax::ast::Call;
+use crate::syntax::{ExprRef, Expression};
 use crate::value::{Marks, Number, Type, Value, convert};
 
 /// A parameter.
@@ -97,6 +97,7 @@ pub struct LazyCall<'a> {
     pub arguments: Vec<LazyArgument<'a>>,
     expr: ExprRef<'a>,
     call: &'a Call,
+    steps: &'a Steps,
 }
 
 /// An argument that is not evaluated yet.
@@ -105,16 +106,22 @@ pub struct LazyArgument<'a> {
     /// The expression.
     pub expr: ExprRef<'a>,
     scope: &'a Scope<'a>,
+    steps: &'a Steps,
 }
 
 impl LazyArgument<'_> {
     /// The value.
     pub fn evaluate(&self) -> Result<Value, Diagnostics> {
-        self.expr.evaluate(self.scope)
+        self.expr.evaluate_within(self.scope, self.steps)
     }
 }
 
 impl LazyCall<'_> {
+    /// The value of an expression that the call brings with it.
+    pub fn evaluate(&self, expression: &Expression, scope: &Scope<'_>) -> Result<Value, Diagnostics> {
+        expression.borrow().evaluate_within(scope, self.steps)
+    }
+
     /// An error of the call as a whole.
     #[must_use]
     pub fn error(&self, message: impl Into<String>) -> Diagnostic {
