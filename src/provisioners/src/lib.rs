@@ -17,8 +17,8 @@ mod packer_build;
 mod resolve;
 mod shell;
 mod step;
-mod write_file;
 pub mod windows;
+mod write_file;
 
 use std::collections::HashMap;
 use std::sync::Arc;
