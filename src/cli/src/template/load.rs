@@ -11,16 +11,17 @@ use imgbuild_hcl::eval::Functions;
 use imgbuild_hcl::value::{Type, Value, convert, from_json, to_json};
 use imgbuild_kinds::{Dialect, check, component};
 use imgbuild_model::{Class, Diagnostic, Diagnostics, EntryKind, KindClass, Location, Node, Severity};
-use imgbuild_packer::interpolate::{Generated, Host as TemplateHost, Lookup, Run};
+use imgbuild_packer::interpolate::{Generated, Host as TemplateHost, Run};
 use imgbuild_packer::legacy::{self, Given};
 use imgbuild_packer::lower::Volatile;
 use imgbuild_packer::recipe::{Recipe, Recipes, of_legacy, of_template};
 use imgbuild_packer::template::{self, Catalog, Components, Files, Inputs, Settings, Template};
 use imgbuild_packer_cli::args::{Common, ConfigType};
-use imgbuild_packer_functions::{Host, LocalHost};
+use imgbuild_packer_functions::{Host, LocalHost, SecretError, SecretRequest, Stores as _};
 use jiff::Timestamp;
 
 use super::Printer;
+use super::stores::RunStores;
 use crate::session::runtime;
 
 /// How many times data sources are asked and the template is read again.
@@ -52,6 +53,8 @@ pub(crate) struct LoadOptions {
     pub(crate) warn_undeclared: bool,
     /// Stop after syntax and declarations.
     pub(crate) syntax_only: bool,
+    /// Functions ask no store either. Otherwise they do also where data sources are not asked, as in Packer.
+    pub(crate) offline: bool,
 }
 
 /// Where a template is read: the process and its user.
@@ -60,6 +63,7 @@ pub(crate) struct Place {
     pub(crate) home: Option<PathBuf>,
     pub(crate) environment: BTreeMap<String, String>,
     pub(crate) started: Timestamp,
+    pub(crate) stores: Arc<RunStores>,
 }
 
 /// A template that was read.
@@ -106,15 +110,17 @@ impl Place {
         })?;
         let environment = Environment::whole();
         let home = environment.get("HOME").filter(|home| !home.is_empty()).map(PathBuf::from);
-        Ok(Self { cwd, home, environment, started: Timestamp::now() })
+        let stores = Arc::new(RunStores::new(environment.clone(), home.clone()));
+        Ok(Self { cwd, home, environment, started: Timestamp::now(), stores })
     }
 
-    fn host(&self, root: &str) -> Arc<dyn Host> {
+    fn host(&self, root: &str, options: LoadOptions) -> Arc<dyn Host> {
         let root = if root.is_empty() { self.cwd.clone() } else { self.cwd.join(root) };
         let host = LocalHost::new(root)
             .with_cwd(self.cwd.clone())
             .with_started(self.started)
             .with_environment(self.environment.clone());
+        let host = if options.offline { host } else { host.with_stores(self.stores.clone()) };
         Arc::new(match &self.home {
             Some(home) => host.with_home(home.clone()),
             None => host,
@@ -127,13 +133,14 @@ impl Place {
             folder: self.cwd.display().to_string(),
             template_folder: template_folder.map(|folder| folder.display().to_string()),
             packer_version: template::VERSION.to_owned(),
-            host: Arc::new(Outside { environment: self.environment.clone() }),
+            host: Arc::new(Outside { environment: self.environment.clone(), stores: self.stores.clone() }),
         }
     }
 }
 
 struct Outside {
     environment: BTreeMap<String, String>,
+    stores: Arc<RunStores>,
 }
 
 impl TemplateHost for Outside {
@@ -141,13 +148,8 @@ impl TemplateHost for Outside {
         self.environment.get(name).cloned()
     }
 
-    fn look_up(&self, lookup: &Lookup) -> Result<String, String> {
-        let store = match lookup {
-            Lookup::Consul { .. } => "Consul",
-            Lookup::Vault { .. } => "Vault",
-            _ => "AWS Secrets Manager",
-        };
-        Err(format!("{store} cannot be asked from here yet"))
+    fn secret(&self, request: &SecretRequest) -> Result<String, SecretError> {
+        self.stores.secret(request)
     }
 
     fn random(&self) -> [u8; 12] {
@@ -204,7 +206,7 @@ pub(crate) fn load(
 ) -> Result<Loaded, Diagnostics> {
     match language(path, common.config_type) {
         Language::Hcl => hcl(path, common, options, place, printer),
-        Language::Legacy => json(path, common, place),
+        Language::Legacy => json(path, common, place, printer),
     }
 }
 
@@ -270,7 +272,7 @@ pub(crate) fn read_hcl(
     place: &Place,
     printer: &Printer,
 ) -> Result<template::Loaded, Diagnostics> {
-    let catalog = Known(Components(|root: &str| place.host(root)));
+    let catalog = Known(Components(|root: &str| place.host(root, options)));
     let files = LocalFiles { cwd: place.cwd.clone() };
     let paths = [path.display().to_string()];
     let mut inputs = inputs(common, options, place);
@@ -278,6 +280,7 @@ pub(crate) fn read_hcl(
         let loaded = template::read(&paths, &inputs, &files, &catalog);
         if !options.ask || loaded.template.needs.is_empty() {
             printer.know(&loaded.template.sources);
+            printer.hide(&place.stores.sensitive());
             return Ok(loaded);
         }
         for request in loaded.template.needs.clone() {
@@ -335,7 +338,8 @@ fn hcl(
         let hint = "a build that a real `packer` carries out is, if that program has the credentials";
         warnings.0.push(warning.at(registry.location.clone()).hint(hint));
     }
-    let sensitive = sensitive_of(&template);
+    let mut sensitive = sensitive_of(&template);
+    sensitive.extend(place.stores.sensitive());
     let recipes = match options.syntax_only {
         true => Recipes::default(),
         false => of_template(&template, &place.run(None), &tells)?,
@@ -355,12 +359,16 @@ pub(crate) fn sensitive_of(template: &Template) -> Vec<String> {
     texts
 }
 
+/// A sensitive text, also as functions often make it.
+pub(super) fn spellings(text: &str) -> [String; 3] {
+    [text.to_owned(), text.to_uppercase(), text.to_lowercase()]
+}
+
 fn collect(value: &Value, sensitive: bool, texts: &mut Vec<String>) {
     let sensitive = sensitive || value.is_sensitive();
     if let Some(text) = value.as_str() {
         if sensitive && !text.is_empty() {
-            // As functions often make them, too.
-            texts.extend([text.to_owned(), text.to_uppercase(), text.to_lowercase()]);
+            texts.extend(spellings(text));
         }
     } else if let (true, Some(number)) = (sensitive, value.as_number()) {
         texts.push(number.to_string());
@@ -419,7 +427,7 @@ pub(crate) fn json_text(path: &Path, place: &Place) -> Result<(String, String), 
     text_of(path, place)
 }
 
-fn json(path: &Path, common: &Common, place: &Place) -> Result<Loaded, Diagnostics> {
+fn json(path: &Path, common: &Common, place: &Place, printer: &Printer) -> Result<Loaded, Diagnostics> {
     let template = read_json(path, place)?;
     let mut problems = template.validate(template::VERSION);
     let mut given = Vec::new();
@@ -440,7 +448,9 @@ fn json(path: &Path, common: &Common, place: &Place) -> Result<Loaded, Diagnosti
     let run = place.run(folder.parent().filter(|_| path != Path::new("-")));
     let values = template.resolve(&run, &given)?;
     problems.extend(values.warnings.iter().cloned());
-    let sensitive = values.sensitive.iter().filter_map(|name| values.values.get(name).cloned()).collect();
+    let sensitive = values.sensitive.iter().filter_map(|name| values.values.get(name).cloned());
+    let sensitive: Vec<String> = sensitive.chain(place.stores.sensitive()).collect();
+    printer.hide(&sensitive);
     let builds = template.builds(&run, &values, &common.only, &common.except)?;
     let mut recipes = of_legacy(&template, &builds, &values, &run, &tells)?;
     values.reads.values().for_each(|reads| recipes.reads.merge(reads.clone()));

@@ -12,6 +12,7 @@ mod load;
 mod migrate;
 mod prepare;
 mod show;
+mod stores;
 
 use std::ffi::OsString;
 use std::io::{IsTerminal as _, Write as _};
@@ -113,6 +114,11 @@ impl Printer {
 
     fn say(&self, text: &str) {
         self.with(|ui, now| ui.say(now, text));
+    }
+
+    /// Masks these texts from here on.
+    fn hide(&self, sensitive: &[String]) {
+        self.ui.lock().unwrap_or_else(PoisonError::into_inner).set_masker(Masker::new(sensitive));
     }
 
     /// Texts that diagnostics may point into from here on.
