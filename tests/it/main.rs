@@ -14,6 +14,7 @@ mod provisioning;
 mod reproducible;
 mod seal;
 mod secrets;
+mod stores;
 mod support;
 mod targets;
 mod templates;

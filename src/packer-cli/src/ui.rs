@@ -88,6 +88,11 @@ impl Ui {
         Self { appearance, masker, builds: builds.into_iter().map(build).collect(), failed: false }
     }
 
+    /// Masks these from here on, in place of those before.
+    pub fn set_masker(&mut self, masker: Masker) {
+        self.masker = masker;
+    }
+
     /// The builds, in the order given.
     pub fn builds(&self) -> impl Iterator<Item = BuildId> + use<> {
         (0..self.builds.len()).map(BuildId)

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use jiff::Timestamp;
 
@@ -27,7 +27,7 @@ pub enum FileKind {
 /// A value that a function asks a store for.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum SecretRequest {
-    /// `consul_key(key)`: the value of a key of Consul.
+    /// `consul_key(key)`: the value of a key of Consul, which is not empty.
     Consul {
         /// The key.
         key: String,
@@ -70,20 +70,47 @@ impl SecretRequest {
 pub enum SecretError {
     /// This host cannot ask that store.
     NotAvailable,
-    /// The store was asked and refused, or could not be reached: why, in one sentence.
-    Failed(String),
+    /// The store was asked and refused, or could not be reached.
+    Failed {
+        /// Why, in one sentence.
+        reason: String,
+        /// What to do about it.
+        hint: Option<String>,
+    },
 }
 
 impl fmt::Display for SecretError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NotAvailable => f.write_str("it cannot be asked from here"),
-            Self::Failed(reason) => f.write_str(reason),
+            Self::Failed { reason, .. } => f.write_str(reason),
         }
     }
 }
 
 impl std::error::Error for SecretError {}
+
+impl SecretError {
+    /// What to do about it.
+    #[must_use]
+    pub fn hint(&self) -> Option<&str> {
+        match self {
+            Self::NotAvailable => {
+                Some("give the value in a variable, for example with `PKR_VAR_name` in the environment")
+            }
+            Self::Failed { hint, .. } => hint.as_deref(),
+        }
+    }
+}
+
+/// Asks stores of secrets and settings.
+pub trait Stores: fmt::Debug + Send + Sync {
+    /// A value of a store.
+    ///
+    /// # Errors
+    /// Why there is none.
+    fn secret(&self, request: &SecretRequest) -> Result<String, SecretError>;
+}
 
 /// Answers what functions ask for outside.
 ///
@@ -158,12 +185,13 @@ pub struct LocalHost {
     home: Option<PathBuf>,
     started: Timestamp,
     environment: BTreeMap<String, String>,
+    stores: Option<Arc<dyn Stores>>,
     seen: Mutex<BTreeSet<Observation>>,
 }
 
 impl LocalHost {
     /// A host for templates in a folder, an absolute path, which is the working directory too. It has no home and an
-    /// empty environment, and the run starts now.
+    /// empty environment, asks no store, and the run starts now.
     #[must_use]
     pub fn new(root: impl Into<PathBuf>) -> Self {
         let root = root.into();
@@ -173,6 +201,7 @@ impl LocalHost {
             home: None,
             started: Timestamp::now(),
             environment: BTreeMap::new(),
+            stores: None,
             seen: Mutex::default(),
         }
     }
@@ -199,6 +228,12 @@ impl LocalHost {
     #[must_use]
     pub fn with_environment(self, environment: impl IntoIterator<Item = (String, String)>) -> Self {
         Self { environment: environment.into_iter().collect(), ..self }
+    }
+
+    /// With stores that are asked.
+    #[must_use]
+    pub fn with_stores(self, stores: Arc<dyn Stores>) -> Self {
+        Self { stores: Some(stores), ..self }
     }
 
     /// All that it was asked so far, in an order that does not depend on that of the questions.
@@ -275,7 +310,7 @@ impl Host for LocalHost {
 
     fn secret(&self, request: &SecretRequest) -> Result<String, SecretError> {
         self.saw(Observation::Secret(request.clone()));
-        Err(SecretError::NotAvailable)
+        self.stores.as_ref().map_or(Err(SecretError::NotAvailable), |stores| stores.secret(request))
     }
 }
 

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use imgbuild_hcl::eval::{CallError, Function, Functions};
 use imgbuild_hcl::value::{Mark, Type, Value};
 
-use crate::host::{Host, SecretError, SecretRequest};
-use crate::{text, wrong};
+use crate::host::{Host, SecretRequest};
+use crate::text;
 
 pub(crate) fn add(functions: &mut Functions, host: &Arc<dyn Host>) {
     functions.add("env", env(host));
@@ -17,11 +17,7 @@ pub(crate) fn add(functions: &mut Functions, host: &Arc<dyn Host>) {
         .parameter(text("key"))
         .returns(Type::String)
         .runs(move |a| {
-            let value = ask(asking.as_ref(), SecretRequest::Consul { key: a.str(0).to_owned() })?;
-            if value.is_empty() {
-                return Err(wrong(0, format!("`{}` is empty in Consul", a.str(0))));
-            }
-            Ok(Value::string(value))
+            ask(asking.as_ref(), SecretRequest::Consul { key: a.str(0).to_owned() }).map(Value::string)
         });
     functions.add("consul_key", consul);
     let asking = Arc::clone(host);
@@ -70,10 +66,9 @@ fn sensitive(secret: String) -> Value {
 fn ask(host: &dyn Host, request: SecretRequest) -> Result<String, CallError> {
     host.secret(&request).map_err(|error| {
         let failed = CallError::new(format!("{} gave no value: {error}", request.store()));
-        match error {
-            SecretError::NotAvailable => failed
-                .hint("give the value in a variable, for example with `PKR_VAR_name` in the environment"),
-            SecretError::Failed(_) => failed,
+        match error.hint() {
+            Some(hint) => failed.hint(hint),
+            None => failed,
         }
     })
 }

@@ -58,12 +58,17 @@ fn sensitive_of(template: &Template) -> Vec<String> {
     texts
 }
 
+/// A sensitive text, also as functions often make it.
+#[must_use]
+pub fn spellings(text: &str) -> [String; 3] {
+    [text.to_owned(), text.to_uppercase(), text.to_lowercase()]
+}
+
 fn collect(value: &Value, sensitive: bool, texts: &mut Vec<String>) {
     let sensitive = sensitive || value.is_sensitive();
     if let Some(text) = value.as_str() {
         if sensitive && !text.is_empty() {
-            // As functions often make them, too.
-            texts.extend([text.to_owned(), text.to_uppercase(), text.to_lowercase()]);
+            texts.extend(spellings(text));
         }
     } else if let (true, Some(number)) = (sensitive, value.as_number()) {
         texts.push(number.to_string());
@@ -110,7 +115,7 @@ impl GivenVariables {
 }
 
 /// The recipes of a template in JSON: of the builds that the first of `selected` names, or all, without those that the
-/// second names.
+/// second names. `hide` is told what is sensitive before anything is said of it.
 ///
 /// # Errors
 /// All that is wrong with it, with the warnings.
@@ -119,12 +124,15 @@ pub fn of_json(
     variables: GivenVariables,
     selected: (&[String], &[String]),
     run: &Run,
+    hide: &dyn Fn(&[String]),
 ) -> Result<Loaded, Diagnostics> {
     let mut problems = template.validate(template::VERSION);
     problems.extend(variables.warnings);
     let values = template.resolve(run, &variables.given)?;
     problems.extend(values.warnings.iter().cloned());
-    let sensitive = values.sensitive.iter().filter_map(|name| values.values.get(name).cloned()).collect();
+    let sensitive = values.sensitive.iter().filter_map(|name| values.values.get(name).cloned());
+    let sensitive: Vec<String> = sensitive.collect();
+    hide(&sensitive);
     let builds = template.builds(run, &values, selected.0, selected.1)?;
     let mut recipes = of_legacy(&template, &builds, &values, run, &tells)?;
     values.reads.values().for_each(|reads| recipes.reads.merge(reads.clone()));

@@ -42,7 +42,7 @@ pub(super) fn build(
     environment: Environment,
 ) -> Done {
     let options =
-        LoadOptions { ask: true, warn_undeclared: command.warn_on_undeclared_var, syntax_only: false };
+        LoadOptions { ask: true, warn_undeclared: command.warn_on_undeclared_var, ..LoadOptions::default() };
     let loaded = load(&command.template, &command.common, options, place, before)?;
     let recipes = &loaded.recipes.recipes;
     let names: Vec<String> = recipes.iter().map(|recipe| recipe.name.clone()).collect();

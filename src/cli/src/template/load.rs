@@ -10,15 +10,16 @@ use imgbuild_datasources::{DataSource, External, ExternalRaw, Http, HttpLimits, 
 use imgbuild_hcl::value::{Value, convert, from_json, to_json};
 use imgbuild_model::{Class, Diagnostic, Diagnostics, EntryKind};
 use imgbuild_packer::builders::Known;
-use imgbuild_packer::interpolate::{Host as TemplateHost, Lookup, Run};
+use imgbuild_packer::interpolate::{Host as TemplateHost, Run};
 use imgbuild_packer::legacy;
 use imgbuild_packer::load::{GivenVariables, Loaded, of_hcl, of_json};
 use imgbuild_packer::template::{self, Catalog as _, Components, Files, Inputs};
 use imgbuild_packer_cli::args::{Common, ConfigType};
-use imgbuild_packer_functions::{Host, LocalHost};
+use imgbuild_packer_functions::{Host, LocalHost, SecretError, SecretRequest, Stores as _};
 use jiff::Timestamp;
 
 use super::Printer;
+use super::stores::RunStores;
 use crate::session::runtime;
 
 /// How many times data sources are asked and the template is read again.
@@ -33,6 +34,8 @@ pub(crate) struct LoadOptions {
     pub(crate) warn_undeclared: bool,
     /// Stop after syntax and declarations.
     pub(crate) syntax_only: bool,
+    /// Functions ask no store either. Otherwise they do also where data sources are not asked, as in Packer.
+    pub(crate) offline: bool,
 }
 
 /// Where a template is read: the process and its user.
@@ -41,6 +44,7 @@ pub(crate) struct Place {
     pub(crate) home: Option<PathBuf>,
     pub(crate) environment: BTreeMap<String, String>,
     pub(crate) started: Timestamp,
+    pub(crate) stores: Arc<RunStores>,
 }
 
 /// In which language a path is read.
@@ -70,15 +74,17 @@ impl Place {
         })?;
         let environment = Environment::whole();
         let home = environment.get("HOME").filter(|home| !home.is_empty()).map(PathBuf::from);
-        Ok(Self { cwd, home, environment, started: Timestamp::now() })
+        let stores = Arc::new(RunStores::new(environment.clone(), home.clone()));
+        Ok(Self { cwd, home, environment, started: Timestamp::now(), stores })
     }
 
-    fn host(&self, root: &str) -> Arc<dyn Host> {
+    fn host(&self, root: &str, options: LoadOptions) -> Arc<dyn Host> {
         let root = if root.is_empty() { self.cwd.clone() } else { self.cwd.join(root) };
         let host = LocalHost::new(root)
             .with_cwd(self.cwd.clone())
             .with_started(self.started)
             .with_environment(self.environment.clone());
+        let host = if options.offline { host } else { host.with_stores(self.stores.clone()) };
         Arc::new(match &self.home {
             Some(home) => host.with_home(home.clone()),
             None => host,
@@ -91,13 +97,14 @@ impl Place {
             folder: self.cwd.display().to_string(),
             template_folder: template_folder.map(|folder| folder.display().to_string()),
             packer_version: template::VERSION.to_owned(),
-            host: Arc::new(Outside { environment: self.environment.clone() }),
+            host: Arc::new(Outside { environment: self.environment.clone(), stores: self.stores.clone() }),
         }
     }
 }
 
 struct Outside {
     environment: BTreeMap<String, String>,
+    stores: Arc<RunStores>,
 }
 
 impl TemplateHost for Outside {
@@ -105,13 +112,8 @@ impl TemplateHost for Outside {
         self.environment.get(name).cloned()
     }
 
-    fn look_up(&self, lookup: &Lookup) -> Result<String, String> {
-        let store = match lookup {
-            Lookup::Consul { .. } => "Consul",
-            Lookup::Vault { .. } => "Vault",
-            _ => "AWS Secrets Manager",
-        };
-        Err(format!("{store} cannot be asked from here yet"))
+    fn secret(&self, request: &SecretRequest) -> Result<String, SecretError> {
+        self.stores.secret(request)
     }
 
     fn random(&self) -> [u8; 12] {
@@ -168,7 +170,7 @@ pub(crate) fn load(
 ) -> Result<Loaded, Diagnostics> {
     match language(path, common.config_type) {
         Language::Hcl => hcl(path, common, options, place, printer),
-        Language::Legacy => json(path, common, place),
+        Language::Legacy => json(path, common, place, printer),
     }
 }
 
@@ -195,7 +197,7 @@ pub(crate) fn read_hcl(
     place: &Place,
     printer: &Printer,
 ) -> Result<template::Loaded, Diagnostics> {
-    let catalog = Known(Components(|root: &str| place.host(root)));
+    let catalog = Known(Components(|root: &str| place.host(root, options)));
     let files = LocalFiles { cwd: place.cwd.clone() };
     let paths = [path.display().to_string()];
     let mut inputs = inputs(common, options, place);
@@ -203,6 +205,7 @@ pub(crate) fn read_hcl(
         let loaded = template::read(&paths, &inputs, &files, &catalog);
         if !options.ask || loaded.template.needs.is_empty() {
             printer.know(&loaded.template.sources);
+            printer.hide(&place.stores.sensitive());
             return Ok(loaded);
         }
         for request in loaded.template.needs.clone() {
@@ -255,7 +258,9 @@ fn hcl(
     printer: &Printer,
 ) -> Result<Loaded, Diagnostics> {
     let template = read_hcl(path, common, options, place, printer)?;
-    of_hcl(template, &place.run(None), !options.syntax_only)
+    let mut loaded = of_hcl(template, &place.run(None), !options.syntax_only)?;
+    loaded.sensitive.extend(place.stores.sensitive());
+    Ok(loaded)
 }
 
 /// The text of a template in JSON, and the name that errors call it by.
@@ -280,7 +285,7 @@ pub(crate) fn json_text(path: &Path, place: &Place) -> Result<(String, String), 
     text_of(path, place)
 }
 
-fn json(path: &Path, common: &Common, place: &Place) -> Result<Loaded, Diagnostics> {
+fn json(path: &Path, common: &Common, place: &Place, printer: &Printer) -> Result<Loaded, Diagnostics> {
     let template = read_json(path, place)?;
     let mut variables = GivenVariables::default();
     for file in &common.var_files {
@@ -292,13 +297,16 @@ fn json(path: &Path, common: &Common, place: &Place) -> Result<Loaded, Diagnosti
     variables.values(&common.vars);
     let folder = place.cwd.join(path);
     let run = place.run(folder.parent().filter(|_| path != Path::new("-")));
-    of_json(template, variables, (&common.only, &common.except), &run)
+    let hide = |sensitive: &[String]| printer.hide(&[sensitive, &place.stores.sensitive()].concat());
+    let mut loaded = of_json(template, variables, (&common.only, &common.except), &run, &hide)?;
+    loaded.sensitive.extend(place.stores.sensitive());
+    Ok(loaded)
 }
 
 #[cfg(test)]
 mod tests {
     use imgbuild_kinds::components;
-    use imgbuild_model::Availability;
+    use imgbuild_model::{Availability, KindClass};
 
     use super::*;
 

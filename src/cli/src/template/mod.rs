@@ -13,6 +13,7 @@ mod migrate;
 mod prepare;
 pub(crate) mod real_packer;
 mod show;
+mod stores;
 
 use std::ffi::OsString;
 use std::io::{IsTerminal as _, Write as _};
@@ -114,6 +115,11 @@ impl Printer {
 
     fn say(&self, text: &str) {
         self.with(|ui, now| ui.say(now, text));
+    }
+
+    /// Masks these texts from here on.
+    fn hide(&self, sensitive: &[String]) {
+        self.ui.lock().unwrap_or_else(PoisonError::into_inner).set_masker(Masker::new(sensitive));
     }
 
     /// Texts that diagnostics may point into from here on.

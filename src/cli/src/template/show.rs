@@ -17,6 +17,7 @@ pub(super) fn validate(command: &Validate, printer: &Printer, place: &Place) -> 
         ask: command.evaluate_data_sources,
         warn_undeclared: command.warn_on_undeclared_var,
         syntax_only: command.syntax_only,
+        ..LoadOptions::default()
     };
     if command.syntax_only {
         match language(&command.template, command.common.config_type) {
@@ -56,7 +57,7 @@ pub(super) fn inspect(command: &Inspect, printer: &Printer, place: &Place) -> Do
         return Ok(exit::SUCCESS);
     }
     // As in Packer, what cannot be evaluated is shown as unknown. To look at a template asks nobody anything.
-    let options = LoadOptions::default();
+    let options = LoadOptions { offline: true, ..LoadOptions::default() };
     let loaded = load::read_hcl(path, &command.common, options, place, printer)?;
     if loaded.has_errors() && loaded.template.builds.is_empty() && loaded.template.variables.is_empty() {
         return Err(loaded.diagnostics);

@@ -7,7 +7,9 @@ use std::sync::Arc;
 use base64::Engine;
 use imgbuild_hcl::eval::Scope;
 use imgbuild_hcl::value::{Mark, Value};
-use imgbuild_packer_functions::{Host, LocalHost, Observation, SecretRequest, functions};
+use imgbuild_packer_functions::{
+    Host, LocalHost, Observation, SecretError, SecretRequest, Stores, functions,
+};
 use jiff::Timestamp;
 
 use crate::support::{ROOT, evaluate, render};
@@ -122,6 +124,25 @@ fn names_that_are_no_text_are_left_out() {
     fs_err::write(root.path().join("f"), "").unwrap();
     let (_, scope) = on(LocalHost::new(root.path()));
     assert_eq!(shown("fileset(\".\", \"*\")", &scope), "set[\"f\"]");
+}
+
+/// Stores that say what they are asked.
+#[derive(Debug)]
+struct Repeating;
+
+impl Stores for Repeating {
+    fn secret(&self, request: &SecretRequest) -> Result<String, SecretError> {
+        Ok(format!("{request:?}"))
+    }
+}
+
+#[test]
+fn stores_are_asked_if_the_host_has_some() {
+    let (host, scope) = on(LocalHost::new("/").with_stores(Arc::new(Repeating)));
+    assert_eq!(shown("consul_key(\"a\")", &scope), r#""Consul { key: \"a\" }""#);
+    assert_eq!(shown("aws_secretsmanager_raw(\"a\")", &scope), r#"sensitive("AwsRaw { name: \"a\" }")"#);
+    let asked = Observation::Secret(SecretRequest::Consul { key: "a".into() });
+    assert!(host.observations().contains(&asked));
 }
 
 #[test]

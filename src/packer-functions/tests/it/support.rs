@@ -76,14 +76,16 @@ impl Host for FixedHost {
         let known = |value: &str| Ok(value.to_owned());
         match request {
             SecretRequest::Consul { key } if key == "a/key" => known("found"),
-            SecretRequest::Consul { key } if key == "empty" => known(""),
             SecretRequest::Vault { path, key } if path == "secret/data/x" && key == "pass" => {
                 known("hunter2")
             }
             SecretRequest::Aws { key: None, .. } => known("only"),
             SecretRequest::Aws { name, key: Some(key) } => Ok(format!("{key} of {name}")),
             SecretRequest::AwsRaw { name } => Ok(format!("all of {name}")),
-            _ => Err(SecretError::Failed("there is no such secret".to_owned())),
+            _ => Err(SecretError::Failed {
+                reason: "there is no such secret".to_owned(),
+                hint: Some("look into the store".to_owned()),
+            }),
         }
     }
 }

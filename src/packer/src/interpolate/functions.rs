@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use imgbuild_gotemplate::{Function, Functions, Param, Value};
+use imgbuild_packer_functions::SecretRequest;
 
-use super::{Cleaner, Context, Generated, Lookup, Place, Shared, State};
+use super::{Cleaner, Context, Generated, Place, Shared, State};
 use crate::go_time;
 
 type Outcome = Result<Value, String>;
@@ -131,22 +132,22 @@ impl Table<'_> {
             Ok(value.unwrap_or_default().into())
         });
         self.add("consul_key", &[String], |shared, a| {
-            look_up(shared, Lookup::Consul { key: text(&a[0]).to_owned() })
+            secret(shared, SecretRequest::Consul { key: text(&a[0]).to_owned() })
         });
         self.add("vault", &[String, String], |shared, a| {
-            look_up(shared, Lookup::Vault { path: text(&a[0]).to_owned(), key: text(&a[1]).to_owned() })
+            secret(shared, SecretRequest::Vault { path: text(&a[0]).to_owned(), key: text(&a[1]).to_owned() })
         });
-        let secret = self.function(&[String], |shared, a| match a {
-            [name] => look_up(shared, Lookup::AwsSecret { name: text(name).to_owned(), key: None }),
+        let aws = self.function(&[String], |shared, a| match a {
+            [name] => secret(shared, SecretRequest::Aws { name: text(name).to_owned(), key: None }),
             [name, key] => {
-                let key = Some(text(key).to_owned());
-                look_up(shared, Lookup::AwsSecret { name: text(name).to_owned(), key })
+                let key = Some(text(key)).filter(|key| !key.is_empty()).map(str::to_owned);
+                secret(shared, SecretRequest::Aws { name: text(name).to_owned(), key })
             }
             more => Err(format!("it takes a name and at most one key, not {} texts", more.len())),
         });
-        self.functions.insert("aws_secretsmanager", secret.variadic(String));
+        self.functions.insert("aws_secretsmanager", aws.variadic(String));
         self.add("aws_secretsmanager_raw", &[String], |shared, a| {
-            look_up(shared, Lookup::AwsSecretRaw { name: text(&a[0]).to_owned() })
+            secret(shared, SecretRequest::AwsRaw { name: text(&a[0]).to_owned() })
         });
     }
 }
@@ -186,13 +187,15 @@ fn only_in_variables(shared: &Shared) -> Result<(), String> {
     }
 }
 
-fn look_up(shared: &Shared, lookup: Lookup) -> Outcome {
+fn secret(shared: &Shared, request: SecretRequest) -> Outcome {
     only_in_variables(shared)?;
-    let asked = shared.state().answers.get(&lookup).cloned();
-    let answer = asked.unwrap_or_else(|| shared.context.run.host.look_up(&lookup));
+    let answer = shared.context.run.host.secret(&request);
     let mut state = shared.state();
-    state.answers.insert(lookup.clone(), answer.clone());
-    state.reads.lookups.insert(lookup);
+    let answer = answer.map_err(|error| {
+        state.hint = error.hint().map(str::to_owned);
+        format!("{} gave no value: {error}", request.store())
+    });
+    state.reads.secrets.insert(request);
     answer.map(Value::from)
 }
 

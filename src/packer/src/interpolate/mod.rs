@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use imgbuild_gotemplate::{Error, ErrorKind, Functions, Options, Rendered, Span, Template, Value};
 use imgbuild_model::{Diagnostic, Location, did_you_mean};
+use imgbuild_packer_functions::{SecretError, SecretRequest};
 use jiff::Timestamp;
 
 /// What lies outside of a template and its run.
@@ -18,43 +19,15 @@ pub trait Host: Send + Sync {
     /// The environment variable, if it is set.
     fn environment(&self, name: &str) -> Option<String>;
 
-    /// Asks a store.
+    /// Asks a store of secrets or settings. It is asked each time that a function is called: a host that wants one answer
+    /// in all of a run gives the same one again.
     ///
     /// # Errors
-    /// Why there is no answer, in words.
-    fn look_up(&self, lookup: &Lookup) -> Result<String, String>;
+    /// Why there is no answer.
+    fn secret(&self, request: &SecretRequest) -> Result<String, SecretError>;
 
     /// Random bytes for `{{uuid}}`.
     fn random(&self) -> [u8; 12];
-}
-
-/// A question to a store of secrets or settings.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Lookup {
-    /// `{{consul_key "key"}}`
-    Consul {
-        /// The key.
-        key: String,
-    },
-    /// `{{vault "path" "key"}}`
-    Vault {
-        /// The secret.
-        path: String,
-        /// Which of its values.
-        key: String,
-    },
-    /// `{{aws_secretsmanager "name" "key"}}`
-    AwsSecret {
-        /// The secret.
-        name: String,
-        /// Which of its values; `None` if it has one only.
-        key: Option<String>,
-    },
-    /// `{{aws_secretsmanager_raw "name"}}`
-    AwsSecretRaw {
-        /// The secret.
-        name: String,
-    },
 }
 
 /// What is the same for all strings of a run.
@@ -139,8 +112,8 @@ pub struct Reads {
     pub environment: BTreeMap<String, Option<String>>,
     /// User variables, declared or not.
     pub user: BTreeSet<String>,
-    /// Stores.
-    pub lookups: BTreeSet<Lookup>,
+    /// Values of stores.
+    pub secrets: BTreeSet<SecretRequest>,
     /// The clock.
     pub clock: bool,
     /// Random numbers.
@@ -196,7 +169,8 @@ struct State {
     /// A user variable that a variable asked for before it had a value.
     missing: Option<String>,
     reads: Reads,
-    answers: BTreeMap<Lookup, Result<String, String>>,
+    /// What to do about a store that gave no value.
+    hint: Option<String>,
 }
 
 impl Shared {
@@ -249,6 +223,7 @@ impl Renderer {
         let mut state = self.shared.state();
         state.reads = Reads::default();
         state.missing = None;
+        state.hint = None;
         drop(state);
         let text =
             template.render_partial(&self.functions, &self.shared.context.data, &Options::default())?;
@@ -352,7 +327,10 @@ impl Renderer {
                     None => "text with `{{` that is no template is written `{{\"{{\"}}`".to_owned(),
                 }
             }
-            ErrorKind::Call { function, .. } => functions::hint(function, &self.shared.context)?,
+            ErrorKind::Call { function, .. } => match self.shared.state().hint.clone() {
+                Some(hint) => hint,
+                None => functions::hint(function, &self.shared.context)?,
+            },
             _ => return None,
         };
         Some(hint)
@@ -387,7 +365,7 @@ impl Reads {
     pub fn merge(&mut self, other: Self) {
         self.environment.extend(other.environment);
         self.user.extend(other.user);
-        self.lookups.extend(other.lookups);
+        self.secrets.extend(other.secrets);
         self.clock |= other.clock;
         self.random |= other.random;
         self.folder |= other.folder;

@@ -7,9 +7,10 @@ use std::collections::BTreeMap;
 
 use imgbuild_gotemplate::{Error, Rendered};
 use imgbuild_model::{Diagnostic, Diagnostics, Location, did_you_mean};
+use imgbuild_packer_functions::SecretRequest;
 
 use super::{Given, Template, Text, Values};
-use crate::interpolate::{Context, Lookup, Output, Place, Renderer, Run};
+use crate::interpolate::{Context, Output, Place, Renderer, Run};
 use crate::json::{Document, Value};
 
 /// Reads a file of variables: one object of strings.
@@ -114,7 +115,7 @@ impl Template {
 
     /// Sensitivity follows values into the variables that are made of them.
     fn mark_sensitive(&self, values: &mut Values) {
-        let secret = |lookup: &Lookup| !matches!(lookup, Lookup::Consul { .. });
+        let secret = |request: &SecretRequest| !matches!(request, SecretRequest::Consul { .. });
         values.sensitive = self.sensitive.iter().map(|name| name.text.to_string()).collect();
         loop {
             let more: Vec<String> = values
@@ -122,7 +123,7 @@ impl Template {
                 .iter()
                 .filter(|(name, reads)| {
                     !values.sensitive.contains(*name)
-                        && (reads.lookups.iter().any(secret) || !reads.user.is_disjoint(&values.sensitive))
+                        && (reads.secrets.iter().any(secret) || !reads.user.is_disjoint(&values.sensitive))
                 })
                 .map(|(name, _)| name.clone())
                 .collect();

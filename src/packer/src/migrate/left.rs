@@ -69,7 +69,7 @@ pub(super) fn of_template(request: &Request<'_>) -> Vec<Diagnostic> {
             (reads.clock, "the time"),
             (reads.random, "random numbers"),
             (!reads.environment.is_empty(), "environment variables"),
-            (!reads.lookups.is_empty(), "what stores of secrets and settings answered"),
+            (!reads.secrets.is_empty(), "what stores of secrets and settings answered"),
         ];
         for (_, what) in asked.iter().filter(|(asked, _)| *asked) {
             let message = format!("{what} that the template's strings ask for: written out as of this run");

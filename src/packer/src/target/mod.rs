@@ -188,7 +188,7 @@ impl<'a> Declared<'a> {
         let variables = self.given(world, cwd)?;
         let folder = self.srcs.first().and_then(|path| path.as_str().rsplit_once('/'));
         let folder = format!("/{}", folder.map_or("", |(folder, _)| folder));
-        of_json(template, variables, (&[], &[]), &run(world, cwd, Some(folder)))
+        of_json(template, variables, (&[], &[]), &run(world, cwd, Some(folder)), &|_| {})
     }
 
     /// The template in HCL as far as it can be read; data sources that need nothing are answered.

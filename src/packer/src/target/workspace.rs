@@ -9,10 +9,10 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use imgbuild_model::{EntryKind, Files as WorkspaceFiles, WorkspacePath};
-use imgbuild_packer_functions::{FileKind, Host};
+use imgbuild_packer_functions::{FileKind, Host, SecretError, SecretRequest};
 use jiff::Timestamp;
 
-use crate::interpolate::{self, Lookup};
+use crate::interpolate;
 use crate::template;
 
 /// What a template asked for and did not get.
@@ -177,6 +177,17 @@ impl Host for FunctionHost {
         self.world.refuse(Refused::Environment);
         None
     }
+
+    fn secret(&self, _request: &SecretRequest) -> Result<String, SecretError> {
+        Err(no_stores())
+    }
+}
+
+fn no_stores() -> SecretError {
+    SecretError::Failed {
+        reason: "a target asks no store of secrets".to_owned(),
+        hint: Some("give the value in `vars`".to_owned()),
+    }
 }
 
 /// What Go templates are told.
@@ -188,8 +199,8 @@ impl interpolate::Host for StringHost {
         None
     }
 
-    fn look_up(&self, _lookup: &Lookup) -> Result<String, String> {
-        Err("a target asks no store of secrets: give the value in `vars`".to_owned())
+    fn secret(&self, _request: &SecretRequest) -> Result<String, SecretError> {
+        Err(no_stores())
     }
 
     fn random(&self) -> [u8; 12] {

@@ -1,7 +1,8 @@
 //! The functions, against expectations and against the real program.
 
 use imgbuild_gotemplate::{Rendered, Value};
-use imgbuild_packer::interpolate::{Build, Cleaner, Context, Generated, Lookup, Place, Renderer};
+use imgbuild_packer::interpolate::{Build, Cleaner, Context, Generated, Place, Renderer};
+use imgbuild_packer_functions::SecretRequest;
 
 use crate::support::{context, packer, with_input};
 
@@ -108,7 +109,11 @@ fn errors_say_where_and_what_to_do() {
             "{{vault `a` `b`}}",
             "1:3: `vault`: it can only be used in the variables of a template in JSON; hint: use it as the default of a variable, and `{{user}}` here",
         ),
-        (variables(), "{{vault `a` `b`}}", "1:3: `vault`: the store does not answer"),
+        (
+            variables(),
+            "{{vault `a` `b`}}",
+            "1:3: `vault`: Vault gave no value: the store does not answer; hint: wake the store",
+        ),
         (
             variables(),
             "{{aws_secretsmanager `a` `b` `c`}}",
@@ -184,8 +189,8 @@ fn what_was_asked_for_is_told() {
         [("HOME".to_owned(), Some("/home/ada".to_owned())), ("UNSET".to_owned(), None)].into()
     );
     assert_eq!(reads.user, ["x".to_owned()].into());
-    let vault = Lookup::Vault { path: "secret/db".to_owned(), key: "password".to_owned() };
-    assert_eq!(reads.lookups, [vault].into());
+    let vault = SecretRequest::Vault { path: "secret/db".to_owned(), key: "password".to_owned() };
+    assert_eq!(reads.secrets, [vault].into());
     assert!(reads.clock && reads.folder && !reads.random);
     let next = renderer.render("{{uuid}}").expect("it renders").reads;
     assert!(next.random && next.environment.is_empty());

@@ -6,8 +6,9 @@ use std::process::{Command, Stdio};
 use std::sync::Arc;
 
 use imgbuild_model::Diagnostics;
-use imgbuild_packer::interpolate::{Build, Context, Generated, Host, Lookup, Place, Renderer, Run};
+use imgbuild_packer::interpolate::{Build, Context, Generated, Host, Place, Renderer, Run};
 use imgbuild_packer::legacy::{Given, Template, render};
+use imgbuild_packer_functions::{SecretError, SecretRequest};
 
 /// Its environment is given, its stores know one thing each, and its random bytes count from 0.
 #[derive(Default)]
@@ -20,15 +21,18 @@ impl Host for FakeHost {
         self.environment.get(name).cloned()
     }
 
-    fn look_up(&self, lookup: &Lookup) -> Result<String, String> {
-        match lookup {
-            Lookup::Consul { key } if key == "app/name" => Ok("web".to_owned()),
-            Lookup::Vault { path, key } if path == "secret/db" && key == "password" => {
+    fn secret(&self, request: &SecretRequest) -> Result<String, SecretError> {
+        match request {
+            SecretRequest::Consul { key } if key == "app/name" => Ok("web".to_owned()),
+            SecretRequest::Vault { path, key } if path == "secret/db" && key == "password" => {
                 Ok("s3cret".to_owned())
             }
-            Lookup::AwsSecret { name, key } if name == "db" => Ok(key.clone().unwrap_or("whole".to_owned())),
-            Lookup::AwsSecretRaw { name } if name == "db" => Ok("{}".to_owned()),
-            _ => Err("the store does not answer".to_owned()),
+            SecretRequest::Aws { name, key } if name == "db" => Ok(key.clone().unwrap_or("whole".to_owned())),
+            SecretRequest::AwsRaw { name } if name == "db" => Ok("{}".to_owned()),
+            _ => Err(SecretError::Failed {
+                reason: "the store does not answer".to_owned(),
+                hint: Some("wake the store".to_owned()),
+            }),
         }
     }
 

@@ -8,11 +8,11 @@ use std::io;
 use std::sync::Arc;
 
 use imgbuild_model::{Action, Configuration, EntryKind, Label, PackagePath, Platform, TargetName, Value};
-use imgbuild_packer::interpolate::{Generated, Host as TemplateHost, Lookup, Run};
+use imgbuild_packer::interpolate::{Generated, Host as TemplateHost, Run};
 use imgbuild_packer::lower::{Holes, Lowered, Lowering, Purpose, RealPacker, Surroundings, delegate, lower};
 use imgbuild_packer::recipe::{Recipe, of_template};
 use imgbuild_packer::template::{Components, Files, Inputs, load};
-use imgbuild_packer_functions::{Host, LocalHost};
+use imgbuild_packer_functions::{Host, LocalHost, SecretError, SecretRequest};
 use jiff::Timestamp;
 
 /// A template and some files beside it, in `/w`.
@@ -47,8 +47,8 @@ impl TemplateHost for Nothing {
         None
     }
 
-    fn look_up(&self, _: &Lookup) -> Result<String, String> {
-        Err("there is no store".to_owned())
+    fn secret(&self, _: &SecretRequest) -> Result<String, SecretError> {
+        Err(SecretError::NotAvailable)
     }
 
     fn random(&self) -> [u8; 12] {

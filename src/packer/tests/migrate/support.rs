@@ -6,14 +6,14 @@ use std::sync::Arc;
 
 use imgbuild_hcl::value::from_json;
 use imgbuild_model::{Configuration, Diagnostic, EntryKind, Label, PackagePath, TargetName};
-use imgbuild_packer::interpolate::{Generated, Host, Lookup, Reads, Run};
+use imgbuild_packer::interpolate::{Generated, Host, Reads, Run};
 use imgbuild_packer::legacy::{self, Given};
 use imgbuild_packer::load::AnyTemplate;
 use imgbuild_packer::lower::{Holes, Lowered, Lowering, Purpose, Surroundings, lower};
 use imgbuild_packer::migrate::{Build, Migration, Request, migrate};
 use imgbuild_packer::recipe::{Recipe, Recipes, of_legacy, of_template};
 use imgbuild_packer::template::{Components, Files, Inputs, Template, read};
-use imgbuild_packer_functions::LocalHost;
+use imgbuild_packer_functions::{LocalHost, SecretError, SecretRequest};
 
 /// The working folder and the workspace's root.
 pub const WORK: &str = "/work";
@@ -52,7 +52,7 @@ impl Host for Nowhere {
         (name == "HOME").then(|| "/home/ada".to_owned())
     }
 
-    fn look_up(&self, _: &Lookup) -> Result<String, String> {
+    fn secret(&self, _: &SecretRequest) -> Result<String, SecretError> {
         Ok("looked up".to_owned())
     }
 
