@@ -4,6 +4,7 @@ mod archive;
 mod basics;
 mod disks;
 mod examples;
+mod failures;
 mod faults;
 mod golden;
 mod images;

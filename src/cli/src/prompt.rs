@@ -15,19 +15,32 @@ pub(crate) struct Terminal {
 #[async_trait]
 impl Prompt for Terminal {
     async fn ask(&self, question: &str) -> Result<String, ActionError> {
-        if !std::io::stdin().is_terminal() {
+        if !can_answer() {
             return imgbuild_engine::Nobody.ask(question).await;
         }
         self.shell.say(question);
-        // A thread of its own: one that waits for a line can be stopped by nothing, and must not keep a cancelled run.
-        let (sender, receiver) = tokio::sync::oneshot::channel();
-        std::thread::spawn(move || {
-            let mut line = String::new();
-            let read = std::io::stdin().lock().read_line(&mut line);
-            // Who asked may have gone.
-            let _ = sender.send(read.map(|_| line));
-        });
-        let line = receiver.await.map_err(|error| ActionError::environment(error.to_string()))??;
-        Ok(line.trim_end_matches(['\n', '\r']).to_owned())
+        line().await
     }
+}
+
+/// Whether somebody sits at standard input.
+pub(crate) fn can_answer() -> bool {
+    std::io::stdin().is_terminal()
+}
+
+/// Waits for a line of standard input, given without its end.
+///
+/// # Errors
+/// If it cannot be read.
+pub(crate) async fn line() -> Result<String, ActionError> {
+    // A thread of its own: one that waits for a line can be stopped by nothing, and must not keep a cancelled run.
+    let (sender, receiver) = tokio::sync::oneshot::channel();
+    std::thread::spawn(move || {
+        let mut line = String::new();
+        let read = std::io::stdin().lock().read_line(&mut line);
+        // Who asked may have gone.
+        let _ = sender.send(read.map(|_| line));
+    });
+    let line = receiver.await.map_err(|error| ActionError::environment(error.to_string()))??;
+    Ok(line.trim_end_matches(['\n', '\r']).to_owned())
 }

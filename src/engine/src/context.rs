@@ -7,7 +7,7 @@ use std::time::Duration;
 use imgbuild_cache::{ActionResult, Cache, Run};
 use imgbuild_model::{
     ActionId, Artifact, AttributeType, Attributes, Default, Event, EventSink, LayerRef, Platform, Secret,
-    SecretReference, SecretReferenceError, Stream, Value,
+    SecretReference, SecretReferenceError, Stream, Value, tried_line,
 };
 use imgbuild_plan::{ActionGraph, ActionNode, LockFile};
 
@@ -355,11 +355,22 @@ impl ActionContext {
     /// Takes a line of output: into the log and to whoever watches.
     pub fn line(&self, stream: Stream, line: &str) {
         let line = &*self.fillings.mask(line);
+        self.keep(line);
+        self.events.emit(Event::Output { id: self.id, stream, line: line.to_owned() });
+    }
+
+    /// Takes note of an attempt that failed, after which there are some left, or the chain goes on.
+    pub fn tried(&self, error: &ActionError, left: Option<u64>) {
+        let error = self.fillings.mask(&error.to_string()).into_owned();
+        self.keep(&tried_line(&error, left));
+        self.events.emit(Event::Tried { id: self.id, error, left });
+    }
+
+    fn keep(&self, line: &str) {
         if let Ok(mut log) = self.log.lock() {
             log.extend_from_slice(line.as_bytes());
             log.push(b'\n');
         }
-        self.events.emit(Event::Output { id: self.id, stream, line: line.to_owned() });
     }
 
     /// Says how far it is.

@@ -532,6 +532,15 @@ pub trait Prompt: Send + Sync {
     /// # Errors
     /// If there is nobody to answer.
     async fn ask(&self, question: &str) -> Result<String, ActionError>;
+
+    /// Called before each action that runs: whoever debugs a run may wish to be asked.
+    ///
+    /// # Errors
+    /// If the action is not to run.
+    async fn before(&self, place: usize) -> Result<(), ActionError> {
+        let _ = place;
+        Ok(())
+    }
 }
 
 /// Nobody: each question fails.

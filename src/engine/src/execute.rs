@@ -14,9 +14,7 @@ use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use imgbuild_cache::{ActionKey, ActionResult, Cache, Lease, Run};
 use imgbuild_digest::{ContentHash as _, ContentHasher, Hash};
-use imgbuild_model::{
-    ActionId, Class, Diagnostic, Event, EventSink, KindClass, Outcome as EventOutcome, Stream,
-};
+use imgbuild_model::{ActionId, Class, Diagnostic, Event, EventSink, KindClass, Outcome as EventOutcome};
 use imgbuild_plan::{
     ActionGraph, ActionNode, DiskFiles, InputDigests, KeyContext, LockFile, Plan, Reference, Status,
     content_key, duration_key, fingerprint, slot,
@@ -526,6 +524,8 @@ impl Shared {
         let executor = self.request.registry.executors.get(kind).cloned().ok_or_else(|| {
             ActionError::environment(format!("`{kind}` is not available in this build of imgbuild"))
         })?;
+        let asked = self.request.prompt.before(place);
+        self.request.cancel.unless_cancelled(asked).await.unwrap_or(Err(ActionError::Cancelled))?;
         self.request.events.emit(Event::ActionStarted {
             id,
             target: self.target(place),
@@ -756,15 +756,13 @@ async fn attempts(
         let error = match with_timeout(context.number("timeout"), executor.execute(context)).await {
             Err(error) if left > 0 && error.is_worth_a_retry() => error,
             Err(error) if error.is_worth_a_retry() && context.flag("continue_on_error") => {
-                let text = format!("it failed ({error}); `continue_on_error` is set, so the chain goes on");
-                context.line(Stream::Stderr, &text);
+                context.tried(&error, None);
                 let left = lock(&context.failed_state).take().unwrap_or_else(|| context.parent());
                 return Ok((Outcome { layers: left.layers, ..Outcome::default() }, true));
             }
             done => return done.map(|outcome| (outcome, false)),
         };
-        let tries = if left == 1 { "try" } else { "tries" };
-        context.line(Stream::Stderr, &format!("it failed ({error}); {left} {tries} left"));
+        context.tried(&error, u64::try_from(left).ok());
         left -= 1;
         fs_err::remove_dir_all(&context.temporary)?;
         fs_err::create_dir_all(&context.temporary)?;

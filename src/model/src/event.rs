@@ -84,6 +84,16 @@ pub enum Event {
         /// The line, without its end.
         line: String,
     },
+    /// An attempt at an action failed, and the run goes on.
+    Tried {
+        /// Which.
+        id: ActionId,
+        /// Why.
+        error: String,
+        /// How many further attempts there are; none where the chain goes on from what the last one left.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        left: Option<u64>,
+    },
     /// An action ended.
     ActionFinished {
         /// Which.
@@ -163,4 +173,14 @@ impl<F: Fn(Event) + Send + Sync> EventSink for F {
 
 fn seconds<S: serde::Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_f64(duration.as_secs_f64())
+}
+
+/// What is said of an attempt that failed: see [`Event::Tried`].
+#[must_use]
+pub fn tried_line(error: &str, left: Option<u64>) -> String {
+    match left {
+        None => format!("it failed ({error}); `continue_on_error` is set, so the chain goes on"),
+        Some(1) => format!("it failed ({error}); 1 try left"),
+        Some(left) => format!("it failed ({error}); {left} tries left"),
+    }
 }

@@ -21,7 +21,7 @@ mod value;
 
 pub use action::{Action, ActionRef, Artifact, LayerRef, SourceFile};
 pub use diagnostic::{Class, Diagnostic, Diagnostics, Location, Note, Severity, with_causes};
-pub use event::{ActionId, Event, EventSink, Outcome, Stream};
+pub use event::{ActionId, Event, EventSink, Outcome, Stream, tried_line};
 pub use forms::{SHORTEST_SECRET, written_forms};
 pub use front_end::{
     Analysis, AnalysisRequest, Dependency, EntryKind, Files, FrontEnd, LoadedPackage, Package, Read,

@@ -1,5 +1,5 @@
-//! What a build asks: after a failure with `-on-error=ask`, between steps with `-debug`, and at a breakpoint. The texts and
-//! what the answers mean; asking itself is the caller's ([`crate::ui::Ui::ask`] renders a question).
+//! What a build asks: after a failure with `-on-error=ask`, and with `-debug` between steps. The texts and what the answers
+//! mean; asking itself is the caller's ([`crate::ui::Ui::ask`] renders a question).
 
 /// What to do about a step that failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -15,15 +15,6 @@ pub enum FailureAnswer {
 /// The answers to a question about a failure, with the letter that each begins with.
 pub const FAILURE_ANSWERS: [(char, FailureAnswer); 3] =
     [('c', FailureAnswer::Cleanup), ('a', FailureAnswer::Abort), ('r', FailureAnswer::Retry)];
-
-/// Where a build with `-debug` stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Pause {
-    /// A step has run.
-    AfterRun,
-    /// A step is about to be cleaned up.
-    BeforeCleanup,
-}
 
 /// Something to ask: first what is said, then the question, which the answer follows on the same line.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -64,14 +55,10 @@ pub fn aborting(step: &str) -> String {
     format!("Step {step:?} failed, aborting...")
 }
 
-/// Asked with `-debug` after each step and before each is cleaned up; any line goes on.
+/// Asked with `-debug` after a step; any line goes on.
 #[must_use]
-pub fn debug_step(step: &str, pause: Pause) -> Question {
-    let place = match pause {
-        Pause::AfterRun => "after run of",
-        Pause::BeforeCleanup => "before cleanup of",
-    };
-    Question { said: None, text: format!("Pausing {place} step '{step}'. Press enter to continue.") }
+pub fn debug_step(step: &str) -> Question {
+    Question { said: None, text: format!("Pausing after run of step '{step}'. Press enter to continue.") }
 }
 
 /// Asked with `-debug` before each provisioner; any line goes on.
@@ -81,16 +68,6 @@ pub fn debug_provisioner(kind: &str) -> Question {
         said: None,
         text: format!("Pausing before the next provisioner, {kind}. Press enter to continue."),
     }
-}
-
-/// Asked by the `breakpoint` provisioner; any line goes on.
-#[must_use]
-pub fn breakpoint(note: &str) -> Question {
-    let said = match note {
-        "" => "Pausing at breakpoint provisioner.".to_owned(),
-        note => format!("Pausing at breakpoint provisioner with note \"{note}\"."),
-    };
-    Question { said: Some(said), text: "Press enter to continue.".to_owned() }
 }
 
 #[cfg(test)]
@@ -107,17 +84,11 @@ mod tests {
         );
         assert_eq!(aborting("StepProvision"), "Step \"StepProvision\" failed, aborting...");
         let text = "Pausing after run of step 'StepConnect'. Press enter to continue.";
-        assert_eq!(debug_step("StepConnect", Pause::AfterRun).text, text);
-        let text = "Pausing before cleanup of step 'StepConnect'. Press enter to continue.";
-        assert_eq!(debug_step("StepConnect", Pause::BeforeCleanup).text, text);
+        assert_eq!(debug_step("StepConnect").text, text);
         assert_eq!(
             debug_provisioner("shell").text,
             "Pausing before the next provisioner, shell. Press enter to continue."
         );
-        let look = breakpoint("look");
-        assert_eq!(look.said.as_deref(), Some("Pausing at breakpoint provisioner with note \"look\"."));
-        assert_eq!(look.text, "Press enter to continue.");
-        assert_eq!(breakpoint("").said.as_deref(), Some("Pausing at breakpoint provisioner."));
     }
 
     #[test]

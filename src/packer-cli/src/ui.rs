@@ -266,12 +266,6 @@ impl Ui {
                 say(build, "Provisioning step had errors: Running the cleanup provisioner, if present...")
             }
             Event::Cached { .. } => String::new(),
-            Event::PostProcessorStarted { build, kind, name } if name == kind => {
-                say(build, &format!("Running post-processor: {kind}"))
-            }
-            Event::PostProcessorStarted { build, kind, name } => {
-                say(build, &format!("Running post-processor: {name} (type {kind})"))
-            }
             Event::PostProcessor { build, kind, stream, text } => {
                 let level = match stream {
                     Stream::Output => Level::Say,

@@ -8,6 +8,7 @@ use std::time::Instant;
 use imgbuild::args::{Environment, Global};
 use imgbuild::ui::Shell;
 use imgbuild_cache::Cache;
+use imgbuild_engine::cancel::{CancelReason, StopSignal};
 use imgbuild_engine::secrets::{Fillings, NamedSecret};
 use imgbuild_engine::{ActionError, Cancel, Failure, Registry, RunOptions, RunReport, RunRequest, outputs};
 use imgbuild_model::{Class, Diagnostic, Diagnostics, Secret};
@@ -15,7 +16,7 @@ use imgbuild_packer::builders::generated;
 use imgbuild_packer::lower::{Holes, Makes, Volatile};
 use imgbuild_packer::recipe::Recipe;
 use imgbuild_packer_cli::args::{Build, OnError, Purpose, exit};
-use imgbuild_packer_cli::ui::{Appearance, Artifact as Shown, BuildId, Event as Said};
+use imgbuild_packer_cli::ui::{Appearance, Artifact as Shown, BuildId, Event as Said, Signal};
 use imgbuild_plan::{Ancestry, Generation, Moved, Reason, Status};
 use imgbuild_postprocessors::{Artifact, PostContext, run_chains};
 use tokio::sync::{Mutex, Semaphore, watch};
@@ -23,10 +24,10 @@ use tokio_util::sync::CancellationToken;
 
 use super::chains::{GoTemplates, Processes, chains};
 use super::events::{BuildVoice, EngineEvents, packer_name};
+use super::failure::{self, Asker, Next};
 use super::load::{LoadOptions, Place, load};
 use super::prepare::{Planned, Planner, edges, files, folder_of, makers, secret_key};
 use super::{Done, Printer, artifact};
-use crate::prompt::Terminal;
 use crate::registry;
 use crate::secrets::Store;
 use crate::session::{Session, cache_error, runtime};
@@ -112,7 +113,7 @@ pub(super) fn build(
             session.environment().home.clone(),
             session.config.secret_providers.clone(),
         )),
-        shell: session.shell.clone(),
+        turn: Arc::default(),
         jobs: session.config.jobs,
         cancel: Cancel::new(),
     };
@@ -131,18 +132,19 @@ fn warnings(planned: &[First]) -> Diagnostics {
 }
 
 /// What all builds of a run share.
-struct House<'a> {
-    command: &'a Build,
+pub(super) struct House<'a> {
+    pub(super) command: &'a Build,
     place: &'a Place,
     printer: Arc<Printer>,
-    cache: Cache,
+    pub(super) cache: Cache,
     sensitive: &'a [String],
     run_uuid: String,
     registry: Registry,
     store: Arc<Store>,
-    shell: Arc<Shell>,
+    /// Who asks the user waits for it.
+    pub(super) turn: Arc<Mutex<()>>,
     jobs: Option<std::num::NonZeroUsize>,
-    cancel: Cancel,
+    pub(super) cancel: Cancel,
 }
 
 /// The texts that actions get in place of marks, and what is masked in all output.
@@ -303,9 +305,6 @@ fn run_all(
     };
     let debug = house.command.debug;
     house.printer.with(|ui, now| ui.event(now, &Said::Started { debug }));
-    if house.command.on_error == OnError::Ask {
-        house.printer.say("`-on-error=ask` does not ask yet: builds that fail are cleaned up");
-    }
     let limit = match (debug, house.command.parallel_builds) {
         (true, _) => 1,
         (false, Some(limit)) => usize::try_from(limit.get()).unwrap_or(usize::MAX >> 4),
@@ -348,8 +347,9 @@ fn run_all(
                     };
                     // A build that was planned only now may hold marks that there were not before.
                     let fillings = Arc::new(fillings(planner.holes, house.sensitive));
-                    let voice = BuildVoice { printer: house.printer.clone(), build: id, fillings };
-                    one(house, recipe, &planned, &voice).await
+                    let builder = Arc::clone(&recipe.kind);
+                    let voice = BuildVoice { printer: house.printer.clone(), build: id, builder, fillings };
+                    one(house, recipe, planner, &planned, &voice).await
                 };
                 let began = Instant::now();
                 let ended: Ended = ended.await;
@@ -360,7 +360,19 @@ fn run_all(
                 house.printer.with(|ui, now| ui.event(now, &finished));
             }
         });
-        futures::future::join_all(builds).await;
+        let told = async {
+            house.cancel.cancelled().await;
+            let signal = match house.cancel.reason() {
+                Some(CancelReason::Signal(StopSignal::Terminate)) => Signal::Terminate,
+                _ => Signal::Interrupt,
+            };
+            house.printer.with(|ui, now| ui.event(now, &Said::Interrupted { signal }));
+            std::future::pending::<()>().await;
+        };
+        tokio::select! {
+            _ = futures::future::join_all(builds) => {}
+            () = told => {}
+        }
         drop(listener);
         Ok::<_, Diagnostic>(house.cancel.is_cancelled())
     })?;
@@ -406,9 +418,24 @@ fn shown(artifact: &Artifact) -> Shown {
 }
 
 /// Carries out one build, and what happens to its artifact.
-async fn one(house: &House<'_>, recipe: &Recipe, planned: &Planned, voice: &BuildVoice) -> Ended {
+async fn one(
+    house: &House<'_>,
+    recipe: &Recipe,
+    planner: &Planner<'_>,
+    planned: &Planned,
+    voice: &BuildVoice,
+) -> Ended {
     tell_cached(planned, voice);
-    let report = execute(house, planned, voice).await.map_err(|error| in_a_line(&error))?;
+    let report = loop {
+        let report = execute(house, planned, voice).await.map_err(|error| in_a_line(&error))?;
+        let Some(failure) = report.failures.first().filter(|_| !house.cancel.is_cancelled()) else {
+            break report;
+        };
+        let next = failure::after(house, planner, planned, (&report, failure), voice).await;
+        if !matches!(next, Ok(Next::Again)) {
+            break report;
+        }
+    };
     if let Some(Failure { error, .. }) = report.failures.first() {
         return Err(match error {
             ActionError::Other(problem) => in_a_line(problem),
@@ -422,6 +449,7 @@ async fn one(house: &House<'_>, recipe: &Recipe, planned: &Planned, voice: &Buil
         return artifact::delegated(action, planned, &report, &house.cache)
             .map_err(|problems| first_message(&problems));
     }
+    Asker::new(house, planned, voice).provisioned().await.map_err(|error| error.to_string())?;
     let made = artifact::make(planned, &report, &house.cache, &voice.fillings, &|text| voice.say(text))
         .map_err(|problems| first_message(&problems))?;
     let chains = chains(recipe, &voice.fillings).map_err(|problems| first_message(&problems))?;
@@ -482,7 +510,11 @@ fn tell_cached(planned: &Planned, voice: &BuildVoice) {
     }
 }
 
-async fn execute(house: &House<'_>, planned: &Planned, voice: &BuildVoice) -> Result<RunReport, Diagnostic> {
+pub(super) async fn execute(
+    house: &House<'_>,
+    planned: &Planned,
+    voice: &BuildVoice,
+) -> Result<RunReport, Diagnostic> {
     let failed = |error: ActionError| diagnostic(error, None);
     let root = files();
     for (node, action) in planned.graph.nodes.iter().zip(&planned.plan.actions) {
@@ -509,7 +541,7 @@ async fn execute(house: &House<'_>, planned: &Planned, voice: &BuildVoice) -> Re
         registry: house.registry.clone(),
         secrets: house.store.clone(),
         fillings: voice.fillings.clone(),
-        prompt: Arc::new(Terminal { shell: house.shell.clone() }),
+        prompt: Arc::new(Asker::new(house, planned, voice)),
         options: RunOptions { jobs: house.jobs, keep_going: false, force },
         now: Session::now(),
         cancel: house.cancel.clone(),

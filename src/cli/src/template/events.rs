@@ -1,6 +1,7 @@
 //! What happens in a build, for people: events of the engine and lines of post-processors as Packer's output.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use imgbuild_engine::secrets::{Fillings, SENSITIVE};
 use imgbuild_model::{Event, EventSink, KindClass, Outcome, Stream, Value};
@@ -15,12 +16,25 @@ use super::Printer;
 pub(super) struct BuildVoice {
     pub(super) printer: Arc<Printer>,
     pub(super) build: BuildId,
+    /// The kind of builder.
+    pub(super) builder: Arc<str>,
     pub(super) fillings: Arc<Fillings>,
 }
 
 impl BuildVoice {
     pub(super) fn tell(&self, event: Said) {
         self.printer.with(|ui, now| ui.event(now, &event));
+    }
+
+    /// Shows a question; whether there is anybody to answer it.
+    pub(super) fn ask(&self, question: &str) -> bool {
+        let mut asked = false;
+        self.printer.with(|ui, _| {
+            let text = ui.ask(self.build, question);
+            asked = text.is_some();
+            text.unwrap_or_default()
+        });
+        asked
     }
 
     pub(super) fn say(&self, text: &str) {
@@ -109,6 +123,17 @@ impl EventSink for EngineEvents {
                 if let Some(text) = beginning(&kind, &description, node) {
                     self.voice.say(&text);
                 }
+                let seconds = |name: &str| {
+                    let seconds =
+                        node?.attributes().get(name)?.as_int().and_then(|number| u64::try_from(number).ok());
+                    seconds.map(Duration::from_secs)
+                };
+                if let Some(duration) = seconds("pause_before") {
+                    self.voice.tell(Said::Pausing { build, duration });
+                }
+                if let Some(duration) = seconds("timeout") {
+                    self.voice.tell(Said::Timeout { build, duration });
+                }
             }
             Event::Output { stream, line, .. } => {
                 let stream = match stream {
@@ -116,6 +141,19 @@ impl EventSink for EngineEvents {
                     Stream::Stderr => SaidStream::Error,
                 };
                 self.voice.tell(Said::Remote { build, stream, text: line });
+            }
+            Event::Tried { error, left: Some(left), .. } => {
+                self.voice.tell(Said::Retrying { build, error, left });
+            }
+            Event::Tried { error, left: None, .. } => self.voice.tell(Said::Continuing { build, error }),
+            Event::ActionFinished { id, outcome: Outcome::Failed { .. }, .. } => {
+                let node = self.graph.nodes.get(id.0 as usize);
+                if node
+                    .and_then(|node| node.attributes().get("max_retries")?.as_int())
+                    .is_some_and(|tries| tries > 0)
+                {
+                    self.voice.tell(Said::RetriesUsedUp { build });
+                }
             }
             Event::ActionFinished { id, outcome: Outcome::Hit | Outcome::Unchanged, .. } => {
                 let node = self.graph.nodes.get(id.0 as usize);

@@ -7,6 +7,7 @@ pub(crate) mod artifact;
 mod build;
 mod chains;
 mod events;
+mod failure;
 mod format;
 mod load;
 mod migrate;

@@ -142,18 +142,7 @@ impl Planner<'_> {
     /// Plans a build; asks archives and registries for what its sources mean.
     pub(super) fn plan(&self, lowered: Lowered, session: &mut Session) -> Result<Planned, Diagnostics> {
         let cache = session.cache()?;
-        let reference = |index: usize| {
-            Arc::new(ActionRef {
-                label: lowered.label.clone(),
-                configuration: lowered.configuration.clone(),
-                index: u32::try_from(index).unwrap_or(u32::MAX),
-            })
-        };
-        let wanted: Vec<Arc<ActionRef>> = (0..lowered.actions.len()).map(reference).collect();
-        let find = |reference: &ActionRef| -> Option<Arc<Action>> {
-            lowered.actions.get(reference.index as usize).cloned()
-        };
-        let graph = ActionGraph::of(&wanted, &find)?;
+        let graph = graph_of(&lowered)?;
         let digests = InputDigests::read(&graph.inputs(), &files(), &cache)?;
         let builder_key = RootfsBuilder::new(cache.clone()).key().to_owned();
         let salt = session.config.salt.clone().unwrap_or_default();
@@ -233,6 +222,41 @@ impl Planner<'_> {
         })
     }
 
+    /// Plans actions that run once, and whose results are of no use to anybody else.
+    pub(super) fn plan_apart(&self, lowered: Lowered, cache: &Cache) -> Result<Planned, Diagnostics> {
+        let graph = graph_of(&lowered)?;
+        let digests = InputDigests::read(&graph.inputs(), &files(), cache)?;
+        let mut planned = Planned {
+            lowered,
+            plan: Plan::default(),
+            graph: Arc::new(graph),
+            lock: Arc::default(),
+            digests: Arc::new(digests),
+            builder_key: RootfsBuilder::new(cache.clone()).key().to_owned(),
+            // Nobody else has keys like these.
+            salt: uuid::Uuid::new_v4().to_string(),
+        };
+        let places: Vec<usize> = (0..planned.graph.nodes.len()).collect();
+        let plan_of = |planned: &Planned| {
+            plan(planned.keys(), &places, cache, &PlanOptions::default()).map_err(|error| cache_error(&error))
+        };
+        let first = plan_of(&planned)?;
+        let mut lock = LockFile::default();
+        for need in &first.needs {
+            match need {
+                PinRequest::Epoch(name) => lock.set_epoch(name, &planned.salt),
+                other => {
+                    return Err(Diagnostic::error(format!("`{other}` is not known"))
+                        .class(Class::Bug)
+                        .into());
+                }
+            }
+        }
+        planned.lock = Arc::new(lock);
+        planned.plan = plan_of(&planned)?;
+        Ok(planned)
+    }
+
     /// Gives each chain that uses the network its epoch: that of the last time, unless it is too old.
     ///
     /// The record is kept under the key that the chain's first networked layer has without its epoch, so that whatever
@@ -292,6 +316,22 @@ impl Planner<'_> {
         cache.memo_put(EPOCH_MEMO, key, &bytes).map_err(|error| cache_error(&error))?;
         Ok(epoch.id)
     }
+}
+
+/// The actions of a build as a graph.
+fn graph_of(lowered: &Lowered) -> Result<ActionGraph, Diagnostics> {
+    let reference = |index: usize| {
+        Arc::new(ActionRef {
+            label: lowered.label.clone(),
+            configuration: lowered.configuration.clone(),
+            index: u32::try_from(index).unwrap_or(u32::MAX),
+        })
+    };
+    let wanted: Vec<Arc<ActionRef>> = (0..lowered.actions.len()).map(reference).collect();
+    let find = |reference: &ActionRef| -> Option<Arc<Action>> {
+        lowered.actions.get(reference.index as usize).cloned()
+    };
+    ActionGraph::of(&wanted, &find)
 }
 
 /// When a chain's networked steps were first carried out.

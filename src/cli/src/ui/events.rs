@@ -212,7 +212,8 @@ mod tests {
                 Event::Progress { id, message: "".into(), done: 0, total: 0 }
             }
             Some(Event::Progress { .. }) => Event::Output { id, stream: Stream::Stdout, line: text() },
-            Some(Event::Output { .. }) => Event::ActionFinished {
+            Some(Event::Output { .. }) => Event::Tried { id, error: text(), left: Some(1) },
+            Some(Event::Tried { .. }) => Event::ActionFinished {
                 id,
                 target: text(),
                 kind: text(),

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use imgbuild_model::{Event, Outcome};
+use imgbuild_model::{ActionId, Event, Outcome, tried_line};
 
 use super::paint::Paint;
 use super::shell::{Size, Verbosity};
@@ -66,6 +66,16 @@ impl Style<'_> {
     }
 }
 
+/// A line of an action's output.
+fn of_action(state: &mut State, style: &Style<'_>, id: ActionId, line: &str) -> String {
+    let line = text::harmless(line);
+    let before = match state.action(id) {
+        Some(action) => format!("{} {} |", style.short(&action.target), action.kind),
+        None => "|".to_owned(),
+    };
+    format!("{} {line}", style.paint.faint(before)).trim_end().to_owned()
+}
+
 /// The lines that an event leaves for good. `ended` is the action that the event ends, `state` is that after the event.
 pub(super) fn lasting(
     event: &Event,
@@ -94,12 +104,10 @@ pub(super) fn lasting(
             vec![format!("{counter} wait {}: {message}", style.short(target))]
         }
         Event::Output { id, line, .. } if style.verbosity >= Verbosity::Verbose => {
-            let line = text::harmless(line);
-            let before = match state.action(*id) {
-                Some(action) => format!("{} {} |", style.short(&action.target), action.kind),
-                None => "|".to_owned(),
-            };
-            vec![format!("{} {line}", paint.faint(before)).trim_end().to_owned()]
+            vec![of_action(state, style, *id, line)]
+        }
+        Event::Tried { id, error, left } if style.verbosity >= Verbosity::Verbose => {
+            vec![of_action(state, style, *id, &tried_line(error, *left))]
         }
         Event::ActionFinished { target, description, outcome, duration, .. } => {
             let shown = match outcome {

@@ -3,7 +3,7 @@
 use std::collections::{BTreeSet, VecDeque};
 use std::time::Duration;
 
-use imgbuild_model::{ActionId, Event, Outcome};
+use imgbuild_model::{ActionId, Event, Outcome, tried_line};
 
 use super::text;
 
@@ -79,6 +79,17 @@ pub(super) struct State {
 }
 
 impl State {
+    /// Keeps a line of an action's output.
+    fn keep(&mut self, id: ActionId, line: &str) {
+        if let Some(action) = self.action(id) {
+            if action.output.len() == KEPT_LINES {
+                action.output.pop_front();
+                action.dropped += 1;
+            }
+            action.output.push_back(text::harmless(line).chars().take(KEPT_CHARACTERS).collect());
+        }
+    }
+
     /// Takes an event in; gives the action that it ends.
     pub fn apply(&mut self, event: &Event, now: Duration) -> Option<Running> {
         match event {
@@ -114,15 +125,8 @@ impl State {
                     action.progress = Some(Counted { message: message.clone(), percent });
                 }
             }
-            Event::Output { id, stream: _, line } => {
-                if let Some(action) = self.action(*id) {
-                    if action.output.len() == KEPT_LINES {
-                        action.output.pop_front();
-                        action.dropped += 1;
-                    }
-                    action.output.push_back(text::harmless(line).chars().take(KEPT_CHARACTERS).collect());
-                }
-            }
+            Event::Output { id, stream: _, line } => self.keep(*id, line),
+            Event::Tried { id, error, left } => self.keep(*id, &tried_line(error, *left)),
             Event::Waiting { id, .. } => {
                 self.waiting.insert(*id);
             }

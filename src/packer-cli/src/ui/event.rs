@@ -86,15 +86,6 @@ pub enum Event {
         /// How long ago it ran, if that is known.
         age: Option<Duration>,
     },
-    /// A post-processor begins.
-    PostProcessorStarted {
-        /// Of which build.
-        build: BuildId,
-        /// Its type.
-        kind: String,
-        /// Its name: in JSON templates the type if it has none, in HCL2 then empty.
-        name: String,
-    },
     /// Something that a post-processor says.
     PostProcessor {
         /// Of which build.
@@ -175,7 +166,6 @@ impl Event {
             | Self::Continuing { build, .. }
             | Self::CleanupProvisioner { build }
             | Self::Cached { build, .. }
-            | Self::PostProcessorStarted { build, .. }
             | Self::PostProcessor { build, .. }
             | Self::BuildFinished { build, .. } => Some(*build),
         }

@@ -54,7 +54,6 @@ fn a_run(ui: &Ui) -> Vec<Event> {
         say(one, "Running local shell script: /tmp/x"),
         Event::Remote { build: one, stream: Stream::Output, text: "a, b\n\nc  \n".to_owned() },
         Event::Remote { build: two, stream: Stream::Error, text: "oops".to_owned() },
-        Event::PostProcessorStarted { build: one, kind: "manifest".to_owned(), name: "manifest".to_owned() },
         Event::PostProcessor {
             build: one,
             kind: "manifest".to_owned(),
@@ -81,7 +80,6 @@ fn a_run_in_colours() {
 ==> file.a: c  
 ==> file.a:\x1b[0m
 \x1b[1;31m==> null.b: oops\x1b[0m
-\x1b[1;32m==> file.a: Running post-processor: manifest\x1b[0m
 \x1b[1;32m==> file.a (manifest): written\x1b[0m
 \x1b[1;31mBuild 'null.b' errored after 2 seconds 32 milliseconds: exit status 3\x1b[0m
 \x1b[1;32mBuild 'file.a' finished after 2 seconds 32 milliseconds.\x1b[0m
@@ -107,7 +105,6 @@ fn a_run_for_programs() {
 1700000000,,ui,say,==> file.a: Running local shell script: /tmp/x
 1700000000,,ui,say,==> file.a: a%!(PACKER_COMMA) b\\n==> file.a: \\n==> file.a: c  \\n==> file.a:
 1700000000,,ui,error,==> null.b: oops
-1700000000,,ui,say,==> file.a: Running post-processor: manifest
 1700000000,,ui,say,==> file.a (manifest): written
 1700000000,,ui,error,Build 'null.b' errored after 2 seconds 32 milliseconds: exit status 3
 1700000000,,ui,say,Build 'file.a' finished after 2 seconds 32 milliseconds.
@@ -162,8 +159,6 @@ fn what_surrounds_provisioners_is_said_as_packer_does() {
         Event::Continuing { build, error: error() },
         Event::CleanupProvisioner { build },
         Event::Error { build, text: "hm".to_owned() },
-        Event::PostProcessorStarted { build, kind: "manifest".to_owned(), name: String::new() },
-        Event::PostProcessorStarted { build, kind: "manifest".to_owned(), name: "list".to_owned() },
         Event::BuildFinished { build, duration: Duration::from_secs(1), result: Ok(vec![]) },
         finished(1_000),
     ];
@@ -175,8 +170,6 @@ fn what_surrounds_provisioners_is_said_as_packer_does() {
 ==> a: Warning: Provisioner failed with "it \"broke\"\nbadly", but continue_on_error is set; continuing the build.
 ==> a: Provisioning step had errors: Running the cleanup provisioner, if present...
 ==> a: hm
-==> a: Running post-processor:  (type manifest)
-==> a: Running post-processor: list (type manifest)
 Build 'a' finished after 1 second.
 
 ==> Wait completed after 1 second

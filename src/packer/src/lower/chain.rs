@@ -11,7 +11,7 @@ use imgbuild_model::{
 
 use super::config::Config;
 use super::{Export, FileContent, Lowered, Makes, Purpose, Surroundings, steps};
-use crate::recipe::Recipe;
+use crate::recipe::{Recipe, Step};
 
 /// Where a build's commands run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,6 +37,7 @@ pub(super) struct Chain<'a> {
     provisioners: Vec<Option<usize>>,
     layer: Option<LayerRef>,
     makes: Makes,
+    cleanup: Option<Box<Lowered>>,
     problems: Vec<Diagnostic>,
     current: Option<usize>,
 }
@@ -52,6 +53,7 @@ impl<'a> Chain<'a> {
             provisioners: Vec::new(),
             layer: None,
             makes: Makes::Nothing,
+            cleanup: None,
             problems: Vec::new(),
             current: None,
         }
@@ -137,23 +139,43 @@ impl<'a> Chain<'a> {
     pub(super) fn provision(&mut self) {
         for (place, step) in self.recipe.provisioners.iter().enumerate() {
             self.current = Some(place);
-            let config = Config::new(&step.settings, self.around.holes, self.recipe.dialect);
-            let unknown = config.unknown();
-            if let Some(location) = unknown.first() {
-                let message = "this is only known while the build runs, and no key can be made of it";
-                if self.around.purpose != Purpose::Check {
-                    self.problem(Diagnostic::error(message).at(location.clone()));
-                }
-                continue;
-            }
-            steps::lower(step, &config, self);
+            self.provisioner(step);
         }
         self.current = None;
-        if let Some(step) = &self.recipe.error_cleanup {
-            let warning = Diagnostic::warning(
-                "`error-cleanup-provisioner` is not carried out: a build that fails leaves nothing behind",
-            );
-            self.problem(warning.at(step.location.clone()));
+        self.provision_cleanup();
+    }
+
+    /// What runs if something failed. A step that is not known until then is passed over, as elsewhere, when it is looked at
+    /// alone.
+    fn provision_cleanup(&mut self) {
+        let Some(step) = self.recipe.error_cleanup.as_ref() else { return };
+        if self.around.purpose == Purpose::Target {
+            let warning = Diagnostic::warning("`error-cleanup-provisioner` is not carried out for a target");
+            return self.problem(warning.at(step.location.clone()));
+        }
+        let mut chain = Chain::new(self.recipe, self.around);
+        chain.machine = self.machine;
+        chain.configuration = self.configuration.clone();
+        let state = self.layer.as_ref().map(|layer| (*layer.state).clone()).unwrap_or_default();
+        chain.start("scratch", Attributes::default(), state);
+        chain.current = Some(0);
+        chain.provisioner(step);
+        match chain.finish() {
+            Ok(lowered) => self.cleanup = Some(Box::new(lowered)),
+            Err(problems) => problems.0.into_iter().for_each(|problem| self.problem(problem)),
+        }
+    }
+
+    /// One provisioner.
+    fn provisioner(&mut self, step: &'a Step) {
+        let config = Config::new(&step.settings, self.around.holes, self.recipe.dialect);
+        match config.unknown().first() {
+            None => steps::lower(step, &config, self),
+            Some(_) if self.around.purpose == Purpose::Check => {}
+            Some(location) => {
+                let message = "this is only known while the build runs, and no key can be made of it";
+                self.problem(Diagnostic::error(message).at(location.clone()));
+            }
         }
     }
 
@@ -257,6 +279,7 @@ impl<'a> Chain<'a> {
             provisioners: self.provisioners,
             layer: self.layer,
             makes: self.makes,
+            cleanup: self.cleanup,
             warnings: Diagnostics(self.problems),
         })
     }

@@ -75,6 +75,8 @@ pub struct Lowered {
     pub layer: Option<LayerRef>,
     /// What it makes.
     pub makes: Makes,
+    /// What runs on what a failed build left, as a chain of its own: its first action stands for that.
+    pub cleanup: Option<Box<Self>>,
     /// What the user should know.
     pub warnings: Diagnostics,
 }
