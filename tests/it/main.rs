@@ -7,6 +7,7 @@ mod examples;
 mod faults;
 mod golden;
 mod images;
+mod migrated;
 mod mirrors;
 mod packer_examples;
 mod places;

@@ -1,20 +1,30 @@
-//! `migrate`: writes the `BUILD.star` that builds what a template builds.
+//! `migrate`: writes the `BUILD.star` that builds what a template builds, and pins what its plan stands on.
 
 use std::path::{Path, PathBuf};
 
+use imgbuild::args::{Environment, Global};
+use imgbuild::ui::Shell;
 use imgbuild_engine::outputs;
 use imgbuild_model::{Class, Diagnostic, Diagnostics, PackagePath};
 use imgbuild_packer::lower::{Holes, Lowering};
 use imgbuild_packer::migrate::{Build, Request, migrate as write};
 use imgbuild_packer_cli::args::{Migrate, exit};
-use imgbuild_plan::DiskFiles;
+use imgbuild_plan::{DiskFiles, LOCK_FILE};
 
 use super::load::{LoadOptions, Place, load};
+use super::pins::{self, Written};
 use super::prepare::{folder_of, lower_in};
 use super::{Done, Printer};
+use crate::session::Session;
 
 /// `migrate`.
-pub(super) fn migrate(command: &Migrate, printer: &Printer, place: &Place) -> Done {
+pub(super) fn migrate(
+    command: &Migrate,
+    printer: &Printer,
+    place: &Place,
+    global: &Global,
+    environment: Environment,
+) -> Done {
     let options = LoadOptions { ask: true, ..LoadOptions::default() };
     let loaded = load(&command.template, &command.common, options, place, printer)?;
     let holes = Holes::new([0; 32], loaded.sensitive.iter().map(String::as_str));
@@ -61,13 +71,33 @@ pub(super) fn migrate(command: &Migrate, printer: &Printer, place: &Place) -> Do
             .into());
     }
     match &output {
-        None => printer.print(&migration.text),
+        None => {
+            printer.print(&migration.text);
+            Shell::of_process(global, &environment).note(&format!(
+                "`{LOCK_FILE}` is written only beside a file: the first build resolves what floats"
+            ));
+        }
         Some(path) => {
             put(path, &migration.text, command.force)?;
             printer.diagnostics(&migration.left);
             printer.say(&format!("Wrote {}", shown(path, place)));
             for target in &migration.targets {
                 printer.say(&format!("  {} is {} now", target.build, target.target));
+            }
+            let lock = workspace.join(LOCK_FILE);
+            let shell = Shell::of_process(global, &environment);
+            let written = Session::new(global, environment, shell).and_then(|mut session| {
+                let template = (&*command.template, &loaded);
+                pins::write(&lock, &migration.targets, template, place, &mut session)
+            });
+            match written {
+                Ok(Written { added, warnings }) => {
+                    if let Some(added) = added {
+                        printer.say(&format!("Added {added} to {}", shown(&lock, place)));
+                    }
+                    printer.diagnostics(&warnings);
+                }
+                Err(problems) => printer.diagnostics(&not_pinned(&problems)),
             }
             if root.is_none() {
                 let mark = folder.join("imgbuild.toml");
@@ -80,6 +110,14 @@ pub(super) fn migrate(command: &Migrate, printer: &Printer, place: &Place) -> Do
         }
     }
     Ok(exit::SUCCESS)
+}
+
+/// What is written builds the same without its pins, if only once everything has run again.
+fn not_pinned(problems: &Diagnostics) -> Diagnostics {
+    let why = problems.0.first().map(|problem| problem.message.clone()).unwrap_or_default();
+    Diagnostic::warning(format!("`{LOCK_FILE}` is not written: {why}"))
+        .hint("the first build resolves what floats, and runs all whose key is another then")
+        .into()
 }
 
 /// Where it is written; `None` is standard output.
