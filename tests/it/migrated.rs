@@ -137,6 +137,33 @@ fn a_command_on_the_host_runs_again_for_its_target() {
     assert!(ran(&again).is_empty(), "{again:?}");
 }
 
+#[test]
+fn what_a_sensitive_step_leaves_is_what_the_template_has() {
+    let template = NETWORKED.replace(
+        "provisioner \"shell\" { inline = [\"cat /hello > /greeting\"] }",
+        "provisioner \"shell\" {\n env = { TOKEN = var.token }\n inline = [\"[ -n $TOKEN ] && cat /hello > /greeting\"]\n }",
+    );
+    let token = "variable \"token\" {\n default = \"s3cr3t-t0ken\"\n sensitive = true\n}\n";
+    let Some(workspace) = on_busybox(&format!("{token}{template}")) else { return };
+    ok(workspace.command(&["build", "t.pkr.hcl"]), &workspace);
+    ok(workspace.command(&["migrate", "t.pkr.hcl"]), &workspace);
+    let mut build = workspace.command(&["--json", "build", "--locked", "//images:web"]);
+    build.env("TOKEN", "s3cr3t-t0ken");
+    // The first step of the chain that uses the network is another: its epoch is the same, and so is what stands on it.
+    let built = ran(&ok(build, &workspace));
+    assert!(matches!(built.as_slice(), [step] if step.contains("TOKEN")), "{built:?}");
+    let lock = workspace.read("imgbuild.lock");
+    assert!(!lock.contains("s3cr3t"), "{lock}");
+}
+
+#[test]
+fn a_target_is_built_for_what_its_template_is() {
+    let Some(workspace) = on_busybox(NETWORKED) else { return };
+    let other = if cfg!(target_arch = "s390x") { "linux/amd64" } else { "linux/s390x" };
+    workspace.write("imgbuild.toml", &format!("[build]\ndefault_platform = \"{other}\"\n"));
+    is_the_same(&workspace, &|words| workspace.command(words), 9);
+}
+
 /// A template on the packages of an archive.
 const PACKAGES: &str = r#"
 source "rootfs" "web" {

@@ -13,7 +13,7 @@ mod values;
 
 use std::collections::BTreeSet;
 
-use imgbuild_model::{Diagnostic, Diagnostics, Label, PackagePath, TargetName};
+use imgbuild_model::{Diagnostic, Diagnostics, Label, PackagePath, Platform, TargetName};
 
 use crate::interpolate::Reads;
 use crate::load::AnyTemplate;
@@ -37,6 +37,8 @@ pub struct Request<'a> {
     pub workspace: &'a str,
     /// The package whose `BUILD.star` is written.
     pub package: &'a PackagePath,
+    /// What targets of the workspace are built for that do not say it.
+    pub platform: Platform,
 }
 
 /// A build of a template.
