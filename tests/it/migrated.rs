@@ -206,8 +206,19 @@ fn the_packages_of_a_template_are_those_of_its_target() {
     let built = ok(ubuntu.command(&["--json", "build", "--locked", "//images:web"]), &ubuntu.workspace);
     assert!(ran(&built).is_empty(), "{built:?}");
 
+    // What a lock file of the template says is what its plan stands on.
+    let remove = |name: &str| fs_err::remove_file(ubuntu.workspace.root().join(name)).unwrap();
+    fs_err::rename(
+        ubuntu.workspace.root().join("imgbuild.lock"),
+        ubuntu.workspace.root().join("images/imgbuild.lock"),
+    )
+    .unwrap();
+    ok(ubuntu.command(&["migrate", "-force", "t.pkr.hcl"]), &ubuntu.workspace);
+    assert_eq!(ubuntu.workspace.read("imgbuild.lock"), kept);
+    remove("images/imgbuild.lock");
+
     // Without the archive the target is written all the same.
-    fs_err::remove_file(ubuntu.workspace.root().join("imgbuild.lock")).unwrap();
+    remove("imgbuild.lock");
     ubuntu.set("IMGBUILD_UBUNTU_MIRROR", "http://127.0.0.1:1/ubuntu");
     let alone = ok(ubuntu.command(&["migrate", "-force", "t.pkr.hcl"]), &ubuntu.workspace);
     let told =

@@ -79,7 +79,7 @@ pub(super) fn write(
                 let message =
                     format!("what the plan of `{}` pins is not known: {}", target.build, problem.message);
                 let hint = format!(
-                    "the first build of `{}` resolves it, and runs all whose key is another then",
+                    "migrate again with `-force` when it can be known; a build of `{}` before runs all whose key is another then",
                     target.target
                 );
                 Diagnostic::warning(message).hint(hint)
