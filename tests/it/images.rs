@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use crate::support::{BUSYBOX, Workspace, busybox, ran};
 
 /// Whether programs are there and may be used; says why not.
-fn has(programs: &[&str]) -> bool {
+pub fn has(programs: &[&str]) -> bool {
     if !rustix::process::geteuid().is_root() {
         eprintln!("SKIPPED: registries and podman are tested as root");
         return false;
@@ -33,14 +33,14 @@ fn run(command: &mut Command) -> String {
 }
 
 /// A registry on this machine, as Debian's package `docker-registry` has it.
-struct Registry {
+pub struct Registry {
     child: Child,
     _folder: tempfile::TempDir,
     address: String,
 }
 
 impl Registry {
-    fn start() -> Self {
+    pub fn start() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port();
         let address = format!("127.0.0.1:{port}");
@@ -68,7 +68,7 @@ impl Registry {
     }
 
     /// Pushes a layout with all its platforms; returns the reference.
-    fn push(&self, layout: &Path, name: &str) -> String {
+    pub fn push(&self, layout: &Path, name: &str) -> String {
         let reference = format!("{}/{name}", self.address);
         let (from, to) = (format!("oci:{}", layout.display()), format!("docker://{reference}"));
         let options = ["--insecure-policy", "copy", "--quiet", "--all", "--dest-tls-verify=false"];

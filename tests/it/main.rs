@@ -8,6 +8,7 @@ mod failures;
 mod faults;
 mod golden;
 mod images;
+mod migrated;
 mod mirrors;
 mod packer_examples;
 mod places;

@@ -425,7 +425,8 @@ fn not_locked(plan: &Plan) -> Diagnostics {
         .into()
 }
 
-fn added(before: &LockFile, after: &LockFile) -> String {
+/// What a lock file has that it had not, in a few words.
+pub(crate) fn added(before: &LockFile, after: &LockFile) -> String {
     let known: BTreeSet<String> = before.pins().map(|(name, _)| name).collect();
     let new: Vec<String> = after.pins().map(|(name, _)| name).filter(|name| !known.contains(name)).collect();
     match new.as_slice() {

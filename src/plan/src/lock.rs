@@ -454,6 +454,47 @@ impl LockFile {
             std::mem::take(&mut self.epochs).into_iter().map(|(chain, id)| (name(&chain), id)).collect();
     }
 
+    /// Takes over what another lock file says of `requests`, where this one says nothing. Gives those of which the two say
+    /// different things: what this one says stays.
+    pub fn take_over(&mut self, other: &Self, requests: &BTreeSet<PinRequest>) -> Vec<PinRequest> {
+        let mut differ = Vec::new();
+        for request in requests.iter().filter(|request| other.has(request)) {
+            match self.has(request) {
+                true if self.identity(request) == other.identity(request) => {}
+                true => differ.push(request.clone()),
+                false => match request {
+                    PinRequest::Debian(request) => {
+                        other.debian(request).cloned().into_iter().for_each(|pin| self.set_debian(pin));
+                    }
+                    PinRequest::Image(request) => {
+                        other.image(request).cloned().into_iter().for_each(|pin| self.set_image(pin));
+                    }
+                    PinRequest::Index(request) => {
+                        other.index(request).cloned().into_iter().for_each(|pin| self.set_index(pin));
+                    }
+                    PinRequest::Epoch(chain) => {
+                        other.epoch(chain).into_iter().for_each(|id| self.set_epoch(chain, id));
+                    }
+                },
+            }
+        }
+        differ
+    }
+
+    /// What keys hold of the answer to a request.
+    fn identity(&self, request: &PinRequest) -> Option<Hash> {
+        match request {
+            PinRequest::Debian(request) => self.debian(request).map(DebianPin::identity),
+            PinRequest::Image(request) => {
+                self.image(request).map(|pin| pin.digest.hash_as("imgbuild image pin"))
+            }
+            PinRequest::Index(request) => {
+                self.index(request).map(|pin| pin.files.hash_as("imgbuild index pin"))
+            }
+            PinRequest::Epoch(chain) => self.epoch(chain).map(|id| id.hash_as("imgbuild epoch")),
+        }
+    }
+
     /// Whether it says what a request means.
     #[must_use]
     pub fn has(&self, request: &PinRequest) -> bool {
@@ -485,19 +526,9 @@ impl LockFile {
 
     /// Each pin, as a short name and the hash of what it says: for telling two lock files apart.
     pub fn pins(&self) -> impl Iterator<Item = (String, Hash)> + '_ {
-        let debian = self
-            .debian
-            .values()
-            .map(|pin| (PinRequest::Debian(pin.request.clone()).to_string(), pin.identity()));
-        let images = self.images.values().map(|pin| {
-            (PinRequest::Image(pin.request.clone()).to_string(), pin.digest.hash_as("imgbuild image pin"))
-        });
-        let indexes = self.indexes.values().map(|pin| {
-            (PinRequest::Index(pin.request.clone()).to_string(), pin.files.hash_as("imgbuild index pin"))
-        });
-        let epochs =
-            self.epochs.iter().map(|(chain, id)| (format!("epoch of {chain}"), id.hash_as("imgbuild epoch")));
-        debian.chain(images).chain(indexes).chain(epochs)
+        self.requests()
+            .into_iter()
+            .filter_map(|request| Some((request.to_string(), self.identity(&request)?)))
     }
 }
 
@@ -598,6 +629,39 @@ mod tests {
         lock.rename_epochs(|chain| chain.replace("//:", "//a:"));
         assert_eq!(lock.epoch("//a:b linux/amd64"), Some("1"));
         assert_eq!((lock.epoch("//:b linux/amd64"), lock.epoch("//else:b linux/amd64")), (None, Some("2")));
+    }
+
+    #[test]
+    fn what_is_taken_over_replaces_nothing() {
+        let image = |name: &str, digest: &str| ImagePin {
+            request: ImageRequest { image: name.to_owned(), platform: "linux/amd64".parse().unwrap() },
+            digest: digest.to_owned(),
+            created: 1,
+        };
+        let mut lock = LockFile::default();
+        lock.set_debian(pin(&["a 1 all 00 1 pool/x.deb"]));
+        lock.set_image(image("own", "sha256:1"));
+        let mut other = LockFile::default();
+        other.set_debian(pin(&["a 1 all 00 1 pool/y.deb"]));
+        other.set_image(image("own", "sha256:2"));
+        other.set_image(image("new", "sha256:3"));
+        other.set_image(image("not asked for", "sha256:4"));
+        other.set_epoch("//:b linux/amd64", "1");
+        let mut requests = other.requests();
+        let unasked = PinRequest::Image(image("not asked for", "").request);
+        assert!(requests.remove(&unasked));
+        requests.insert(PinRequest::Epoch("nobody says".to_owned()));
+
+        let before = lock.clone();
+        let differ = lock.take_over(&other, &requests);
+        assert_eq!(differ, [PinRequest::Image(image("own", "").request)]);
+        assert!(
+            before.debian_pins().eq(lock.debian_pins()),
+            "another place of the same packages is no difference"
+        );
+        let images: Vec<_> = lock.image_pins().map(|pin| pin.digest.as_str()).collect();
+        assert_eq!(images, ["sha256:3", "sha256:1"]);
+        assert_eq!(lock.epoch("//:b linux/amd64"), Some("1"));
     }
 
     #[test]

@@ -11,6 +11,7 @@ mod failure;
 mod format;
 mod load;
 mod migrate;
+mod pins;
 mod prepare;
 pub(crate) mod real_packer;
 mod show;
@@ -216,7 +217,8 @@ pub(crate) fn run(typed: Typed, environment: Environment) -> ExitCode {
         }
         Command::Plugins(other) => show::plugins(&other, &printer),
         Command::Fmt(command) => format::fmt(&command, &printer, &place),
-        Command::Migrate(command) => migrate::migrate(&command, &printer, &place),
+        Command::Migrate(command) => global(&invocation.passed)
+            .and_then(|global| migrate::migrate(&command, &printer, &place, &global, environment)),
         Command::Version => {
             let version = Version { number: imgbuild_packer::template::VERSION, prerelease: "", commit: "" };
             printer.with(|ui, now| ui.version(now, &version));

@@ -119,8 +119,8 @@ fn about(verb: Verb) -> (&'static str, &'static str) {
         Verb::Inspect => ("Show what is in a template: variables, builds, steps", ""),
         Verb::Migrate => (
             "Write the BUILD.star that builds what a template builds",
-            "Comments are kept, and what could not be carried over is said. What the template has built stays\n\
-             cached up to the first step that may use the network.",
+            "Comments are kept, and what could not be carried over is said. What floats in the template is pinned in\n\
+             the workspace's `imgbuild.lock`, so that what the template has built is not built again.",
         ),
         Verb::Plugins => ("List the plugins of templates; a real `packer` installs and removes them", ""),
         Verb::PluginsInstall => (

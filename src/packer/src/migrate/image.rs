@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use imgbuild_kinds::find;
-use imgbuild_model::{Action, Attributes, ChainState, Value};
+use imgbuild_model::{Action, Attributes, ChainState, Platform, Value};
 
 use super::Request;
 use super::comments::Pending;
@@ -48,6 +48,8 @@ pub(super) struct Image<'a> {
     pending: &'a Pending<'a>,
     values: Values<'a>,
     name: &'a str,
+    /// What it is built for if it does not say it.
+    platform: Platform,
     /// The name of what every script gets.
     constant: String,
     uses_constant: bool,
@@ -76,6 +78,7 @@ impl<'a> Image<'a> {
             pending,
             values,
             name,
+            platform: request.platform,
             constant,
             uses_constant: false,
             further: VecDeque::new(),
@@ -98,8 +101,9 @@ impl<'a> Image<'a> {
         }
         let exports = self.exports(builder);
         image.named("exports", Expr::List(exports));
-        if builder.field("platform").is_some() {
-            let platform = Expr::text(self.lowered.configuration.platform.to_string());
+        let platform = self.lowered.configuration.platform;
+        if builder.field("platform").is_some() || platform != self.platform {
+            let platform = Expr::text(platform.to_string());
             let comments = builder.comments("platform");
             image.named("platforms", Item { comments, value: Expr::List(vec![platform.into()]) });
         }

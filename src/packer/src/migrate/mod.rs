@@ -13,7 +13,7 @@ mod values;
 
 use std::collections::BTreeSet;
 
-use imgbuild_model::{Diagnostic, Diagnostics, Label, PackagePath, TargetName};
+use imgbuild_model::{Diagnostic, Diagnostics, Label, PackagePath, Platform, TargetName};
 
 use crate::interpolate::Reads;
 use crate::load::AnyTemplate;
@@ -37,6 +37,8 @@ pub struct Request<'a> {
     pub workspace: &'a str,
     /// The package whose `BUILD.star` is written.
     pub package: &'a PackagePath,
+    /// What targets of the workspace are built for that do not say it.
+    pub platform: Platform,
 }
 
 /// A build of a template.
@@ -62,6 +64,8 @@ pub struct Migration {
 /// A build that became a target.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Migrated {
+    /// The place of the build in the request.
+    pub place: usize,
     /// The name of the build.
     pub build: String,
     /// What it is called in the plans of the template.
@@ -78,7 +82,7 @@ pub fn migrate(request: Request<'_>) -> Migration {
     let (mut names, mut constants) = (BTreeSet::new(), BTreeSet::new());
     let mut statements: Vec<(Vec<String>, Statement)> = Vec::new();
     let mut targets = Vec::new();
-    for build in request.builds {
+    for (place, build) in request.builds.iter().enumerate() {
         left::of_build(build, &mut left);
         let Ok(lowered) = build.lowered else { continue };
         if matches!(lowered.makes, Makes::File { .. }) {
@@ -94,7 +98,8 @@ pub fn migrate(request: Request<'_>) -> Migration {
         let image = Image::new(request, build.recipe, lowered, (&name, constant), &pending, &mut left);
         statements.extend(image.statements());
         let target = Label::new(request.package.clone(), target);
-        targets.push(Migrated { build: build.recipe.name.clone(), from: lowered.label.clone(), target });
+        let (build, from) = (build.recipe.name.clone(), lowered.label.clone());
+        targets.push(Migrated { place, build, from, target });
     }
     Migration { text: file(&comments.head(), &statements), targets, left: left::in_order(left) }
 }

@@ -41,6 +41,7 @@ fn parse(text: &str) -> Vec<Case> {
                 "var" => case.vars.extend(value.split_once('=').map(|(a, b)| (a.to_owned(), b.to_owned()))),
                 "answer" => case.answer = Some(value.to_owned()),
                 "cwd" => case.cwd = Some(value.to_owned()),
+                "default" => case.default = Some(value.to_owned()),
                 "holes" => case.holes = true,
                 other => panic!("{}: no option is called `{other}`", case.title),
             }
@@ -62,6 +63,9 @@ fn header(case: &Case) -> String {
     });
     case.cwd.iter().for_each(|cwd| {
         let _ = writeln!(out, "cwd {cwd}");
+    });
+    case.default.iter().for_each(|platform| {
+        let _ = writeln!(out, "default {platform}");
     });
     if case.holes {
         out.push_str("holes\n");

@@ -81,6 +81,8 @@ pub struct Case {
     pub answer: Option<String>,
     /// The working folder, if it is not [`WORK`].
     pub cwd: Option<String>,
+    /// What the workspace's targets are built for.
+    pub default: Option<String>,
     /// Whether something in it cannot be written, so that steps differ.
     pub holes: bool,
     pub files: Vec<(String, String)>,
@@ -182,5 +184,6 @@ fn migrated(
     let build = |(recipe, lowered)| Build { recipe, lowered: Result::as_ref(lowered) };
     let builds: Vec<Build<'_>> = recipes.iter().zip(lowered).map(build).collect();
     let package = PackagePath::new(&case.package).expect("a package");
-    migrate(Request { builds: &builds, template, reads, workspace: WORK, package: &package })
+    let platform = case.default.as_deref().unwrap_or("linux/amd64").parse().expect("a platform");
+    migrate(Request { builds: &builds, template, reads, workspace: WORK, package: &package, platform })
 }
