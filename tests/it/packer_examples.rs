@@ -125,7 +125,7 @@ fn the_example_without_a_machine_runs_each_step_once() {
         assert!(first.stdout.contains(line), "{line}: {first:#?}");
     }
     assert!(first.stdout.contains("the token is <sensitive>"), "{first:#?}");
-    assert_eq!(first.stdout.matches("is not carried out").count(), 1, "{first:#?}");
+    assert!(!first.stdout.contains("a check failed"), "{first:#?}");
     assert!(!(first.stdout + &first.stderr).contains("only-for-show"));
 
     let second = ok(&examples, "null", &["build", "."]).stdout;

@@ -120,9 +120,6 @@ impl EventSink for EngineEvents {
         match event {
             Event::ActionStarted { id, kind, description, .. } => {
                 let node = self.graph.nodes.get(id.0 as usize);
-                if let Some(text) = beginning(&kind, &description, node) {
-                    self.voice.say(&text);
-                }
                 let seconds = |name: &str| {
                     let seconds =
                         node?.attributes().get(name)?.as_int().and_then(|number| u64::try_from(number).ok());
@@ -133,6 +130,9 @@ impl EventSink for EngineEvents {
                 }
                 if let Some(duration) = seconds("timeout") {
                     self.voice.tell(Said::Timeout { build, duration });
+                }
+                if let Some(text) = beginning(&kind, &description, node) {
+                    self.voice.say(&text);
                 }
             }
             Event::Output { stream, line, .. } => {

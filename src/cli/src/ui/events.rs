@@ -69,6 +69,19 @@ pub const EVENTS: &[EventSchema] = &[
         ],
     },
     EventSchema {
+        name: "tried",
+        doc: "An attempt at an action failed, and the run goes on.",
+        fields: &[
+            ID,
+            field("error", "string", "Why."),
+            field(
+                "left",
+                "number?",
+                "How many further attempts there are; absent where the chain goes on from what the last one left.",
+            ),
+        ],
+    },
+    EventSchema {
         name: "waiting",
         doc: "An action waits for another process that builds the same.",
         fields: &[ID, TARGET, field("message", "string", "For what.")],
