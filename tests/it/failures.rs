@@ -130,10 +130,11 @@ fn whoever_is_asked_decides() {
 fn debug_asks_before_each_provisioner() {
     let workspace = workspace(HOST);
     workspace.write("ready", "");
-    let said = typed(&workspace, &["build", "-debug", "t.pkr.hcl"], "\n\n");
+    let said = typed(&workspace, &["build", "-debug", "t.pkr.hcl"], "\n\n\n");
     assert_eq!(said.code, Some(0), "{said:?}");
     let question = "Pausing before the next provisioner, shell-local. Press enter to continue.";
     assert_eq!(said.stdout.matches(question).count(), 2, "{said:?}");
+    assert!(said.stdout.contains("Pausing after run of step 'StepProvision'"), "{said:?}");
 }
 
 #[test]
