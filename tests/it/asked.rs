@@ -16,6 +16,9 @@ version) cat version.txt 2>/dev/null || echo "Packer v1.9.4" ;;
 "plugins installed") ;;
 *-only=*)
     echo "$*" >> delegated.txt
+    for argument; do
+        case $argument in -var-file=/*) cat "${argument#*=}" > given.json; stat -c %a "${argument#*=}" > mode.txt ;; esac
+    done
     echo "1,amazon-ebs.web,artifact,0,builder-id,mitchellh.amazonebs"
     echo "1,amazon-ebs.web,artifact,0,id,us-east-1:ami-2"
     ;;
@@ -187,6 +190,62 @@ fn a_real_packer_answers_for_builds_of_both_kinds() {
     build("ami-3");
     assert_eq!(workspace.read("delegated.txt").lines().count(), 2);
     assert_eq!(workspace.read("note.txt"), "ami-3 v {w} ${z} ubuntu-1 n\n");
+}
+
+#[test]
+fn values_of_variables_are_in_no_arguments() {
+    let template = r#"
+variable "text" { sensitive = true }
+variable "plain" { type = string }
+variable "number" { type = number }
+variable "list" { type = list(string) }
+variable "object" { type = object({ a = string, b = list(number) }) }
+variable "nothing" { type = list(string) }
+variable "big" { type = list(number) }
+variable "default" { default = "d" }
+source "docker" "web" {
+  image  = "base:1"
+  commit = true
+}
+build { sources = ["source.docker.web"] }
+"#;
+    let workspace = workspace(template);
+    workspace.write("f.pkrvars.hcl", "plain = \"file\"\n");
+    let vars = [
+        "text=007 hunter2",
+        r#"plain=${x} "q" %{if}"#,
+        "number=7.50",
+        r#"list=["a", "$${y}"]"#,
+        r#"object={a = "x", b = [1]}"#,
+        "nothing=null",
+        "big=[12345678901234567890123]",
+    ];
+    let mut words = vec!["build", "-var-file=f.pkrvars.hcl", "-force"];
+    vars.iter().for_each(|var| words.extend(["-var", var]));
+    run(&workspace, 0, &[&words[..], &["t.pkr.hcl"]].concat());
+    let given = workspace.read("given.json").replace(r#""big":[12345678901234567890123],"#, "");
+    let given: serde_json::Value = serde_json::from_str(&given).unwrap();
+    let expected = serde_json::json!({
+        "text": "007 hunter2", "plain": "${x} \"q\" %{if}", "number": 7.5, "list": ["a", "${y}"],
+        "object": {"a": "x", "b": [1]}, "nothing": null,
+    });
+    assert_eq!(given, expected);
+    assert_eq!(workspace.read("mode.txt"), "600\n");
+    let arguments = workspace.read("delegated.txt");
+    let words: Vec<&str> = arguments.split_whitespace().collect();
+    let start = ["build", "-machine-readable", "-only=docker.web", "-var-file=f.pkrvars.hcl", "-force"];
+    assert_eq!(words[..5], start, "{arguments}");
+    // The last file counts.
+    assert!(words[5].ends_with("/variables.pkrvars.json") && words[6..] == ["t.pkr.hcl"], "{arguments}");
+    let path = words[5].strip_prefix("-var-file=").unwrap();
+    assert!(!std::path::Path::new(path).exists());
+    let kept = Command::new("grep").args(["-rq", "hunter2"]).arg(workspace.cache()).status().unwrap();
+    assert!(!kept.success());
+
+    let legacy = r#"{"variables": {"a": "1", "b": "2"}, "builders": [{"type": "docker", "image": "{{user `a`}}", "commit": true}]}"#;
+    workspace.write("t.json", legacy);
+    run(&workspace, 0, &["build", "-var", "a=007", "t.json"]);
+    assert_eq!(workspace.read("given.json"), r#"{"a":"007"}"#);
 }
 
 #[test]

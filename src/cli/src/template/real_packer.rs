@@ -65,6 +65,7 @@ pub(crate) fn ask() -> Result<Option<RealPacker>, String> {
         versions: versions.join(" "),
         template: String::new(),
         args: Vec::new(),
+        variables: String::new(),
     }))
 }
 
