@@ -1,6 +1,7 @@
 //! Drives the built program from outside, as a user would.
 
 mod archive;
+mod asked;
 mod basics;
 mod disks;
 mod examples;

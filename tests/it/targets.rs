@@ -134,6 +134,13 @@ case "$1" in
 version) echo "Packer v1.11.2" ;;
 plugins) ;;
 build)
+    for argument; do
+        case $argument in
+        -var-file=/*) cat "${argument#*=}" >> variables.txt; stat -c %a "${argument#*=}" >> variables.txt ;;
+        *) set -- "$@" "$argument" ;;
+        esac
+        shift
+    done
     echo "$PWD $*" >> "$PWD/calls.txt"
     echo made > made.img
     echo "1,docker.web,artifact,0,builder-id,packer.docker"
@@ -166,11 +173,9 @@ fn what_is_not_built_in_goes_through_a_real_packer() {
     build();
     build();
     let folder = fs_err::canonicalize(workspace.root().join("images")).unwrap();
-    let call = format!(
-        "{} build -machine-readable -only=docker.web -var=image=debian web.pkr.hcl\n",
-        folder.display()
-    );
+    let call = format!("{} build -machine-readable -only=docker.web web.pkr.hcl\n", folder.display());
     assert_eq!(workspace.read("images/calls.txt"), call, "it ran once");
+    assert_eq!(workspace.read("images/variables.txt"), "{\"image\":\"debian\"}600\n");
     assert!(workspace.read("imgbuild-out/images/web[docker.web]/artifacts.json").contains("sha256:1"));
     // What it made is gone: it runs again.
     fs_err::remove_file(workspace.root().join("images/made.img")).unwrap();

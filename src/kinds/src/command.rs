@@ -66,12 +66,13 @@ pub(crate) static PACKER_BUILD: KindSchema = KindSchema {
             Role::Placement,
             "The template's path.",
         ),
+        unkeyed("args", AttributeType::StringList, Default::EmptyList, Role::Transport, "Further arguments."),
         unkeyed(
-            "args",
-            AttributeType::StringList,
-            Default::EmptyList,
+            "variables",
+            AttributeType::String,
+            Default::String(""),
             Role::Transport,
-            "Further arguments: variables.",
+            "Values of variables, as a JSON object. They are given in a file, since arguments are for all to see.",
         ),
         unkeyed(
             "workdir",

@@ -1,6 +1,6 @@
 //! From a template of either kind to its recipes.
 
-use imgbuild_hcl::value::Value;
+use imgbuild_hcl::value::{Value, to_json};
 use imgbuild_kinds::{Dialect, check, component};
 use imgbuild_model::{Diagnostic, Diagnostics, KindClass, Location, Node, Severity};
 
@@ -8,7 +8,7 @@ use crate::builders::tells;
 use crate::interpolate::Run;
 use crate::legacy::{self, Given};
 use crate::recipe::{Recipe, Recipes, of_legacy, of_template};
-use crate::template::{self, Template};
+use crate::template::{self, Origin, Template};
 
 /// A template that was read.
 pub struct Loaded {
@@ -20,6 +20,28 @@ pub struct Loaded {
     pub sensitive: Vec<String>,
     /// What the user should know.
     pub warnings: Diagnostics,
+}
+
+impl Loaded {
+    /// The values that it was given as such for its variables, as what a file of variables in JSON holds: an object of values
+    /// of their types, or of texts for a template in JSON. Empty if there are none.
+    #[must_use]
+    pub fn given<'v>(&self, values: impl IntoIterator<Item = (&'v String, &'v String)>) -> String {
+        let given: Vec<(&str, Value)> = match &self.template {
+            AnyTemplate::Hcl(template) => {
+                let given = template.variables.iter().filter(|variable| variable.origin == Origin::Given);
+                given.map(|variable| (&*variable.name, variable.value.clone())).collect()
+            }
+            AnyTemplate::Legacy(_) => {
+                values.into_iter().map(|(name, value)| (name.as_str(), Value::string(value))).collect()
+            }
+        };
+        if given.is_empty() {
+            return String::new();
+        }
+        let (plain, _) = Value::object_of(given).unmark_deep();
+        to_json(&plain).unwrap_or_else(|error| unreachable!("values of variables are known: {error}"))
+    }
 }
 
 /// A template of either kind.

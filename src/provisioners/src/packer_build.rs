@@ -4,6 +4,7 @@
 //! it tells at the end are kept. It is interrupted, not killed, when the run is cancelled, since only it knows what it made.
 
 use std::collections::BTreeMap;
+use std::io::{self, Write as _};
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
@@ -24,7 +25,15 @@ impl Executor for PackerBuild {
         let workdir = context.workspace.join(text("workdir"));
         let mut command = tokio::process::Command::new(text("program"));
         command.args(["build", "-machine-readable"]).arg(format!("-only={}", text("name")));
-        command.args(context.texts("args")).arg(text("template")).current_dir(&workdir);
+        command.args(context.texts("args"));
+        // Who lists processes sees their arguments. The last file in JSON counts as `-var` does, after all others.
+        let variables = text("variables");
+        if !variables.is_empty() {
+            let path = context.temporary.join("variables.pkrvars.json");
+            write_private(&path, &variables)?;
+            command.arg(format!("-var-file={}", path.display()));
+        }
+        command.arg(text("template")).current_dir(&workdir);
         command.env("CHECKPOINT_DISABLE", "1").env("PACKER_NO_COLOR", "1");
         let told = Mutex::new(Told::default());
         let on_line = |stream: Stream, line: &str| {
@@ -50,6 +59,14 @@ impl Executor for PackerBuild {
         let digest = context.cache.put_bytes(&json)?.digest;
         Ok(Outcome { files: vec![OutputFile { path, digest, executable: false }], ..Outcome::default() })
     }
+}
+
+/// Writes a file that only the user reads.
+fn write_private(path: &Path, text: &str) -> io::Result<()> {
+    use fs_err::os::unix::fs::OpenOptionsExt as _;
+    let mut options = fs_err::OpenOptions::new();
+    let mut file = options.write(true).create(true).truncate(true).mode(0o600).open(path)?;
+    file.write_all(text.as_bytes())
 }
 
 /// Notes what is in the files of artifacts, so that a later run can tell whether they are still there.

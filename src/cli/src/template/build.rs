@@ -26,7 +26,7 @@ use super::chains::{GoTemplates, Processes, chains};
 use super::events::{BuildVoice, EngineEvents, packer_name};
 use super::failure::{self, Asker, Next};
 use super::load::{LoadOptions, Place, load};
-use super::prepare::{Planned, Planner, edges, files, folder_of, makers, secret_key};
+use super::prepare::{Arguments, Planned, Planner, edges, files, folder_of, makers, secret_key};
 use super::{Done, Printer, artifact};
 use crate::registry;
 use crate::secrets::Store;
@@ -70,7 +70,7 @@ pub(super) fn build(
         holes: &holes,
         epochs: std::sync::Mutex::default(),
         keeps_epochs: command.purpose == Purpose::Build,
-        args: arguments(command),
+        args: arguments(command, &loaded),
         real: OnceLock::new(),
     };
     let first = first_plans(&planner, recipes, &edges, &mut session)?;
@@ -218,10 +218,9 @@ fn first_plans(
         .collect()
 }
 
-/// The arguments by which a real `packer` gets the same variables.
-fn arguments(command: &Build) -> Vec<String> {
+/// What a real `packer` gets: the same variables, and what is to be done with what.
+fn arguments(command: &Build, loaded: &imgbuild_packer::load::Loaded) -> Arguments {
     let files = command.common.var_files.iter().map(|file| format!("-var-file={}", file.display()));
-    let vars = command.common.vars.iter().map(|(name, value)| format!("-var={name}={value}"));
     let on_error = match command.on_error {
         OnError::Cleanup | OnError::Ask => None,
         OnError::Abort => Some("-on-error=abort".to_owned()),
@@ -229,7 +228,10 @@ fn arguments(command: &Build) -> Vec<String> {
     };
     let force = command.force.then(|| "-force".to_owned());
     let except = command.common.except.iter().map(|pattern| format!("-except={pattern}"));
-    files.chain(vars).chain(except).chain(on_error).chain(force).collect()
+    Arguments {
+        words: files.chain(except).chain(on_error).chain(force).collect(),
+        variables: loaded.given(&command.common.vars),
+    }
 }
 
 /// `-plan`, and `-explain`, which also says what moved when steps that are there now last ran.

@@ -13,14 +13,17 @@ use imgbuild_packer::builders::Known;
 use imgbuild_packer::interpolate::{Host as TemplateHost, Run};
 use imgbuild_packer::legacy;
 use imgbuild_packer::load::{GivenVariables, Loaded, of_hcl, of_json};
-use imgbuild_packer::template::{self, Catalog as _, Components, Files, Inputs};
+use imgbuild_packer::template::{self, Catalog, Components, Files, Inputs, Request};
 use imgbuild_packer_cli::args::{Common, ConfigType};
 use imgbuild_packer_functions::{Host, LocalHost, SecretError, SecretRequest, Stores as _};
 use jiff::Timestamp;
 
-use super::Printer;
 use super::stores::RunStores;
+use super::{Printer, asked};
 use crate::session::runtime;
+
+/// The data sources that are built in.
+const BUILT_IN: [&str; 5] = ["http", "null", "external", "external-json", "external-raw"];
 
 /// How many times data sources are asked and the template is read again.
 const ROUNDS: usize = 32;
@@ -203,38 +206,49 @@ pub(crate) fn read_hcl(
     let mut inputs = inputs(common, options, place);
     for _ in 0..ROUNDS {
         let loaded = template::read(&paths, &inputs, &files, &catalog);
-        if !options.ask || loaded.template.needs.is_empty() {
+        // No program is started for a template that cannot be built.
+        let wanted = |request: &&Request| is_built_in(&request.kind) || !loaded.has_errors();
+        let needs: Vec<Request> = loaded.template.needs.iter().filter(wanted).cloned().collect();
+        if !options.ask || needs.is_empty() {
             printer.know(&loaded.template.sources);
             printer.hide(&place.stores.sensitive());
             return Ok(loaded);
         }
-        for request in loaded.template.needs.clone() {
-            let kind = request.kind.clone();
-            let answer =
-                ask(&kind, &request.settings, place, printer).map_err(|error| *error).and_then(|answer| {
-                    let wanted = catalog.data_type(&kind);
-                    let converted = wanted.map_or(Ok(answer.clone()), |ty| convert(&answer, &ty));
-                    converted.map_err(|error| Diagnostic::error(error.to_string()).class(Class::Bug))
-                });
+        let (own, others): (Vec<_>, Vec<_>) =
+            needs.into_iter().partition(|request| is_built_in(&request.kind));
+        for request in own {
+            let answer = ask(&request.kind, &request.settings, place, printer).map_err(|error| *error);
+            let answer = answer.and_then(|answer| typed(&answer, &request.kind, &catalog));
+            inputs.answers.insert(request, answer);
+        }
+        for (request, answer) in asked::ask(&others, &loaded.template.plugins, place) {
+            let answer = answer.and_then(|answer| typed(&answer, &request.kind, &catalog));
+            let answer = answer.map(|answer| asked::hide_secrets(&request.kind, answer, &place.stores));
             inputs.answers.insert(request, answer);
         }
     }
     Err(Diagnostic::error("the data sources of this template never stop asking for each other").into())
 }
 
-/// Asks a data source; what it warns of is said at once.
+/// An answer as its data source's schema says that it is.
+fn typed(answer: &Value, kind: &str, catalog: &dyn Catalog) -> Result<Value, Diagnostic> {
+    let converted = catalog.data_type(kind).map_or_else(|| Ok(answer.clone()), |ty| convert(answer, &ty));
+    converted.map_err(|error| Diagnostic::error(error.to_string()).class(Class::Bug))
+}
+
+/// Whether this program asks a kind of data source itself.
+fn is_built_in(kind: &str) -> bool {
+    BUILT_IN.contains(&kind)
+}
+
+/// Asks a data source that is built in; what it warns of is said at once.
 fn ask(kind: &str, settings: &Value, place: &Place, printer: &Printer) -> Result<Value, Box<Diagnostic>> {
     let source: Box<dyn DataSource> = match kind {
         "http" => Box::new(Http::new(reqwest::Client::new(), HttpLimits::default())),
         "null" => Box::new(Null),
         "external" | "external-json" => Box::new(External::new(place.cwd.clone())),
         "external-raw" => Box::new(ExternalRaw::new(place.cwd.clone())),
-        other => {
-            return Err(Box::new(
-                Diagnostic::error(format!("the data source `{other}` is not built in yet"))
-                    .hint("`http`, `null` and `external` are"),
-            ));
-        }
+        other => return Err(Box::new(asked::not_built_in(other))),
     };
     let bug =
         |error: &dyn std::fmt::Display| Box::new(Diagnostic::error(error.to_string()).class(Class::Bug));

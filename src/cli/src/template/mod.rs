@@ -4,6 +4,7 @@
 //! cache, the planner and the engine. Exit codes are Packer's.
 
 pub(crate) mod artifact;
+mod asked;
 mod build;
 mod chains;
 mod events;

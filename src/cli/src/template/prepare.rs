@@ -59,6 +59,14 @@ impl Planned {
     }
 }
 
+/// What a real `packer` is given beside a template.
+pub(super) struct Arguments {
+    /// Arguments.
+    pub(super) words: Vec<String>,
+    /// Values of variables, as a JSON object; empty if there are none.
+    pub(super) variables: String,
+}
+
 /// What builds are planned with.
 pub(super) struct Planner<'a> {
     pub(super) place: &'a Place,
@@ -69,8 +77,8 @@ pub(super) struct Planner<'a> {
     pub(super) epochs: Mutex<HashMap<Hash, String>>,
     /// Whether they are kept: a plan begins none.
     pub(super) keeps_epochs: bool,
-    /// Arguments for a real `packer`: the same variables.
-    pub(super) args: Vec<String>,
+    /// What a real `packer` is given beside the template.
+    pub(super) args: Arguments,
     pub(super) real: OnceLock<Result<Option<RealPacker>, String>>,
 }
 
@@ -129,7 +137,13 @@ impl Planner<'_> {
         match self.real.get_or_init(real_packer::ask) {
             Ok(Some(real)) => {
                 let template = self.template.display().to_string();
-                let real = RealPacker { template, args: self.args.clone(), ..real.clone() };
+                let Arguments { words, variables } = &self.args;
+                let real = RealPacker {
+                    template,
+                    args: words.clone(),
+                    variables: variables.clone(),
+                    ..real.clone()
+                };
                 delegate(recipe, &around, &real).map(Ok)
             }
             Ok(None) => Ok(Err(why.hint(

@@ -1,6 +1,7 @@
 //! The stores that functions of templates ask, in HCL and in JSON: one set of answers for a run.
 //!
-//! What Vault and AWS Secrets Manager tell is sensitive, wherever a template uses it. What Consul tells are settings.
+//! What Vault and AWS Secrets Manager tell is sensitive, wherever a template uses it. What Consul tells are settings. Secrets
+//! that data sources tell are noted here too.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -24,6 +25,11 @@ impl RunStores {
     /// Those that these variables name.
     pub(crate) fn new(environment: BTreeMap<String, String>, home: Option<PathBuf>) -> Self {
         Self { stores: Stores::new(environment, home), told: Mutex::default() }
+    }
+
+    /// Notes a secret that another told.
+    pub(crate) fn note(&self, secret: Secret) {
+        self.told.lock().unwrap_or_else(PoisonError::into_inner).push(secret);
     }
 
     /// The sensitive texts that they told so far.
@@ -51,7 +57,7 @@ impl Asked for RunStores {
         let text =
             String::from_utf8(secret.expose().to_vec()).map_err(|_| failed("the value is not UTF-8"))?;
         if !matches!(request, SecretRequest::Consul { .. }) {
-            self.told.lock().unwrap_or_else(PoisonError::into_inner).push(secret);
+            self.note(secret);
         }
         Ok(text)
     }

@@ -21,8 +21,10 @@ pub struct RealPacker {
     pub versions: String,
     /// The template, as it can be opened from the working folder.
     pub template: String,
-    /// Further arguments: variables.
+    /// Further arguments.
     pub args: Vec<String>,
+    /// Values of variables, as a JSON object; empty if there are none.
+    pub variables: String,
 }
 
 /// The name of the file that a delegated build's artifacts are kept in.
@@ -63,6 +65,7 @@ pub fn delegate(
         ("program", Value::string(&real.program)),
         ("template", Value::string(&real.template)),
         ("args", texts(&real.args)),
+        ("variables", Value::string(&real.variables)),
         ("workdir", Value::string(&chain.on_host("."))),
     ];
     let action = chain.export("packer_build", attributes, ARTIFACTS);

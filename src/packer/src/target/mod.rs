@@ -53,6 +53,7 @@ pub struct Opened {
     /// For a real `packer`: the template's path from the working folder, and its variables.
     path: String,
     args: Vec<String>,
+    variables: String,
 }
 
 /// Where a real `packer` is and what it says of itself; `None` if there is none.
@@ -107,7 +108,16 @@ impl<'a> Declared<'a> {
         loaded.warnings.0.extend(refused.into_iter().map(|what| self.refusal(what)));
         // All that is sensitive comes from files of the workspace: the marks are no secret, and are the same everywhere.
         let holes = Holes::new([0; 32], loaded.sensitive.iter().map(String::as_str));
-        Ok(Opened { holes, path: self.path(&cwd)?, args: self.arguments(&cwd), loaded, world, cwd })
+        let (path, args) = (self.path(&cwd)?, self.arguments(&cwd));
+        Ok(Opened {
+            holes,
+            path,
+            args,
+            variables: loaded.given(self.vars.iter().map(|(name, value)| (name, value))),
+            loaded,
+            world,
+            cwd,
+        })
     }
 
     /// Problems with their places in the workspace; that of the target for those that have none.
@@ -252,8 +262,7 @@ impl<'a> Declared<'a> {
     }
 
     fn arguments(self, cwd: &str) -> Vec<String> {
-        let files = self.var_files.iter().map(|path| format!("-var-file={}", from_folder(path, cwd)));
-        files.chain(self.vars.iter().map(|(name, value)| format!("-var={name}={value}"))).collect()
+        self.var_files.iter().map(|path| format!("-var-file={}", from_folder(path, cwd))).collect()
     }
 }
 
@@ -324,7 +333,12 @@ impl Opened {
             Ok(Lowering::Native(lowered)) => Ok(*lowered),
             Ok(Lowering::Foreign(why)) => match ask() {
                 Ok(Some(real)) => {
-                    let real = RealPacker { template: self.path.clone(), args: self.args.clone(), ..real };
+                    let real = RealPacker {
+                        template: self.path.clone(),
+                        args: self.args.clone(),
+                        variables: self.variables.clone(),
+                        ..real
+                    };
                     delegate(recipe, &around, &real)
                 }
                 Ok(None) => {

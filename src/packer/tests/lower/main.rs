@@ -286,6 +286,7 @@ fn a_delegated_build_is_keyed_by_what_changes_it() {
         versions: versions.to_owned(),
         template: "t.pkr.hcl".to_owned(),
         args: Vec::new(),
+        variables: String::new(),
     };
     let keyed = |settings: &str| {
         let files = files(&format!(
