@@ -14,7 +14,7 @@ use imgbuild_packer_cli::args::Reuse;
 use imgbuild_plan::{ActionNode, LOCK_FILE, LockFile, PinRequest};
 
 use super::load::Place;
-use super::prepare::{Planned, Planner, secret_key};
+use super::prepare::{Arguments, Planned, Planner, secret_key};
 use crate::session::{Session, added, lock_error};
 
 /// What came of it.
@@ -49,7 +49,7 @@ pub(super) fn write(
         holes: &holes,
         epochs: Mutex::default(),
         keeps_epochs: true,
-        args: Vec::new(),
+        args: Arguments::default(),
         real: OnceLock::new(),
     };
     let before = LockFile::read(path).map_err(|error| lock_error(&error))?;

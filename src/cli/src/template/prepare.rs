@@ -60,6 +60,7 @@ impl Planned {
 }
 
 /// What a real `packer` is given beside a template.
+#[derive(Default)]
 pub(super) struct Arguments {
     /// Arguments.
     pub(super) words: Vec<String>,
