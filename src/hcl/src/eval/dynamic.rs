@@ -4,6 +4,7 @@
 //! rest need not know that there was a `dynamic` block.
 
 use std::borrow::Cow;
+use std::cell::Cell;
 use std::sync::Arc;
 
 use imgbuild_model::{Diagnostic, Diagnostics};
@@ -21,32 +22,36 @@ impl Body {
     /// them are expanded when their own content is told.
     #[must_use]
     pub fn expand(&self, scope: &Scope<'_>) -> File {
-        self.expand_to(true, scope)
+        self.expand_to(true, scope, &Expanded::default())
     }
 
-    /// As [`Self::expand`], but what is in the blocks of the body stays as it is, to be expanded where more is known.
+    /// As [`Self::expand`], but what is in the blocks of the body stays as it is, to be expanded where more is known. All
+    /// that is expanded with the same `expanded` has one measure.
     #[must_use]
-    pub fn expand_here(&self, scope: &Scope<'_>) -> File {
-        self.expand_to(false, scope)
+    pub fn expand_here(&self, scope: &Scope<'_>, expanded: &Expanded) -> File {
+        self.expand_to(false, scope, expanded)
     }
 
-    fn expand_to(&self, deep: bool, scope: &Scope<'_>) -> File {
-        let mut expansion = Expansion { scope, deep, made: 0, errors: Vec::new() };
+    fn expand_to(&self, deep: bool, scope: &Scope<'_>, expanded: &Expanded) -> File {
+        let mut expansion = Expansion { scope, deep, expanded, errors: Vec::new() };
         let body = expansion.body(self);
         File { body, errors: expansion.errors }
     }
 }
 
+/// How many blocks `dynamic` blocks have made, over several bodies.
+#[derive(Debug, Default)]
+pub struct Expanded(Cell<usize>);
+
 struct Expansion<'s> {
     scope: &'s Scope<'s>,
     /// Whether blocks inside of blocks are expanded too.
     deep: bool,
-    /// How many blocks were made.
-    made: usize,
+    expanded: &'s Expanded,
     errors: Vec<Diagnostic>,
 }
 
-/// How many blocks the `dynamic` blocks of a body stand for at most.
+/// How many blocks `dynamic` blocks stand for at most.
 const MAX_BLOCKS: usize = 1 << 14;
 
 /// What a `dynamic` block says.
@@ -101,7 +106,9 @@ impl Expansion<'_> {
             }
             Ok(Some(pairs)) => {
                 for pair in pairs {
-                    self.one(&dynamic, pair, &marks, false, found);
+                    if !self.one(&dynamic, pair, &marks, false, found) {
+                        break;
+                    }
                 }
             }
             Err(message) => {
@@ -172,6 +179,7 @@ impl Expansion<'_> {
         }
     }
 
+    /// One block; whether there may be more.
     fn one(
         &mut self,
         dynamic: &Dynamic<'_>,
@@ -179,19 +187,20 @@ impl Expansion<'_> {
         marks: &Marks,
         unknown: bool,
         found: &mut Vec<Block>,
-    ) {
-        if self.made == MAX_BLOCKS {
+    ) -> bool {
+        if self.expanded.0.get() == MAX_BLOCKS {
             let error = dynamic.whole.body.source.error(
                 dynamic.whole.header,
                 format!("`dynamic` blocks stand for more than {MAX_BLOCKS} blocks"),
             );
-            return self.fail(error);
+            self.fail(error);
+            return false;
         }
-        self.made += 1;
+        self.expanded.0.set(self.expanded.0.get() + 1);
         let each = [("key", key.with_marks(marks)), ("value", value.with_marks(marks))];
         let bindings = Bindings::one(&dynamic.iterator, Value::object_of(each.clone()), unknown);
         let named = Bindings::one(&dynamic.iterator, Value::object_of(each), false);
-        let Some(labels) = self.labels(dynamic, &named) else { return };
+        let Some(labels) = self.labels(dynamic, &named) else { return true };
         let body = bindings.body(&dynamic.content.body);
         found.push(Block {
             kind: Arc::clone(&dynamic.kind.text),
@@ -201,6 +210,7 @@ impl Expansion<'_> {
             header: dynamic.whole.header,
             span: dynamic.whole.span,
         });
+        true
     }
 
     fn labels(&mut self, dynamic: &Dynamic<'_>, bindings: &Bindings) -> Option<Vec<Label>> {

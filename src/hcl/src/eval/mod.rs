@@ -24,6 +24,7 @@ use crate::syntax::{ExprRef, Expression};
 use crate::value::{Marks, Type, Value, convert, unify};
 
 pub use access::{attribute, index};
+pub use dynamic::Expanded;
 
 pub use function::{Arguments, CallError, Function, Functions, LazyArgument, LazyCall, Parameter};
 pub use references::references;

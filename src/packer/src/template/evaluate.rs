@@ -125,7 +125,7 @@ impl Evaluator<'_> {
         let mut all = vec![("dynamic", 1)];
         all.extend(blocks);
         let body = super::body::content(body, &all, self.report);
-        let File { body: expanded, errors } = body.expand_here(scope);
+        let File { body: expanded, errors } = body.expand_here(scope, self.report.expanded());
         if !errors.is_empty() {
             let mut references = Vec::new();
             collect_body(&body, &mut references);

@@ -3,11 +3,12 @@
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 
+use imgbuild_hcl::eval::Expanded;
 use imgbuild_model::{Diagnostic, Diagnostics, Location, Severity};
 
 /// What there is to tell so far.
 #[derive(Debug, Default)]
-pub(super) struct Report(RefCell<Found>);
+pub(super) struct Report(RefCell<Found>, Expanded);
 
 #[derive(Debug, Default)]
 struct Found {
@@ -17,6 +18,11 @@ struct Found {
 }
 
 impl Report {
+    /// What `dynamic` blocks have made so far: one measure for the whole template.
+    pub(super) fn expanded(&self) -> &Expanded {
+        &self.1
+    }
+
     /// One more; the same twice is told once.
     pub(super) fn push(&self, diagnostic: Diagnostic) {
         let Found { all, known } = &mut *self.0.borrow_mut();

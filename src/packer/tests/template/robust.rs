@@ -173,3 +173,18 @@ fn no_files_are_a_template_that_declares_nothing() {
     let loaded = read(&[], &Inputs::default(), &Memory::default(), &Small);
     assert_eq!((told(&loaded), loaded.template.root.as_str(), loaded.declared), (String::new(), ".", true));
 }
+
+#[test]
+fn blocks_of_dynamic_blocks_have_one_measure() {
+    let dynamic = |kind: &str, content: &str| {
+        let list = format!("[{}]", "1, ".repeat(500));
+        format!("dynamic \"{kind}\" {{\nfor_each = {list}\ncontent {{\n{content}\n}}\n}}\n")
+    };
+    let inner = dynamic("a", &dynamic("b", &dynamic("c", "")));
+    let text = format!("source \"null\" \"x\" {{\n{inner}}}\nbuild {{\n  sources = [\"null.x\"]\n}}\n");
+    let files = Memory([("a.pkr.hcl".to_owned(), text)].into());
+    let loaded = read(&["a.pkr.hcl".to_owned()], &Inputs::default(), &files, &Small);
+    let told = told(&loaded);
+    assert!(told.contains("`dynamic` blocks stand for more than 16384 blocks"), "{told}");
+    assert!(loaded.diagnostics.0.len() < 10, "{told}");
+}
