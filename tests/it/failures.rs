@@ -96,7 +96,7 @@ fn a_cleanup_provisioner_runs_once_for_each_failure_and_on_no_success() {
     let failed = workspace.fails(1, &["build", "t.pkr.hcl"]);
     assert_eq!(workspace.read("steps"), "first\nsecond\ncleanup x\n", "{failed:?}");
     workspace.ok(&["build", "t.pkr.hcl"]);
-    assert_eq!(workspace.read("steps"), "first\nsecond\ncleanup x\nfirst\nsecond\n");
+    assert_eq!(workspace.read("steps"), "first\nsecond\ncleanup x\nsecond\n");
     let workspace = self::workspace(HOST);
     workspace.fails(1, &["build", "-on-error=abort", "t.pkr.hcl"]);
     assert_eq!(workspace.read("steps"), "first\nsecond\n");

@@ -115,6 +115,20 @@ fn a_changed_file_runs_what_reads_it() {
 }
 
 #[test]
+fn a_platform_of_one_build_is_that_of_the_template() {
+    let workspace = web();
+    let template = TEMPLATE.replace(
+        "source \"rootfs\" \"base\" {",
+        "source \"rootfs\" \"base\" {\n  platform = \"linux/arm64\"",
+    );
+    workspace.write("images/web.pkr.hcl", &template);
+    let plan = workspace.ok(&["plan", "//images:web"]).stdout;
+    assert!(plan.contains("//images:web[rootfs.base] (linux/arm64)"), "{plan}");
+    let refused = workspace.fails(1, &["plan", "--platform", "linux/amd64", "//images:web"]);
+    assert!(refused.stderr.contains("is for linux/arm64, and not for linux/amd64"), "{refused:?}");
+}
+
+#[test]
 fn a_template_in_json_is_a_target_too() {
     let workspace = Workspace::with(
         r#"packer_template(name = "old", srcs = ["old.json"], vars = select({"//conditions:default": {"n": "7"}}))"#,
@@ -155,11 +169,13 @@ fn what_is_not_built_in_goes_through_a_real_packer() {
     let workspace = Workspace::new();
     workspace.write(
         "images/BUILD.star",
-        "packer_template(name = \"web\", srcs = [\"web.pkr.hcl\"], vars = {\"image\": \"debian\"})",
+        "packer_template(name = \"web\", srcs = [\"web.pkr.hcl\"], vars = {\"image\": \"debian\"}, var_files = [\"//shared:x.pkrvars.hcl\"])",
     );
+    workspace.write("shared/BUILD.star", "");
+    workspace.write("shared/x.pkrvars.hcl", "tag = \"from a file\"\n");
     workspace.write(
         "images/web.pkr.hcl",
-        "variable \"image\" {}\nsource \"docker\" \"web\" {\n  image  = var.image\n  commit = true\n}\nbuild {\n  sources = [\"docker.web\"]\n}\n",
+        "variable \"image\" {}\nvariable \"tag\" {}\nvariable \"own\" { default = 7 }\nsource \"docker\" \"web\" {\n  image  = var.image\n  commit = true\n}\nbuild {\n  sources = [\"docker.web\"]\n}\n",
     );
     let program = workspace.root().join("bin/packer");
     workspace.write("bin/packer", PACKER);
@@ -173,14 +189,31 @@ fn what_is_not_built_in_goes_through_a_real_packer() {
     build();
     build();
     let folder = fs_err::canonicalize(workspace.root().join("images")).unwrap();
-    let call = format!("{} build -machine-readable -only=docker.web web.pkr.hcl\n", folder.display());
+    let call = format!(
+        "{} build -machine-readable -only=docker.web -var-file=../shared/x.pkrvars.hcl web.pkr.hcl\n",
+        folder.display()
+    );
     assert_eq!(workspace.read("images/calls.txt"), call, "it ran once");
-    assert_eq!(workspace.read("images/variables.txt"), "{\"image\":\"debian\"}600\n");
+    assert_eq!(
+        workspace.read("images/variables.txt"),
+        "{\"image\":\"debian\",\"own\":7,\"tag\":\"from a file\"}600\n"
+    );
     assert!(workspace.read("imgbuild-out/images/web[docker.web]/artifacts.json").contains("sha256:1"));
     // What it made is gone: it runs again.
     fs_err::remove_file(workspace.root().join("images/made.img")).unwrap();
     build();
     assert_eq!(workspace.read("images/calls.txt"), call.repeat(2));
+
+    // It would read what the target does not know of.
+    let build = workspace
+        .read("images/BUILD.star")
+        .replace("[\"web.pkr.hcl\"]", "[\"web.pkr.hcl\", \"more.pkr.hcl\"]");
+    workspace.write("images/BUILD.star", &build);
+    workspace.write("images/more.pkr.hcl", "locals { x = 1 }\n");
+    workspace.write("images/stranger.pkr.hcl", "locals { y = 1 }\n");
+    let output = workspace.command(&["build", "//images:web"]).env("PATH", &path).output().unwrap();
+    let said = crate::support::said(&output);
+    assert!(said.stderr.contains("would read `stranger.pkr.hcl` too"), "{said:?}");
 }
 
 #[test]
@@ -203,7 +236,7 @@ fn what_is_wrong_is_told_with_its_place() {
     fails(
         &TEMPLATE.replace(
             "source \"rootfs\" \"base\" {",
-            "source \"rootfs\" \"base\" {\n  platform = \"linux/s390x\"",
+            "source \"rootfs\" \"base\" {\n  platform = \"linux/nothing\"",
         ),
         &["images/web.pkr.hcl:", "platform"],
     );

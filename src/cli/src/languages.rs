@@ -6,9 +6,9 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use imgbuild_engine::secrets::{Fillings, NamedSecret};
 use imgbuild_model::{
-    ActionRef, Analysis, AnalysisRequest, Artifact, AttributeValue, Attributes, Configuration, Dependency,
-    Diagnostic, Diagnostics, Files, FrontEnd, Label, LayerRef, LoadedPackage, Location, Package, PackagePath,
-    Platform, Provider, ProviderId, Secret, Target, Value, WorkspacePath,
+    ActionRef, Analysis, AnalysisRequest, Artifact, AttributeValue, Attributes, Dependency, Diagnostic,
+    Diagnostics, Files, FrontEnd, Label, LayerRef, LoadedPackage, Location, Package, PackagePath, Platform,
+    Provider, ProviderId, Read, Secret, Target, Value, WorkspacePath,
 };
 use imgbuild_packer::lower::{ARTIFACTS, Lowered, Makes, RealPacker};
 use imgbuild_packer::target::{Declared, Opened};
@@ -31,7 +31,7 @@ type Reading = Arc<OnceLock<Result<Arc<Opened>, Diagnostics>>>;
 pub(crate) struct Languages {
     starlark: Arc<Starlark>,
     files: Arc<DiskFiles>,
-    templates: Mutex<HashMap<(Label, Configuration), Reading>>,
+    templates: Mutex<HashMap<Declaration, Reading>>,
     real: OnceLock<Result<Option<RealPacker>, String>>,
     warnings: Mutex<Vec<Diagnostic>>,
 }
@@ -100,7 +100,7 @@ impl Languages {
                 .hint("`vars` and `var_files` may: `select()` is for them")
                 .into());
         }
-        let owned = OwnedDeclaration::new(target, &attributes);
+        let owned = Declaration::new(target, &attributes);
         let builds = owned.declared().builds(Arc::clone(&self.files) as Arc<dyn Files>)?;
         let mut labels = Vec::new();
         for build in builds {
@@ -118,23 +118,18 @@ impl Languages {
     }
 
     /// The template of a build's target, read.
-    fn open(
-        &self,
-        target: &Target,
-        attributes: &Attributes,
-        configuration: &Configuration,
-    ) -> Result<Arc<Opened>, Diagnostics> {
-        let owned = OwnedDeclaration::new(target, attributes);
+    fn open(&self, target: &Target, attributes: &Attributes) -> Result<Arc<Opened>, Diagnostics> {
+        let owned = Declaration::new(target, attributes);
         let reading = {
             let mut templates = self.templates.lock().unwrap_or_else(PoisonError::into_inner);
-            Arc::clone(templates.entry((owned.label.clone(), configuration.clone())).or_default())
+            Arc::clone(templates.entry(owned.clone()).or_default())
         };
         let open = || owned.declared().open(Arc::clone(&self.files) as Arc<dyn Files>).map(Arc::new);
         reading.get_or_init(open).clone()
     }
 
     fn build(&self, name: &str, request: &AnalysisRequest<'_>) -> Result<Analysis, Diagnostics> {
-        let opened = self.open(request.target, &request.attributes, request.configuration)?;
+        let opened = self.open(request.target, &request.attributes)?;
         let target = request.target;
         let Some(recipe) = opened.build(name) else {
             return Err(Diagnostic::error(format!(
@@ -168,8 +163,9 @@ impl Languages {
     }
 }
 
-/// What a template's target says, taken out of its attributes.
-struct OwnedDeclaration {
+/// What a template's target says, taken out of its attributes: each such template is read once.
+#[derive(Clone, PartialEq, Eq, Hash)]
+struct Declaration {
     label: Label,
     location: Location,
     srcs: Vec<WorkspacePath>,
@@ -177,7 +173,7 @@ struct OwnedDeclaration {
     var_files: Vec<WorkspacePath>,
 }
 
-impl OwnedDeclaration {
+impl Declaration {
     fn new(target: &Target, attributes: &Attributes) -> Self {
         let paths = |name: &str| {
             let items = attributes.get(name).and_then(Value::as_list).unwrap_or_default();
@@ -313,8 +309,19 @@ impl FrontEnd for Languages {
             problems
                 .extend(self.with_builds(&mut with_builds, target).err().into_iter().flat_map(|all| all.0));
         }
+        let srcs = templates.iter().flat_map(|target| match target.attribute("srcs") {
+            Some(AttributeValue::Concrete(Value::List(items))) => items.to_vec(),
+            _ => Vec::new(),
+        });
+        let files = srcs.filter_map(|item| match item {
+            Value::Label(label) => Some(Read::File(label.path())),
+            _ => None,
+        });
+        let mut reads: Vec<Read> = loaded.reads.iter().cloned().chain(files).collect();
+        reads.sort();
+        reads.dedup();
         if problems.is_empty() {
-            Ok(LoadedPackage { package: Arc::new(with_builds), ..loaded })
+            Ok(LoadedPackage { package: Arc::new(with_builds), reads: reads.into(), ..loaded })
         } else {
             Err(Diagnostics(problems))
         }
@@ -330,8 +337,7 @@ impl FrontEnd for Languages {
             return self.starlark.platforms(target, attributes);
         }
         // What is wrong with the template is told when it is analyzed.
-        let configuration = Configuration { platform: Platform::host(), flags: Arc::default() };
-        let opened = self.open(target, attributes, &configuration).ok()?;
+        let opened = self.open(target, attributes).ok()?;
         opened.platform(name).map(|platform| vec![platform])
     }
 

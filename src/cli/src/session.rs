@@ -251,12 +251,12 @@ impl Session {
             self.ui.phase("resolving");
             lock = self.resolve(&planned.needs, &lock)?;
         };
-        let planned = match artifact::any_gone(&graph, &planned, &cache, self.files()?.root())? {
-            false => planned,
-            true => {
-                let force = graph.nodes.iter().filter(|node| node.schema.id == "packer_build");
-                let force = force.map(|node| node.label().clone()).chain(options.force.iter().cloned());
-                let options = PlanOptions { force: force.collect(), ..options };
+        let gone = artifact::gone(&graph, &planned, &cache, self.files()?.root())?;
+        let planned = match gone.is_empty() {
+            true => planned,
+            false => {
+                let force = gone.into_iter().chain(options.force.iter().cloned()).collect();
+                let options = PlanOptions { force, ..options };
                 let context = KeyContext {
                     graph: &graph,
                     lock: &lock,

@@ -149,6 +149,7 @@ impl TargetName {
     #[must_use]
     pub fn part(&self, part: &str) -> Self {
         let clean: String = part.chars().map(|c| if is_of_part(c) { c } else { '_' }).collect();
+        let clean = if clean.is_empty() { "_" } else { &clean };
         Self(format!("{}[{clean}]", self.0).into())
     }
 

@@ -1,5 +1,7 @@
 //! From a template of either kind to its recipes.
 
+use std::collections::BTreeMap;
+
 use imgbuild_hcl::value::{Value, to_json};
 use imgbuild_kinds::{Dialect, check, component};
 use imgbuild_model::{Diagnostic, Diagnostics, KindClass, Location, Node, Severity};
@@ -20,6 +22,8 @@ pub struct Loaded {
     pub sensitive: Vec<String>,
     /// What the user should know.
     pub warnings: Diagnostics,
+    /// The variables of a template in JSON.
+    texts: BTreeMap<String, String>,
 }
 
 impl Loaded {
@@ -36,12 +40,29 @@ impl Loaded {
                 values.into_iter().map(|(name, value)| (name.as_str(), Value::string(value))).collect()
             }
         };
-        if given.is_empty() {
-            return String::new();
-        }
-        let (plain, _) = Value::object_of(given).unmark_deep();
-        to_json(&plain).unwrap_or_else(|error| unreachable!("values of variables are known: {error}"))
+        as_file(given)
     }
+
+    /// The values of all of its variables, as [`Self::given`] has them: nothing that is read elsewhere can be another then.
+    #[must_use]
+    pub fn variables(&self) -> String {
+        as_file(match &self.template {
+            AnyTemplate::Hcl(template) => {
+                template.variables.iter().map(|own| (&*own.name, own.value.clone())).collect()
+            }
+            AnyTemplate::Legacy(_) => {
+                self.texts.iter().map(|(name, value)| (name.as_str(), Value::string(value))).collect()
+            }
+        })
+    }
+}
+
+fn as_file(values: Vec<(&str, Value)>) -> String {
+    if values.is_empty() {
+        return String::new();
+    }
+    let (plain, _) = Value::object_of(values).unmark_deep();
+    to_json(&plain).unwrap_or_else(|error| unreachable!("values of variables are known: {error}"))
 }
 
 /// A template of either kind.
@@ -65,7 +86,13 @@ pub fn of_hcl(loaded: template::Loaded, run: &Run, with_recipes: bool) -> Result
     }
     let sensitive = sensitive_of(&template);
     let recipes = if with_recipes { of_template(&template, run, &tells)? } else { Recipes::default() };
-    Ok(Loaded { template: AnyTemplate::Hcl(Box::new(template)), recipes, sensitive, warnings })
+    Ok(Loaded {
+        template: AnyTemplate::Hcl(Box::new(template)),
+        recipes,
+        sensitive,
+        warnings,
+        texts: BTreeMap::new(),
+    })
 }
 
 /// The sensitive texts of a template in HCL.
@@ -164,7 +191,8 @@ pub fn of_json(
     }
     drop(builds);
     let template = AnyTemplate::Legacy(Box::new(template));
-    Ok(Loaded { template, recipes, sensitive, warnings: Diagnostics(problems) })
+    let warnings = Diagnostics(problems);
+    Ok(Loaded { template, recipes, sensitive, warnings, texts: values.values })
 }
 
 /// What is wrong with the components of a template in JSON; those in HCL are checked while it is read.

@@ -1,11 +1,12 @@
 //! The artifacts of builds of this program.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use imgbuild_cache::{ActionResult, Cache};
 use imgbuild_digest::Digest;
 use imgbuild_engine::{DelegatedArtifact, RunReport, outputs, secrets::Fillings};
-use imgbuild_model::{Class, Diagnostic, Diagnostics};
+use imgbuild_model::{Class, Diagnostic, Diagnostics, Label};
 use imgbuild_packer::lower::{Export, FileContent, Makes};
 use imgbuild_plan::{ActionGraph, Plan};
 use imgbuild_postprocessors::{Artifact, Destroy};
@@ -61,22 +62,23 @@ pub(super) fn delegated(
         .collect())
 }
 
-/// Whether a delegated build of a plan would be passed over, and its files are not as it left them.
-pub(crate) fn any_gone(
+/// The delegated builds of a plan that would be passed over, and whose files are not as they left them.
+pub(crate) fn gone(
     graph: &ActionGraph,
     plan: &Plan,
     cache: &Cache,
     workspace: &Path,
-) -> Result<bool, Diagnostics> {
+) -> Result<BTreeSet<Label>, Diagnostics> {
+    let mut gone = BTreeSet::new();
     for (node, action) in graph.nodes.iter().zip(&plan.actions) {
         let workdir = workspace.join(node.attributes().str("workdir").unwrap_or_default());
         if let ("packer_build", Some(result)) = (node.schema.id, &action.result)
             && !are_there(result, cache, &workdir)?
         {
-            return Ok(true);
+            gone.insert(node.label().clone());
         }
     }
-    Ok(false)
+    Ok(gone)
 }
 
 /// Whether all files of a delegated build are as it left them.

@@ -111,7 +111,7 @@ impl Prompt for Asker {
 pub(super) enum Next {
     /// The build ends.
     End,
-    /// The steps that failed run once more.
+    /// It begins once more: what has succeeded is in the cache, but for commands on the host, which run again.
     Again,
 }
 

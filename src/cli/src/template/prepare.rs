@@ -206,11 +206,11 @@ impl Planner<'_> {
                 return Err(Diagnostic::error(format!("`{}` cannot be resolved", planned.needs[0])).into());
             }
         };
-        let gone = artifact::any_gone(&graph, &plan, &cache, &self.place.cwd)?;
-        let plan = match gone {
-            false => plan,
-            true => {
-                let force = PlanOptions { force: BTreeSet::from([lowered.label.clone()]), ..options.clone() };
+        let gone = artifact::gone(&graph, &plan, &cache, &self.place.cwd)?;
+        let plan = match gone.is_empty() {
+            true => plan,
+            false => {
+                let force = PlanOptions { force: gone, ..options.clone() };
                 let context = KeyContext {
                     graph: &graph,
                     lock: &lock,

@@ -32,6 +32,7 @@ pub(super) struct Chain<'a> {
     pub(super) recipe: &'a Recipe,
     pub(super) around: &'a Surroundings<'a>,
     pub(super) machine: Machine,
+    label: Label,
     configuration: Configuration,
     actions: Vec<Arc<Action>>,
     provisioners: Vec<Option<usize>>,
@@ -48,6 +49,7 @@ impl<'a> Chain<'a> {
             recipe,
             around,
             machine: Machine::None,
+            label: around.label.clone(),
             configuration: around.configuration.clone(),
             actions: Vec::new(),
             provisioners: Vec::new(),
@@ -128,11 +130,7 @@ impl<'a> Chain<'a> {
         let index = u32::try_from(self.actions.len()).unwrap_or(u32::MAX);
         self.actions.push(Arc::new(action));
         self.provisioners.push(self.current);
-        Arc::new(ActionRef {
-            label: self.around.label.clone(),
-            configuration: self.configuration.clone(),
-            index,
-        })
+        Arc::new(ActionRef { label: self.label.clone(), configuration: self.configuration.clone(), index })
     }
 
     /// All provisioners.
@@ -154,6 +152,8 @@ impl<'a> Chain<'a> {
             return self.problem(warning.at(step.location.clone()));
         }
         let mut chain = Chain::new(self.recipe, self.around);
+        // A name of its own: what is noted of failures and of changes is by name.
+        chain.label.name = chain.label.name.part("error-cleanup-provisioner");
         chain.machine = self.machine;
         chain.configuration = self.configuration.clone();
         let state = self.layer.as_ref().map(|layer| (*layer.state).clone()).unwrap_or_default();
@@ -273,7 +273,7 @@ impl<'a> Chain<'a> {
         }
         Ok(Lowered {
             name: self.recipe.name.clone(),
-            label: self.around.label.clone(),
+            label: self.label,
             configuration: self.configuration,
             actions: self.actions,
             provisioners: self.provisioners,

@@ -54,6 +54,8 @@ pub struct Opened {
     path: String,
     args: Vec<String>,
     variables: String,
+    /// A file that it would read, and that is no source.
+    stranger: Option<String>,
 }
 
 /// Where a real `packer` is and what it says of itself; `None` if there is none.
@@ -106,14 +108,18 @@ impl<'a> Declared<'a> {
         let mut refused = world.refused();
         refused.extend(refused_of(&loaded));
         loaded.warnings.0.extend(refused.into_iter().map(|what| self.refusal(what)));
-        // All that is sensitive comes from files of the workspace: the marks are no secret, and are the same everywhere.
+        // All that is sensitive comes from files of the workspace. Whoever has those has the texts; the marks are the same
+        // everywhere, so that results can be shared, and whoever sees keys alone could try short texts against them.
         let holes = Holes::new([0; 32], loaded.sensitive.iter().map(String::as_str));
         let (path, args) = (self.path(&cwd)?, self.arguments(&cwd));
+        let stranger = self.stranger(&path, &world, &cwd);
         Ok(Opened {
             holes,
             path,
             args,
-            variables: loaded.given(self.vars.iter().map(|(name, value)| (name, value))),
+            stranger,
+            // All of them: what the environment says is no part of a key.
+            variables: loaded.variables(),
             loaded,
             world,
             cwd,
@@ -261,6 +267,23 @@ impl<'a> Declared<'a> {
         }
     }
 
+    /// A file of a folder that a real `packer` would read too, and that is no source.
+    fn stranger(self, folder: &str, world: &World, cwd: &str) -> Option<String> {
+        let sources = self.sources(cwd);
+        if sources.len() < 2 {
+            return None;
+        }
+        let is_read = |name: &str| {
+            [".pkr.hcl", ".pkr.json", ".auto.pkrvars.hcl", ".auto.pkrvars.json"]
+                .iter()
+                .any(|end| name.ends_with(end))
+        };
+        let whole = |name: &str| if folder == "." { name.to_owned() } else { format!("{folder}/{name}") };
+        let names = FilesFrom { world, cwd }.list(folder).unwrap_or_default();
+        let paths = names.into_iter().filter(|(name, _)| is_read(name)).map(|(name, _)| whole(&name));
+        paths.into_iter().find(|path| !sources.contains(path))
+    }
+
     fn arguments(self, cwd: &str) -> Vec<String> {
         self.var_files.iter().map(|path| format!("-var-file={}", from_folder(path, cwd))).collect()
     }
@@ -292,7 +315,7 @@ impl Opened {
         recipes.iter().find(|recipe| recipe.name == name || recipe.plain_name == name)
     }
 
-    /// The platform that a build says it is for, or without a name that all builds say alike.
+    /// The platform that a build says it is for, or without a name that all builds say alike that say one.
     #[must_use]
     pub fn platform(&self, name: Option<&str>) -> Option<Platform> {
         let said = |recipe: &Recipe| match &recipe.settings.field("platform")?.value.data {
@@ -302,9 +325,9 @@ impl Opened {
         match name {
             Some(name) => self.build(name).and_then(said),
             None => {
-                let mut all = self.loaded.recipes.recipes.iter().map(said);
-                let first = all.next()??;
-                all.all(|other| other == Some(first)).then_some(first)
+                let mut all = self.loaded.recipes.recipes.iter().filter_map(said);
+                let first = all.next()?;
+                all.all(|other| other == first).then_some(first)
             }
         }
     }
@@ -332,6 +355,14 @@ impl Opened {
         let lowered = match lower(recipe, &around) {
             Ok(Lowering::Native(lowered)) => Ok(*lowered),
             Ok(Lowering::Foreign(why)) => match ask() {
+                Ok(Some(_)) if self.stranger.is_some() => {
+                    let stranger = self.stranger.as_deref().unwrap_or_default();
+                    let what = format!("a real `packer` would read `{stranger}` too, which is not in `srcs`");
+                    Err(why
+                        .note(what, None)
+                        .hint("name it in `srcs`, or put the template into a folder of its own")
+                        .into())
+                }
                 Ok(Some(real)) => {
                     let real = RealPacker {
                         template: self.path.clone(),
@@ -401,10 +432,12 @@ fn run(world: &Arc<World>, cwd: &str, template_folder: Option<String>) -> Run {
 
 /// A path of the workspace as it is written in a folder of it.
 fn from_folder(path: &WorkspacePath, cwd: &str) -> String {
-    let whole = format!("/{path}");
-    let below =
-        whole.strip_prefix(cwd).and_then(|rest| if cwd == "/" { Some(rest) } else { rest.strip_prefix('/') });
-    below.map_or(whole.clone(), str::to_owned)
+    let parts: Vec<&str> = path.as_str().split('/').collect();
+    let folder: Vec<&str> = cwd.split('/').filter(|part| !part.is_empty()).collect();
+    let common = parts.iter().zip(&folder).take_while(|(one, other)| one == other).count();
+    // The last name is the file's own.
+    let common = common.min(parts.len() - 1);
+    [vec![".."; folder.len() - common], parts[common..].to_vec()].concat().join("/")
 }
 
 /// A place in a file of the template as one in the workspace.
