@@ -209,6 +209,9 @@ pub(crate) static DOWNLOAD: KindSchema = KindSchema {
                 Role::Output,
                 "Where on the host: the new path; with a trailing `/`, the folder that receives it.",
             ),
+            MAX_RETRIES,
+            PAUSE_BEFORE,
+            TIMEOUT,
         ],
     )
 };
@@ -246,6 +249,9 @@ pub(crate) static FILE: KindSchema = step(
             "Permission bits of files; `0644`, or `0755` for executable ones, if absent.",
         ),
         OWNER,
+        MAX_RETRIES,
+        PAUSE_BEFORE,
+        TIMEOUT,
         CACHE,
     ],
 );

@@ -158,9 +158,11 @@ impl Problem {
                 let not = found.map(|found| format!(", not {found}")).unwrap_or_default();
                 format!("`{path}`: {what} must be {bounds}{not}")
             }
-            ProblemKind::NotAnAssignment { name, found: Some(found) } => {
-                format!("`{found}` in `{name}` is no `NAME=value`")
-            }
+            ProblemKind::NotAnAssignment { name, found: Some(found) } => match &**found {
+                "" => format!("an empty text in `{name}` is no `NAME=value`"),
+                found if found.contains('`') => format!("a text in `{name}` is no `NAME=value`"),
+                found => format!("`{found}` in `{name}` is no `NAME=value`"),
+            },
             ProblemKind::NotAnAssignment { found: None, .. } => format!("`{path}` is no `NAME=value`"),
             ProblemKind::Rule { rule, given } => rule_message(rule, given),
             ProblemKind::Deprecated { name, deprecation } => {

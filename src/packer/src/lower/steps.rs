@@ -77,19 +77,23 @@ fn dict(pairs: impl IntoIterator<Item = (String, String)>) -> Value {
     Value::Dict(pairs.into_iter().map(|(name, value)| (name.into(), Value::string(&value))).collect())
 }
 
-/// What all steps that run something take.
-fn common(step: &Step, config: &Config<'_>) -> Vec<(&'static str, Value)> {
-    let codes = config.numbers("valid_exit_codes");
+/// How a provisioner's steps are tried. The first of them waits.
+fn tries(step: &Step, is_first: bool) -> Vec<(&'static str, Value)> {
+    let waits = is_first && !step.pause_before.is_zero();
     vec![
-        (
-            "valid_exit_codes",
-            if codes.is_empty() { Value::None } else { Value::list(codes.into_iter().map(Value::Int)) },
-        ),
-        ("continue_on_error", if step.continue_on_error { Value::Bool(true) } else { Value::None }),
         ("max_retries", if step.max_retries > 0 { Value::Int(step.max_retries.into()) } else { Value::None }),
-        ("pause_before", if step.pause_before.is_zero() { Value::None } else { seconds(step.pause_before) }),
+        ("pause_before", if waits { seconds(step.pause_before) } else { Value::None }),
         ("timeout", step.timeout.map_or(Value::None, seconds)),
     ]
+}
+
+/// What all steps that run something take.
+fn common(step: &Step, config: &Config<'_>, is_first: bool) -> Vec<(&'static str, Value)> {
+    let codes = config.numbers("valid_exit_codes");
+    let codes = if codes.is_empty() { Value::None } else { Value::list(codes.into_iter().map(Value::Int)) };
+    let goes_on = if step.continue_on_error { Value::Bool(true) } else { Value::None };
+    let own = vec![("valid_exit_codes", codes), ("continue_on_error", goes_on)];
+    [own, tries(step, is_first)].concat()
 }
 
 /// The variables of a step: the template's, then those that every script gets.
@@ -153,7 +157,9 @@ fn shell(step: &Step, config: &Config<'_>, chain: &mut Chain<'_>) {
         _ if config.text("env_var_format").is_some() => Value::string(EXECUTE),
         _ => Value::None,
     };
-    for (what, script) in scripts(config, chain) {
+    let scripts = scripts(config, chain);
+    let last = scripts.len().saturating_sub(1);
+    for (place, (what, script)) in scripts.into_iter().enumerate() {
         let mut attributes = vec![
             (what, script),
             ("env", dict(env.clone())),
@@ -169,9 +175,9 @@ fn shell(step: &Step, config: &Config<'_>, chain: &mut Chain<'_>) {
             ("network", if network { Value::Bool(true) } else { Value::None }),
             // Scripts of templates call `sudo` whoever they run as.
             ("new_privileges", Value::Bool(true)),
-            ("pause_after", duration(config, "pause_after")),
+            ("pause_after", if place == last { duration(config, "pause_after") } else { Value::None }),
         ];
-        attributes.extend(common(step, config));
+        attributes.extend(common(step, config, place == 0));
         chain.step("shell", attributes, &step.location);
     }
 }
@@ -185,7 +191,7 @@ fn shell_local(step: &Step, config: &Config<'_>, chain: &mut Chain<'_>) {
     }
     let env = variables(config, chain);
     let execute = config.hidden_texts("execute_command");
-    for (what, script) in scripts(config, chain) {
+    for (place, (what, script)) in scripts(config, chain).into_iter().enumerate() {
         let mut attributes = vec![
             (what, script),
             ("env", dict(env.clone())),
@@ -196,7 +202,7 @@ fn shell_local(step: &Step, config: &Config<'_>, chain: &mut Chain<'_>) {
             ),
             ("workdir", Value::string(&chain.on_host("."))),
         ];
-        attributes.extend(common(step, config));
+        attributes.extend(common(step, config, place == 0));
         chain.step("shell_local", attributes, &step.location);
     }
 }
@@ -231,21 +237,27 @@ fn base_name(path: &str) -> &str {
 }
 
 fn file(step: &Step, config: &Config<'_>, chain: &mut Chain<'_>) {
+    if step.continue_on_error {
+        let warning =
+            Diagnostic::warning("`continue_on_error` is not for `file`: if it fails, the build does");
+        chain.problem(warning.at(step.location.clone()));
+    }
     let destination = config.text("destination").unwrap_or_default();
     let sources: Vec<(String, &str)> = ["source", "sources"]
         .into_iter()
         .flat_map(|name| config.texts(name).into_iter().map(move |path| (path, name)))
         .collect();
     if config.text("direction").as_deref() == Some("download") {
-        for (source, _) in sources {
-            download(step, &source, &destination, chain);
+        for (place, (source, _)) in sources.into_iter().enumerate() {
+            download(step, &source, &destination, place == 0, chain);
         }
         return;
     }
     let target = in_machine(&destination);
     if let Some(content) = config.hidden("content") {
         let path = if target.ends_with('/') { format!("{target}content") } else { target };
-        let attributes = vec![("content", Value::string(&content)), ("dest", Value::string(&path))];
+        let own = vec![("content", Value::string(&content)), ("dest", Value::string(&path))];
+        let attributes = [own, tries(step, true)].concat();
         return chain.step("file", attributes, &step.location);
     }
     let generated = config.flag("generated") == Some(true);
@@ -254,14 +266,15 @@ fn file(step: &Step, config: &Config<'_>, chain: &mut Chain<'_>) {
         let error = Diagnostic::error("several files go to a folder, which is written with a `/` at its end");
         return chain.problem(error.at(config.location("destination")));
     }
-    for (source, name) in sources {
+    for (place, (source, name)) in sources.into_iter().enumerate() {
+        let tries = tries(step, place == 0);
         if generated {
-            let attributes = vec![
+            let own = vec![
                 ("generated", Value::string(&with_slash_of(chain.on_host(&source), &source))),
                 ("dest", Value::string(&target)),
                 ("cache", Value::Bool(false)),
             ];
-            chain.step("file", attributes, &step.location);
+            chain.step("file", [own, tries].concat(), &step.location);
             continue;
         }
         let Some((input, kind)) = chain.input(&source, &config.location(name)) else { continue };
@@ -271,12 +284,12 @@ fn file(step: &Step, config: &Config<'_>, chain: &mut Chain<'_>) {
             }
             _ => target.clone(),
         };
-        let attributes = vec![("src", Value::list([input])), ("dest", Value::string(&dest))];
-        chain.step("file", attributes, &step.location);
+        let own = vec![("src", Value::list([input])), ("dest", Value::string(&dest))];
+        chain.step("file", [own, tries].concat(), &step.location);
     }
 }
 
-fn download(step: &Step, source: &str, destination: &str, chain: &mut Chain<'_>) {
+fn download(step: &Step, source: &str, destination: &str, is_first: bool, chain: &mut Chain<'_>) {
     let source = in_machine(source);
     // A folder with a slash at its end means what is in it.
     let pattern = if source.ends_with('/') { format!("{source}*") } else { source };
@@ -284,9 +297,6 @@ fn download(step: &Step, source: &str, destination: &str, chain: &mut Chain<'_>)
     if destination.ends_with('/') {
         target.push('/');
     }
-    chain.step(
-        "download",
-        vec![("src", Value::string(&pattern)), ("dest", Value::string(&target))],
-        &step.location,
-    );
+    let own = vec![("src", Value::string(&pattern)), ("dest", Value::string(&target))];
+    chain.step("download", [own, tries(step, is_first)].concat(), &step.location);
 }

@@ -303,3 +303,21 @@ fn a_delegated_build_is_keyed_by_what_changes_it() {
     assert_eq!(keyed("commit = true\n  ssh_timeout = \"9m\"").0, plain);
     assert_ne!(keyed("commit = true\n  changes = [\"USER app\"]").0, plain);
 }
+
+#[test]
+fn files_are_tried_as_often_as_is_said_and_a_provisioner_waits_once() {
+    let tries = "max_retries = 2\npause_before = \"3s\"\ntimeout = \"1m\"";
+    for body in [
+        "content = \"x\"\ndestination = \"/x\"",
+        "source = \"one.sh\"\ndestination = \"/x\"",
+        "direction = \"download\"\nsource = \"/x\"\ndestination = \"x\"",
+    ] {
+        let found = steps(&format!("provisioner \"file\" {{\n{body}\n{tries}\n}}"));
+        assert!(found.contains("max_retries = 2\n  pause_before = 3\n  timeout = 60"), "{body}:\n{found}");
+    }
+    let two = "scripts = [\"one.sh\", \"two.sh\"]\npause_after = \"5s\"";
+    let found = steps(&format!("provisioner \"shell\" {{\n{two}\n{tries}\n}}"));
+    let (first, second) = found.split_once("two.sh").unwrap();
+    assert!(first.contains("pause_before = 3") && !first.contains("pause_after"), "{found}");
+    assert!(second.contains("pause_after = 5") && !second.contains("pause_before"), "{found}");
+}
