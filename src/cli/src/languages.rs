@@ -184,10 +184,8 @@ impl Declaration {
             items.iter().filter_map(path).collect()
         };
         let vars = attributes.get("vars").and_then(Value::as_dict).unwrap_or_default().iter();
-        let whole = target.label.name.as_str().split('[').next().unwrap_or_default();
-        let name = imgbuild_model::TargetName::new(whole).unwrap_or_else(|_| target.label.name.clone());
         Self {
-            label: Label::new(target.label.package.clone(), name),
+            label: Label::new(target.label.package.clone(), target.label.name.whole()),
             location: target.location.clone(),
             srcs: paths("srcs"),
             vars: vars

@@ -17,7 +17,7 @@ pub(crate) fn describe(
     place: usize,
     files: &[&OutputFile],
 ) -> Result<Provenance, Diagnostics> {
-    let node = &prepared.graph.nodes[place];
+    let node = &prepared.keys.graph.nodes[place];
     let digests: Vec<Digest> = files.iter().map(|file| file.digest).collect();
     let sha256 = cache.sha256_of(&digests).map_err(|error| cache_error(&error))?;
     let subjects = files.iter().zip(sha256).map(|(file, sha256)| Subject {
@@ -30,7 +30,7 @@ pub(crate) fn describe(
     let key = |place: usize| prepared.plan.actions[place].key.map(|key| key.to_string());
     let mut steps: Vec<BuildStep> = chain(prepared, place)
         .map(|at| {
-            let node = &prepared.graph.nodes[at];
+            let node = &prepared.keys.graph.nodes[at];
             BuildStep { kind: node.schema.id.to_owned(), summary: node.describe(), key: key(at) }
         })
         .collect();
@@ -47,23 +47,23 @@ pub(crate) fn describe(
 
 /// An action and those below it, down to the source.
 fn chain(prepared: &Prepared, place: usize) -> impl Iterator<Item = usize> {
-    std::iter::successors(Some(place), |at| prepared.graph.nodes[*at].parent)
+    std::iter::successors(Some(place), |at| prepared.keys.graph.nodes[*at].parent)
 }
 
 /// The base images, packages and files that the action at `place` stands on.
 pub(crate) fn sources(prepared: &Prepared, place: usize, result: &ActionResult) -> Vec<Source> {
     let mut sources = Vec::new();
     for at in chain(prepared, place) {
-        let node = &prepared.graph.nodes[at];
+        let node = &prepared.keys.graph.nodes[at];
         sources.extend(files(prepared, node));
-        let resolve = node.resolve.map(|resolve| &prepared.graph.nodes[resolve]);
+        let resolve = node.resolve.map(|resolve| &prepared.keys.graph.nodes[resolve]);
         for request in node.pins().iter().chain(resolve.map(ActionNode::pins).iter().flatten()) {
             match request {
                 PinRequest::Debian(request) => {
-                    sources.extend(prepared.lock.debian(request).into_iter().flat_map(packages));
+                    sources.extend(prepared.keys.lock.debian(request).into_iter().flat_map(packages));
                 }
                 PinRequest::Index(request) => {
-                    sources.extend(prepared.lock.index(request).into_iter().flat_map(indexes));
+                    sources.extend(prepared.keys.lock.index(request).into_iter().flat_map(indexes));
                 }
                 PinRequest::Image(_) | PinRequest::Epoch(_) => {}
             }
@@ -80,7 +80,7 @@ pub(crate) fn sources(prepared: &Prepared, place: usize, result: &ActionResult) 
 /// The workspace's files and folders that an action reads.
 fn files(prepared: &Prepared, node: &ActionNode) -> Vec<Source> {
     let digested = |path| {
-        let (hex, size) = match prepared.digests.get(path)? {
+        let (hex, size) = match prepared.keys.digests.get(path)? {
             InputDigest::File { digest, .. } => (digest.hex(), Some(digest.size)),
             InputDigest::Tree(hash) => (hash.to_string(), None),
         };

@@ -37,7 +37,7 @@ pub(crate) fn publish(
             if !written.insert(artifact.clone()) {
                 continue;
             }
-            let Some(place) = prepared.graph.find(action) else { continue };
+            let Some(place) = prepared.keys.graph.find(action) else { continue };
             let Some(result) = results.get(&place) else { continue };
             let mut base = folder.join(action.label.package.as_str()).join(action.label.name.as_str());
             if several && action.index < ActionRef::COMBINED {
@@ -51,7 +51,7 @@ pub(crate) fn publish(
             let beside = provenance_path(&base, name);
             let described = provenance::describe(prepared, &cache, place, &files)?;
             let is_current = fs_err::read(&beside).is_ok_and(|document| described.is_current(&document));
-            match prepared.graph.nodes[place].schema.id {
+            match prepared.keys.graph.nodes[place].schema.id {
                 // What it says is the only thing that tells a folder from another.
                 "directory" if is_current && base.join(&**name).is_dir() => {}
                 "directory" => write_folder(session, &cache, &base, name, &files)?,
@@ -69,7 +69,7 @@ pub(crate) fn publish(
             session.ui.emit(Event::Artifact {
                 target: format!("{} ({})", action.label, action.configuration.platform),
                 path: shown,
-                kind: prepared.graph.nodes[place].schema.id.to_owned(),
+                kind: prepared.keys.graph.nodes[place].schema.id.to_owned(),
                 digest: artifact_digest(&files),
                 size: files.iter().map(|file| file.digest.size).sum(),
             });

@@ -17,8 +17,8 @@ use imgbuild_model::{
     Value,
 };
 use imgbuild_plan::{
-    ActionGraph, Analyzed, DiskFiles, InputDigests, KeyContext, LOCK_FILE, LockError, LockFile, Plan,
-    PlanOptions, Selection, Walk, plan,
+    ActionGraph, Analyzed, DiskFiles, InputDigests, KeyInputs, LOCK_FILE, LockError, LockFile, PinRequest,
+    Plan, PlanOptions, Selection, Walk, plan,
 };
 use imgbuild_rootfs::RootfsBuilder;
 
@@ -40,28 +40,11 @@ pub(crate) struct Session {
 /// Targets, analyzed, and the graph of what they need.
 pub(crate) struct Prepared {
     pub(crate) analyzed: Analyzed,
-    pub(crate) graph: Arc<ActionGraph>,
+    pub(crate) keys: KeyInputs,
     pub(crate) wanted: Vec<usize>,
-    pub(crate) digests: Arc<InputDigests>,
-    pub(crate) lock: Arc<LockFile>,
     pub(crate) plan: Plan,
-    pub(crate) builder_key: String,
-    pub(crate) salt: String,
     /// What the marks in actions of templates stand for.
     pub(crate) fillings: Arc<Fillings>,
-}
-
-impl Prepared {
-    /// What keys are made of.
-    pub(crate) fn keys(&self) -> KeyContext<'_> {
-        KeyContext {
-            graph: &self.graph,
-            lock: &self.lock,
-            digests: &self.digests,
-            builder: &self.builder_key,
-            salt: &self.salt,
-        }
-    }
 }
 
 /// Which actions of the selected targets are wanted.
@@ -219,77 +202,42 @@ impl Session {
         let analyzed = self.analyze_with(&languages, selection)?;
         let (graph, wanted) = self.wanted(&analyzed, planning.want)?;
         let digests = InputDigests::read(&graph.inputs(), self.files()?, &cache)?;
-        let mut lock = self.read_lock()?;
-        let before = lock.clone();
-        let builder_key = RootfsBuilder::new(cache.clone()).key().to_owned();
+        let before = self.read_lock()?;
+        let mut keys = KeyInputs {
+            graph: Arc::new(graph),
+            lock: Arc::new(before.clone()),
+            digests: Arc::new(digests),
+            builder: RootfsBuilder::new(cache.clone()).key().into(),
+            salt: self.config.salt.as_deref().unwrap_or_default().into(),
+        };
         let force: BTreeSet<Label> = match planning.force {
             true => analyzed.roots.iter().map(|root| root.label.clone()).collect(),
             false => BTreeSet::new(),
         };
         let options = PlanOptions { force, explain_all: planning.explain_all };
-        let salt = self.config.salt.clone().unwrap_or_default();
-        let mut rounds = 0;
-        let planned = loop {
-            let context = KeyContext {
-                graph: &graph,
-                lock: &lock,
-                digests: &digests,
-                builder: &builder_key,
-                salt: &salt,
-            };
-            let planned = plan(context, &wanted, &cache, &options).map_err(|error| cache_error(&error))?;
-            if planned.needs.is_empty() {
-                break planned;
-            }
+        let root = self.files()?.root().to_path_buf();
+        let planned = plan_whole(&mut keys, &wanted, (&cache, &root), options, &mut |needs, keys| {
             if planning.locked {
-                return Err(not_locked(&planned));
-            }
-            rounds += 1;
-            if rounds > 64 {
-                return Err(Diagnostic::error(format!("`{}` cannot be resolved", planned.needs[0])).into());
+                return Err(not_locked(needs));
             }
             self.ui.phase("resolving");
-            lock = self.resolve(&planned.needs, &lock)?;
-        };
-        let gone = artifact::gone(&graph, &planned, &cache, self.files()?.root())?;
-        let planned = match gone.is_empty() {
-            true => planned,
-            false => {
-                let force = gone.into_iter().chain(options.force.iter().cloned()).collect();
-                let options = PlanOptions { force, ..options };
-                let context = KeyContext {
-                    graph: &graph,
-                    lock: &lock,
-                    digests: &digests,
-                    builder: &builder_key,
-                    salt: &salt,
-                };
-                plan(context, &wanted, &cache, &options).map_err(|error| cache_error(&error))?
-            }
-        };
-        if lock != before && planning.write_lock {
-            lock.write(&self.lock_path()?).map_err(|error| lock_error(&error))?;
-            self.shell.note(&format!("added {} to `{LOCK_FILE}`", added(&before, &lock)));
+            self.resolve(needs, &keys.lock)
+        })?;
+        if *keys.lock != before && planning.write_lock {
+            keys.lock.write(&self.lock_path()?).map_err(|error| lock_error(&error))?;
+            self.shell.note(&format!("added {} to `{LOCK_FILE}`", added(&before, &keys.lock)));
         }
         Ok(ManuallyDrop::new(Prepared {
             analyzed,
-            graph: Arc::new(graph),
+            keys,
             wanted,
-            digests: Arc::new(digests),
-            lock: Arc::new(lock),
             plan: planned,
-            builder_key,
-            salt,
             fillings: Arc::new(languages.fillings()),
         }))
     }
 
     /// Asks archives and registries for what the lock file lacks.
-    pub(crate) fn resolve(
-        &mut self,
-        needs: &[imgbuild_plan::PinRequest],
-        lock: &LockFile,
-    ) -> Result<LockFile, Diagnostics> {
+    pub(crate) fn resolve(&mut self, needs: &[PinRequest], lock: &LockFile) -> Result<LockFile, Diagnostics> {
         let cache = self.cache()?;
         let archives =
             registry::archives(&self.config, &self.environment, cache, Self::now(), self.ui.clone());
@@ -347,6 +295,40 @@ impl Session {
         wanted.dedup();
         Ok((graph, wanted))
     }
+}
+
+/// Finds what a lock file lacks, with what else keys are made from; gives the lock file that has it.
+pub(crate) type Find<'a> = &'a mut dyn FnMut(&[PinRequest], &KeyInputs) -> Result<LockFile, Diagnostics>;
+
+/// Plans until nothing is missing in the lock file. A delegated build whose files are gone from below `root` runs again.
+pub(crate) fn plan_whole(
+    keys: &mut KeyInputs,
+    wanted: &[usize],
+    (cache, root): (&Cache, &Path),
+    options: PlanOptions,
+    find: Find<'_>,
+) -> Result<Plan, Diagnostics> {
+    let plan_with = |keys: &KeyInputs, options: &PlanOptions| {
+        plan(keys.context(), wanted, cache, options).map_err(|error| cache_error(&error))
+    };
+    let mut rounds = 0;
+    let planned = loop {
+        let planned = plan_with(keys, &options)?;
+        if planned.needs.is_empty() {
+            break planned;
+        }
+        rounds += 1;
+        if rounds > 64 {
+            return Err(Diagnostic::error(format!("`{}` cannot be resolved", planned.needs[0])).into());
+        }
+        keys.lock = Arc::new(find(&planned.needs, keys)?);
+    };
+    let gone = artifact::gone(&keys.graph, &planned, cache, root)?;
+    if gone.is_empty() {
+        return Ok(planned);
+    }
+    let force = gone.into_iter().chain(options.force.iter().cloned()).collect();
+    plan_with(keys, &PlanOptions { force, ..options })
 }
 
 /// The layer of an image before it is sealed.
@@ -418,8 +400,8 @@ pub(crate) fn lock_error(error: &LockError) -> Diagnostics {
     .into()
 }
 
-fn not_locked(plan: &Plan) -> Diagnostics {
-    let names: Vec<_> = plan.needs.iter().map(|need| format!("`{need}`")).collect();
+fn not_locked(needs: &[PinRequest]) -> Diagnostics {
+    let names: Vec<_> = needs.iter().map(|need| format!("`{need}`")).collect();
     Diagnostic::error(format!("`{LOCK_FILE}` does not say what {} is", names.join(", ")))
         .hint("run without `--locked`, or `imgbuild update`, and commit the lock file")
         .into()

@@ -16,8 +16,8 @@ use imgbuild_cache::{ActionKey, ActionResult, Cache, Lease, Run};
 use imgbuild_digest::{ContentHash as _, ContentHasher, Hash};
 use imgbuild_model::{ActionId, Class, Diagnostic, Event, EventSink, KindClass, Outcome as EventOutcome};
 use imgbuild_plan::{
-    ActionGraph, ActionNode, DiskFiles, InputDigests, KeyContext, LockFile, Plan, Reference, Status,
-    content_key, duration_key, fingerprint, slot,
+    ActionNode, DiskFiles, InputDigests, KeyContext, KeyInputs, Plan, Reference, Status, content_key,
+    duration_key, fingerprint, slot,
 };
 use petgraph::graph::NodeIndex;
 
@@ -57,18 +57,10 @@ pub struct RunOptions {
 
 /// What to run, with all that it needs.
 pub struct RunRequest {
-    /// The graph.
-    pub graph: Arc<ActionGraph>,
+    /// The graph, and what else the plan's keys were made from.
+    pub keys: KeyInputs,
     /// What is to be done about each of its actions.
     pub plan: Plan,
-    /// The lock file.
-    pub lock: Arc<LockFile>,
-    /// The digests that the plan's keys were made from.
-    pub digests: Arc<InputDigests>,
-    /// The builder's key, as the plan used it.
-    pub builder_key: String,
-    /// The workspace's salt.
-    pub salt: String,
     /// The workspace.
     pub files: DiskFiles,
     /// The cache.
@@ -179,7 +171,7 @@ pub async fn execute(request: RunRequest) -> Result<RunReport, ActionError> {
         .enumerate()
         .filter_map(|(place, action)| Some((place, action.result.clone()?)))
         .collect();
-    let digests = Mutex::new(request.digests.clone());
+    let digests = Mutex::new(request.keys.digests.clone());
     let shared = Arc::new(Shared {
         request,
         run,
@@ -255,12 +247,12 @@ fn lease(request: &RunRequest, run: &Run) -> Result<(), ActionError> {
 /// What the run stands on must still be there now that it is leased: it was looked at before.
 fn check_hits(request: &RunRequest, running: &[usize]) -> Result<(), ActionError> {
     let needed: BTreeSet<usize> =
-        running.iter().flat_map(|place| &request.graph.nodes[*place].prerequisites).copied().collect();
+        running.iter().flat_map(|place| &request.keys.graph.nodes[*place].prerequisites).copied().collect();
     for place in needed {
         if let Some(result) = &request.plan.actions[place].result
             && let Err(missing) = request.cache.is_complete(result)
         {
-            let node = &request.graph.nodes[place];
+            let node = &request.keys.graph.nodes[place];
             return Err(ActionError::environment(format!(
                 "the result of `{}` went away: {missing}",
                 node.describe()
@@ -285,7 +277,7 @@ fn task_graph(request: &RunRequest, running: &[usize]) -> (TaskGraph, Vec<usize>
     let mut same: HashMap<ActionKey, NodeIndex> = HashMap::new();
     for place in running {
         let node = nodes[place];
-        for needed in &request.graph.nodes[*place].prerequisites {
+        for needed in &request.keys.graph.nodes[*place].prerequisites {
             if let Some(from) = nodes.get(needed) {
                 graph.add_edge(*from, node, ());
             }
@@ -322,13 +314,7 @@ impl scheduler::Executor for Tasks {
 
 impl Shared {
     fn key_context<'a>(&'a self, digests: &'a InputDigests) -> KeyContext<'a> {
-        KeyContext {
-            graph: &self.request.graph,
-            lock: &self.request.lock,
-            digests,
-            builder: &self.request.builder_key,
-            salt: &self.request.salt,
-        }
+        KeyContext { digests, ..self.request.keys.context() }
     }
 
     fn digests(&self) -> Arc<InputDigests> {
@@ -336,7 +322,7 @@ impl Shared {
     }
 
     fn node(&self, place: usize) -> &ActionNode {
-        &self.request.graph.nodes[place]
+        &self.request.keys.graph.nodes[place]
     }
 
     fn target(&self, place: usize) -> String {
@@ -536,7 +522,7 @@ impl Shared {
         fs_err::create_dir_all(&temporary)?;
         let context = ActionContext {
             id,
-            graph: self.request.graph.clone(),
+            graph: self.request.keys.graph.clone(),
             place,
             cache: self.request.cache.clone(),
             results: {
@@ -546,7 +532,7 @@ impl Shared {
                     .filter_map(|needed| Some((*needed, results.get(needed)?.clone())))
                     .collect()
             },
-            lock: self.request.lock.clone(),
+            lock: self.request.keys.lock.clone(),
             workspace: self.request.files.root().to_path_buf(),
             run: self.run.clone(),
             temporary: temporary.clone(),
@@ -585,7 +571,9 @@ impl Shared {
             }
         };
         self.check_inputs(place).await?;
-        self.request.cache.record_duration(&duration_key(&slot(&self.request.graph, place)), duration)?;
+        self.request
+            .cache
+            .record_duration(&duration_key(&slot(&self.request.keys.graph, place)), duration)?;
         self.make_result(place, &context, outcome, duration, log)
     }
 
@@ -626,7 +614,7 @@ impl Shared {
             log,
             duration,
             created: self.request.now,
-            builder: self.request.builder_key.clone(),
+            builder: self.request.keys.builder.to_string(),
         })
     }
 
@@ -661,7 +649,7 @@ impl Shared {
         let shared = self.clone();
         let read = tokio::task::spawn_blocking(move || {
             let request = &shared.request;
-            InputDigests::read(&request.graph.inputs(), &request.files, &request.cache)
+            InputDigests::read(&request.keys.graph.inputs(), &request.files, &request.cache)
         });
         if let Ok(Ok(digests)) = read.await {
             *lock(&self.digests) = Arc::new(digests);
@@ -682,7 +670,7 @@ impl Shared {
     }
 
     fn record_slot(&self, place: usize, key: ActionKey) -> Result<(), ActionError> {
-        let name = slot(&self.request.graph, place);
+        let name = slot(&self.request.keys.graph, place);
         self.request.cache.record_slot(&name, &key, &self.fingerprint(place), self.began)?;
         Ok(())
     }
@@ -724,7 +712,7 @@ impl Shared {
             return Ok(None);
         }
         let digest = self.request.cache.put_bytes(&log)?.digest;
-        let key = Hash::of(slot(&self.request.graph, place).as_bytes());
+        let key = Hash::of(slot(&self.request.keys.graph, place).as_bytes());
         self.request.cache.memo_put(LOG_MEMO, &key, digest.to_string().as_bytes())?;
         Ok(Some(digest))
     }

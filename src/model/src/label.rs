@@ -153,6 +153,12 @@ impl TargetName {
         Self(format!("{}[{clean}]", self.0).into())
     }
 
+    /// The name of the target that this is a part of; its own name if it is none.
+    #[must_use]
+    pub fn whole(&self) -> Self {
+        Self(split_part(&self.0).0.into())
+    }
+
     /// The name.
     #[must_use]
     pub fn as_str(&self) -> &str {

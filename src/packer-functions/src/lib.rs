@@ -36,6 +36,7 @@ use imgbuild_hcl::eval::{CallError, Functions, Parameter, special_functions};
 use imgbuild_hcl::value::{Type, Value};
 
 pub use datetime::layout::go_layout;
+pub use filesystem::joined;
 pub use host::{FileKind, Host, LocalHost, Observation, SecretError, SecretRequest, Stores};
 
 /// All functions that an expression of a template can call.

@@ -71,6 +71,35 @@ pub struct KeyContext<'a> {
     pub salt: &'a str,
 }
 
+/// What a [`KeyContext`] borrows, for those who hold it.
+#[derive(Clone, Debug)]
+pub struct KeyInputs {
+    /// The graph.
+    pub graph: Arc<ActionGraph>,
+    /// The lock file.
+    pub lock: Arc<LockFile>,
+    /// The digests of the workspace's files.
+    pub digests: Arc<InputDigests>,
+    /// The builder, with its version.
+    pub builder: Arc<str>,
+    /// The workspace's salt.
+    pub salt: Arc<str>,
+}
+
+impl KeyInputs {
+    /// What keys are made from.
+    #[must_use]
+    pub fn context(&self) -> KeyContext<'_> {
+        KeyContext {
+            graph: &self.graph,
+            lock: &self.lock,
+            digests: &self.digests,
+            builder: &self.builder,
+            salt: &self.salt,
+        }
+    }
+}
+
 /// One component of a key: its name, the hash of its value, and the value itself where it may be shown.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Component {

@@ -21,7 +21,9 @@ pub use digests::{InputDigest, InputDigests};
 pub use files::DiskFiles;
 pub use graph::{ActionGraph, ActionNode};
 pub use history::{Ancestry, Generation, Moved, duration_key, slot};
-pub use key::{Component, Fingerprint, KEY_SCHEMA, KeyContext, Reference, content_key, fingerprint};
+pub use key::{
+    Component, Fingerprint, KEY_SCHEMA, KeyContext, KeyInputs, Reference, content_key, fingerprint,
+};
 pub use lock::{
     DebianPin, DebianRequest, ImagePin, ImageRequest, IndexPin, IndexRequest, LOCK_FILE, LockError, LockFile,
     OF_IMAGE, PackageArchive, PinLineError, PinRequest, PinnedClosure, PinnedPackage, default_source_date,

@@ -45,7 +45,7 @@ pub(super) fn delegated(
     report: &RunReport,
     cache: &Cache,
 ) -> Result<Vec<Artifact>, Diagnostics> {
-    let place = planned.graph.nodes.iter().position(|node| node.reference.index == action);
+    let place = planned.keys.graph.nodes.iter().position(|node| node.reference.index == action);
     let file = place.and_then(|place| report.results.get(&place)?.files.first().cloned());
     let Some(file) = file else {
         return Err(Diagnostic::error("nothing is known of the build's artifacts").class(Class::Bug).into());
@@ -71,10 +71,9 @@ pub(crate) fn gone(
 ) -> Result<BTreeSet<Label>, Diagnostics> {
     let mut gone = BTreeSet::new();
     for (node, action) in graph.nodes.iter().zip(&plan.actions) {
+        let ("packer_build", Some(result)) = (node.schema.id, &action.result) else { continue };
         let workdir = workspace.join(node.attributes().str("workdir").unwrap_or_default());
-        if let ("packer_build", Some(result)) = (node.schema.id, &action.result)
-            && !are_there(result, cache, &workdir)?
-        {
+        if !are_there(result, cache, &workdir)? {
             gone.insert(node.label().clone());
         }
     }
@@ -153,7 +152,7 @@ fn images(
     let mut id = String::new();
     for export in exports {
         let reference =
-            planned.graph.nodes.iter().position(|node| {
+            planned.keys.graph.nodes.iter().position(|node| {
                 node.reference.index == export.action && *node.label() == planned.lowered.label
             });
         let Some(result) = reference.and_then(|place| report.results.get(&place)) else {

@@ -262,8 +262,8 @@ fn show_plan(
             planned.plan.running().count(),
             actions.len()
         ));
-        let mut ancestry = Ancestry::new(planned.keys(), cache, Generation::BeforeLastChange);
-        for (place, (node, action)) in planned.graph.nodes.iter().zip(actions).enumerate() {
+        let mut ancestry = Ancestry::new(planned.keys.context(), cache, Generation::BeforeLastChange);
+        for (place, (node, action)) in planned.keys.graph.nodes.iter().zip(actions).enumerate() {
             let what = node.describe();
             match &action.status {
                 Status::Run(Reason::Changed { changes }) if purpose == Purpose::Explain => {
@@ -497,7 +497,7 @@ fn post_context(house: &House<'_>, recipe: &Recipe, voice: &BuildVoice) -> PostC
 /// One line for the provisioners whose results are there already.
 fn tell_cached(planned: &Planned, voice: &BuildVoice) {
     let mut told = None;
-    for (place, node) in planned.graph.nodes.iter().enumerate() {
+    for (place, node) in planned.keys.graph.nodes.iter().enumerate() {
         let provisioner = planned.lowered.provisioners.get(node.reference.index as usize).copied().flatten();
         let runs = matches!(planned.plan.actions[place].status, Status::Run(_));
         let is_whole = node.schema.id == "packer_build";
@@ -519,7 +519,7 @@ pub(super) async fn execute(
 ) -> Result<RunReport, Diagnostic> {
     let failed = |error: ActionError| diagnostic(error, None);
     let root = files();
-    for (node, action) in planned.graph.nodes.iter().zip(&planned.plan.actions) {
+    for (node, action) in planned.keys.graph.nodes.iter().zip(&planned.plan.actions) {
         if let (Status::Hit { .. }, Some(result)) = (&action.status, &action.result) {
             outputs::restore(&house.cache, node, result, Path::new("/")).map_err(failed)?;
         }
@@ -532,12 +532,8 @@ pub(super) async fn execute(
     let is_forced = planned.plan.actions.iter().any(|action| action.status == Status::Run(Reason::Forced));
     let force = is_forced.then(|| planned.lowered.label.clone()).into_iter().collect();
     let request = RunRequest {
-        graph: planned.graph.clone(),
+        keys: planned.keys.clone(),
         plan: planned.plan.clone(),
-        lock: planned.lock.clone(),
-        digests: planned.digests.clone(),
-        builder_key: planned.builder_key.clone(),
-        salt: planned.salt.clone(),
         files: root,
         cache: house.cache.clone(),
         registry: house.registry.clone(),
@@ -547,7 +543,7 @@ pub(super) async fn execute(
         options: RunOptions { jobs: house.jobs, keep_going: false, force },
         now: Session::now(),
         cancel: house.cancel.clone(),
-        events: Arc::new(EngineEvents { voice: voice.clone(), graph: planned.graph.clone() }),
+        events: Arc::new(EngineEvents { voice: voice.clone(), graph: planned.keys.graph.clone() }),
     };
     imgbuild_engine::execute(request).await.map_err(failed)
 }

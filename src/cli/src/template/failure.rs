@@ -46,7 +46,7 @@ impl Asker {
             turn: Arc::clone(&house.turn),
             cancel: house.cancel.clone(),
             debug: house.command.debug.then(Mutex::default),
-            provisioners: planned.graph.nodes.iter().map(provisioner).collect(),
+            provisioners: planned.keys.graph.nodes.iter().map(provisioner).collect(),
         }
     }
 
@@ -170,7 +170,7 @@ fn left(
     report: &RunReport,
     failure: &Failure,
 ) -> Result<ActionResult, ActionError> {
-    let node = &planned.graph.nodes[failure.place];
+    let node = &planned.keys.graph.nodes[failure.place];
     let below = node.parent.and_then(|parent| report.results.get(&parent));
     let mut left = below.map_or_else(empty, |result| (**result).clone());
     if failure.error.left_a_state() && node.schema.class == KindClass::Step {

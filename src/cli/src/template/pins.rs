@@ -100,9 +100,9 @@ fn take_over(lock: &mut LockFile, planned: &Planned, target: &Migrated) -> Vec<P
         Some(platform) => format!("{} {platform}", target.target),
         None => chain.to_owned(),
     };
-    let mut found = (*planned.lock).clone();
+    let mut found = (*planned.keys.lock).clone();
     found.rename_epochs(renamed);
-    let pins = planned.graph.nodes.iter().flat_map(ActionNode::pins);
+    let pins = planned.keys.graph.nodes.iter().flat_map(ActionNode::pins);
     let requests: BTreeSet<PinRequest> = pins
         .map(|request| match request {
             PinRequest::Epoch(chain) => PinRequest::Epoch(renamed(&chain)),

@@ -20,15 +20,15 @@ use imgbuild_packer::recipe::Recipe;
 use imgbuild_packer::template::Files;
 use imgbuild_packer_cli::args::{Lock, Reuse};
 use imgbuild_plan::{
-    ActionGraph, DiskFiles, InputDigests, KeyContext, LOCK_FILE, LockFile, PinRequest, Plan, PlanOptions,
-    plan,
+    ActionGraph, DiskFiles, InputDigests, KeyContext, KeyInputs, LOCK_FILE, LockFile, PinRequest, Plan,
+    PlanOptions, plan,
 };
 use imgbuild_rootfs::RootfsBuilder;
 
 use super::chains::chains;
 use super::load::{LocalFiles, Place};
-use super::{artifact, real_packer};
-use crate::session::{Session, cache_error, lock_error};
+use super::real_packer;
+use crate::session::{Session, cache_error, lock_error, plan_whole};
 
 /// How old what was fetched from networks may be before it is fetched again, unless the user says otherwise.
 const MAX_AGE: Duration = Duration::from_secs(7 * 24 * 3600);
@@ -38,25 +38,8 @@ const EPOCH_MEMO: &str = "epoch";
 /// A build, planned.
 pub(super) struct Planned {
     pub(super) lowered: Lowered,
-    pub(super) graph: Arc<ActionGraph>,
+    pub(super) keys: KeyInputs,
     pub(super) plan: Plan,
-    pub(super) lock: Arc<LockFile>,
-    pub(super) digests: Arc<InputDigests>,
-    pub(super) builder_key: String,
-    pub(super) salt: String,
-}
-
-impl Planned {
-    /// What keys are made of.
-    pub(super) fn keys(&self) -> KeyContext<'_> {
-        KeyContext {
-            graph: &self.graph,
-            lock: &self.lock,
-            digests: &self.digests,
-            builder: &self.builder_key,
-            salt: &self.salt,
-        }
-    }
 }
 
 /// What a real `packer` is given beside a template.
@@ -158,10 +141,6 @@ impl Planner<'_> {
     pub(super) fn plan(&self, lowered: Lowered, session: &mut Session) -> Result<Planned, Diagnostics> {
         let cache = session.cache()?;
         let graph = graph_of(&lowered)?;
-        let digests = InputDigests::read(&graph.inputs(), &files(), &cache)?;
-        let builder_key = RootfsBuilder::new(cache.clone()).key().to_owned();
-        let salt = session.config.salt.clone().unwrap_or_default();
-        let options = PlanOptions { explain_all: true, ..PlanOptions::default() };
         let lock_path = folder_of(&self.template, self.place).join(LOCK_FILE);
         let mut lock = LockFile::read(&lock_path).map_err(|error| lock_error(&error))?;
         // Labels here hold the whole path of the template's folder; in the file, which others get too, names start there.
@@ -170,23 +149,15 @@ impl Planner<'_> {
             chain.strip_prefix(from).map_or_else(|| chain.to_owned(), |rest| format!("{to}{rest}"))
         };
         lock.rename_epochs(|chain| moved(chain, there, &here));
-        let places: Vec<usize> = (0..graph.nodes.len()).collect();
-        let mut rounds = 0;
-        let plan = loop {
-            let context = KeyContext {
-                graph: &graph,
-                lock: &lock,
-                digests: &digests,
-                builder: &builder_key,
-                salt: &salt,
-            };
-            let planned = plan(context, &places, &cache, &options).map_err(|error| cache_error(&error))?;
-            if planned.needs.is_empty() {
-                break planned;
-            }
+        let salt = session.config.salt.as_deref().unwrap_or_default();
+        let mut keys = key_inputs(graph, lock, &cache, salt)?;
+        let places: Vec<usize> = (0..keys.graph.nodes.len()).collect();
+        let options = PlanOptions { explain_all: true, ..PlanOptions::default() };
+        let around = (&cache, &*self.place.cwd);
+        let plan = plan_whole(&mut keys, &places, around, options, &mut |needs, keys| {
             if self.reuse.lock == Lock::Required {
                 let name = |need: &PinRequest| format!("`{}`", need.to_string().replace(&here, there));
-                let names: Vec<_> = planned.needs.iter().map(name).collect();
+                let names: Vec<_> = needs.iter().map(name).collect();
                 return Err(Diagnostic::error(format!(
                     "`{LOCK_FILE}` does not say what {} is",
                     names.join(", ")
@@ -195,81 +166,41 @@ impl Planner<'_> {
                 .into());
             }
             let (epochs, pins): (Vec<_>, Vec<_>) =
-                planned.needs.iter().cloned().partition(|need| matches!(need, PinRequest::Epoch(_)));
-            if !pins.is_empty() {
-                lock = session.resolve(&pins, &lock)?;
-            } else {
-                lock = self.epochs(&epochs, context, &cache)?;
+                needs.iter().cloned().partition(|need| matches!(need, PinRequest::Epoch(_)));
+            match pins.is_empty() {
+                true => self.epochs(&epochs, keys.context(), &cache),
+                false => session.resolve(&pins, &keys.lock),
             }
-            rounds += 1;
-            if rounds > 64 {
-                return Err(Diagnostic::error(format!("`{}` cannot be resolved", planned.needs[0])).into());
-            }
-        };
-        let gone = artifact::gone(&graph, &plan, &cache, &self.place.cwd)?;
-        let plan = match gone.is_empty() {
-            true => plan,
-            false => {
-                let force = PlanOptions { force: gone, ..options.clone() };
-                let context = KeyContext {
-                    graph: &graph,
-                    lock: &lock,
-                    digests: &digests,
-                    builder: &builder_key,
-                    salt: &salt,
-                };
-                imgbuild_plan::plan(context, &places, &cache, &force).map_err(|error| cache_error(&error))?
-            }
-        };
+        })?;
         if self.reuse.lock == Lock::Write {
-            let mut written = lock.clone();
+            let mut written = (*keys.lock).clone();
             written.rename_epochs(|chain| moved(chain, &here, there));
             written.write(&lock_path).map_err(|error| lock_error(&error))?;
         }
-        Ok(Planned {
-            lowered,
-            graph: Arc::new(graph),
-            plan,
-            lock: Arc::new(lock),
-            digests: Arc::new(digests),
-            builder_key,
-            salt,
-        })
+        Ok(Planned { lowered, keys, plan })
     }
 
     /// Plans actions that run once, and whose results are of no use to anybody else.
     pub(super) fn plan_apart(&self, lowered: Lowered, cache: &Cache) -> Result<Planned, Diagnostics> {
-        let graph = graph_of(&lowered)?;
-        let digests = InputDigests::read(&graph.inputs(), &files(), cache)?;
-        let mut planned = Planned {
-            lowered,
-            plan: Plan::default(),
-            graph: Arc::new(graph),
-            lock: Arc::default(),
-            digests: Arc::new(digests),
-            builder_key: RootfsBuilder::new(cache.clone()).key().to_owned(),
-            // Nobody else has keys like these.
-            salt: uuid::Uuid::new_v4().to_string(),
-        };
-        let places: Vec<usize> = (0..planned.graph.nodes.len()).collect();
-        let plan_of = |planned: &Planned| {
-            plan(planned.keys(), &places, cache, &PlanOptions::default()).map_err(|error| cache_error(&error))
-        };
-        let first = plan_of(&planned)?;
-        let mut lock = LockFile::default();
-        for need in &first.needs {
-            match need {
-                PinRequest::Epoch(name) => lock.set_epoch(name, &planned.salt),
-                other => {
-                    return Err(Diagnostic::error(format!("`{other}` is not known"))
-                        .class(Class::Bug)
-                        .into());
+        // Nobody else has keys like these.
+        let salt = uuid::Uuid::new_v4().to_string();
+        let mut keys = key_inputs(graph_of(&lowered)?, LockFile::default(), cache, &salt)?;
+        let places: Vec<usize> = (0..keys.graph.nodes.len()).collect();
+        let around = (cache, &*self.place.cwd);
+        let plan = plan_whole(&mut keys, &places, around, PlanOptions::default(), &mut |needs, keys| {
+            let mut lock = (*keys.lock).clone();
+            for need in needs {
+                match need {
+                    PinRequest::Epoch(name) => lock.set_epoch(name, &salt),
+                    other => {
+                        let bug = Diagnostic::error(format!("`{other}` is not known")).class(Class::Bug);
+                        return Err(bug.into());
+                    }
                 }
             }
-        }
-        planned.lock = Arc::new(lock);
-        planned.plan = plan_of(&planned)?;
-        Ok(planned)
+            Ok(lock)
+        })?;
+        Ok(Planned { lowered, keys, plan })
     }
 
     /// Gives each chain that uses the network its epoch: that of the last time, unless it is too old.
@@ -331,6 +262,23 @@ impl Planner<'_> {
         cache.memo_put(EPOCH_MEMO, key, &bytes).map_err(|error| cache_error(&error))?;
         Ok(epoch.id)
     }
+}
+
+/// What keys of a template's actions are made from.
+fn key_inputs(
+    graph: ActionGraph,
+    lock: LockFile,
+    cache: &Cache,
+    salt: &str,
+) -> Result<KeyInputs, Diagnostics> {
+    let digests = InputDigests::read(&graph.inputs(), &files(), cache)?;
+    Ok(KeyInputs {
+        graph: Arc::new(graph),
+        lock: Arc::new(lock),
+        digests: Arc::new(digests),
+        builder: RootfsBuilder::new(cache.clone()).key().into(),
+        salt: salt.into(),
+    })
 }
 
 /// The actions of a build as a graph.

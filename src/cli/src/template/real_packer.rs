@@ -1,8 +1,10 @@
 //! The real `packer` on the path: not this program under that name.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use imgbuild_packer::lower::RealPacker;
@@ -69,11 +71,17 @@ pub(crate) fn ask() -> Result<Option<RealPacker>, String> {
     }))
 }
 
-/// Which version it says it is: `Packer v1.11.2`.
+/// Which version it says it is: `Packer v1.11.2`. Asked once.
 ///
 /// # Errors
 /// If it does not say.
 pub(crate) fn version(program: &Path) -> Result<String, String> {
+    static SAID: Mutex<BTreeMap<PathBuf, Result<String, String>>> = Mutex::new(BTreeMap::new());
+    let mut known = SAID.lock().unwrap_or_else(PoisonError::into_inner);
+    known.entry(program.to_path_buf()).or_insert_with(|| ask_version(program)).clone()
+}
+
+fn ask_version(program: &Path) -> Result<String, String> {
     let said = answer(program, &["version"]).filter(|text| text.contains("Packer"));
     let said =
         said.ok_or_else(|| format!("`{}` is no Packer: it does not say its version", program.display()))?;

@@ -74,7 +74,7 @@ fn show_logs(
     for place in &prepared.wanted {
         let Some(log) = results.get(place).and_then(|result| result.log) else { continue };
         let text = cache.read(&log).map_err(|error| cache_error(&error))?;
-        session.shell.line(&format!("{}:", prepared.graph.nodes[*place].label()));
+        session.shell.line(&format!("{}:", prepared.keys.graph.nodes[*place].label()));
         session.shell.print(&String::from_utf8_lossy(&text));
     }
     Ok(())
@@ -121,19 +121,16 @@ pub(super) fn carry_out(
         session.ui.clone(),
     );
     let is_forced = |place: &usize| plan.actions[*place].status == Status::Run(Reason::Forced);
-    let force = plan.running().filter(is_forced).map(|place| prepared.graph.nodes[place].label().clone());
+    let force =
+        plan.running().filter(is_forced).map(|place| prepared.keys.graph.nodes[place].label().clone());
     let force = force.collect();
     let runtime = runtime()?;
     let cancel = Cancel::new();
     let report = runtime.block_on(async {
         let listener = cancel.listen_for_signals().map_err(ActionError::from)?;
         let request = RunRequest {
-            graph: prepared.graph.clone(),
+            keys: prepared.keys.clone(),
             plan: prepared.plan.clone(),
-            lock: prepared.lock.clone(),
-            digests: prepared.digests.clone(),
-            builder_key: prepared.builder_key.clone(),
-            salt: prepared.salt.clone(),
             files: session.files().map_err(|_| ActionError::Cancelled)?.clone(),
             cache,
             registry: registry::registry(archives),
@@ -162,7 +159,7 @@ pub(super) fn carry_out(
 /// Writes what steps that need not run once brought out of their images.
 fn restore(session: &mut Session, prepared: &Prepared) -> Result<(), Diagnostics> {
     let mut bringing =
-        prepared.graph.nodes.iter().enumerate().filter(|(_, node)| node.brings_files()).peekable();
+        prepared.keys.graph.nodes.iter().enumerate().filter(|(_, node)| node.brings_files()).peekable();
     if bringing.peek().is_none() {
         return Ok(());
     }
@@ -235,7 +232,7 @@ fn failures(prepared: &Prepared, outcome: &RunReport) -> Vec<Diagnostic> {
         .failures
         .iter()
         .map(|Failure { place, error }| {
-            let node = &prepared.graph.nodes[*place];
+            let node = &prepared.keys.graph.nodes[*place];
             let mut diagnostic = Diagnostic::error(format!("`{}` failed: {error}", node.label()))
                 .class(error.class())
                 .at(node.action.location.clone())
@@ -294,7 +291,7 @@ fn check(
         if one.output == other.output {
             continue;
         }
-        let node = &again.graph.nodes[place];
+        let node = &again.keys.graph.nodes[place];
         let mut diagnostic =
             Diagnostic::error(format!("`{}` is not reproducible: two runs differ", node.label()))
                 .at(node.action.location.clone())

@@ -74,12 +74,13 @@ fn image(label: &str, variant: &Variant, session: &mut Session) -> Result<Copy, 
     if let Some(failure) = report.failures.first() {
         return Err(Diagnostic::error(format!("`{label}` failed: {}", failure.error))
             .class(failure.error.class())
-            .at(prepared.graph.nodes[failure.place].action.location.clone())
+            .at(prepared.keys.graph.nodes[failure.place].action.location.clone())
             .into());
     }
     let layer = image_layer(&prepared.analyzed, id)
         .ok_or_else(|| Diagnostics::from(Diagnostic::error(format!("`{label}` is no image"))))?;
-    let result = prepared.graph.find(&layer.action).and_then(|place| report.results.get(&place).cloned());
+    let result =
+        prepared.keys.graph.find(&layer.action).and_then(|place| report.results.get(&place).cloned());
     let Some(result) = result else {
         return Err(Diagnostic::error(format!("`{label}` was not built")).into());
     };

@@ -24,7 +24,7 @@ pub(super) fn plan(plan: &Plan, session: &mut Session) -> Result<ExitCode, Diagn
     }
     let paint = session.shell.stdout_paint();
     let mut last = None;
-    for (place, node) in prepared.graph.nodes.iter().enumerate() {
+    for (place, node) in prepared.keys.graph.nodes.iter().enumerate() {
         let planned = &prepared.plan.actions[place];
         let target = (node.label().clone(), node.platform());
         if last.as_ref() != Some(&target) {
@@ -68,6 +68,7 @@ pub(super) fn plan(plan: &Plan, session: &mut Session) -> Result<ExitCode, Diagn
 
 fn to_json(prepared: &Prepared) -> String {
     let actions: Vec<_> = prepared
+        .keys
         .graph
         .nodes
         .iter()
@@ -104,9 +105,9 @@ pub(super) fn why(why: &Why, session: &mut Session) -> Result<ExitCode, Diagnost
     let prepared = session.prepare(&selection, &planning)?;
     session.ui.close();
     let cache = session.cache()?;
-    let mut ancestry = Ancestry::new(prepared.keys(), &cache, Generation::BeforeLastChange);
+    let mut ancestry = Ancestry::new(prepared.keys.context(), &cache, Generation::BeforeLastChange);
     let mut said = Vec::new();
-    for (place, node) in prepared.graph.nodes.iter().enumerate() {
+    for (place, node) in prepared.keys.graph.nodes.iter().enumerate() {
         let reason = match &prepared.plan.actions[place].status {
             Status::Run(Reason::Below { .. }) => continue,
             Status::Run(reason) => Some(reason.clone()),
@@ -170,7 +171,7 @@ pub(super) fn log(log: &Log, session: &mut Session) -> Result<ExitCode, Diagnost
     for want in [Want::Artifacts, Want::Tests] {
         let planning = Planning { want, write_lock: false, ..Planning::default() };
         let found = session.prepare(&selection, &planning)?;
-        if !found.graph.nodes.is_empty() {
+        if !found.keys.graph.nodes.is_empty() {
             prepared = Some(found);
             break;
         }
@@ -181,7 +182,7 @@ pub(super) fn log(log: &Log, session: &mut Session) -> Result<ExitCode, Diagnost
     let cache = session.cache()?;
     let mut number = 0;
     let mut shown = false;
-    for (place, node) in prepared.graph.nodes.iter().enumerate() {
+    for (place, node) in prepared.keys.graph.nodes.iter().enumerate() {
         if *node.label() != label {
             continue;
         }
@@ -189,7 +190,7 @@ pub(super) fn log(log: &Log, session: &mut Session) -> Result<ExitCode, Diagnost
         if log.step.is_some_and(|step| step.get() != number) {
             continue;
         }
-        let key = Hash::of(slot(&prepared.graph, place).as_bytes());
+        let key = Hash::of(slot(&prepared.keys.graph, place).as_bytes());
         let Some(digest) = cache.memo_get(LOG_MEMO, &key).map_err(|error| cache_error(&error))? else {
             continue;
         };

@@ -18,7 +18,7 @@ use imgbuild_engine::{
 };
 use imgbuild_model::{ChainState, Event, KindClass, Value};
 use imgbuild_plan::testing::{context, locked};
-use imgbuild_plan::{ActionGraph, DiskFiles, InputDigests, Plan, PlanOptions, plan};
+use imgbuild_plan::{ActionGraph, DiskFiles, InputDigests, KeyInputs, Plan, PlanOptions, plan};
 use imgbuild_tree::{CaptureOptions, DeltaId, EmptyView, XattrNamespace, capture};
 
 /// The key of the builder that is not one.
@@ -125,12 +125,14 @@ impl World {
         let events: Arc<Mutex<Vec<Event>>> = Arc::default();
         let sink = events.clone();
         let request = RunRequest {
-            graph: Arc::new(graph),
+            keys: KeyInputs {
+                graph: Arc::new(graph),
+                lock: Arc::new(lock),
+                digests: Arc::new(digests),
+                builder: BUILDER.into(),
+                salt: "".into(),
+            },
             plan: plan.clone(),
-            lock: Arc::new(lock),
-            digests: Arc::new(digests),
-            builder_key: BUILDER.to_owned(),
-            salt: String::new(),
             files: self.files.clone(),
             cache: self.cache.clone(),
             registry: self.registry(),

@@ -127,14 +127,14 @@ const COMMON: &[Flag] = &[
 
 const BUILD: &[Flag] = &[
     on("color", "Do without a colour for each build"),
-    switch("debug", "Run one build after the other"),
+    switch("debug", "Run one build after the other, and ask before each provisioner"),
     switch("force", "Replace artifacts that exist"),
     MACHINE_READABLE,
     valued(
         "on-error",
         Kind::Choice(ON_ERROR),
         "HOW",
-        "When a step fails: cleanup (default), abort, or (real `packer`) run-cleanup-provisioner",
+        "When a step fails: cleanup (default), abort, ask, or run-cleanup-provisioner",
     ),
     valued("parallel-builds", Kind::Number, "N", "Run at most so many builds at once [default: 0, no limit]"),
     switch("timestamp-ui", "Write the time before each message"),

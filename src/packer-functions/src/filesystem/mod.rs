@@ -5,6 +5,8 @@
 
 mod fileset;
 mod paths;
+
+pub use paths::joined;
 mod template;
 
 use std::path::{Path, PathBuf};

@@ -22,8 +22,9 @@ pub(super) fn clean(path: &str) -> String {
     }
 }
 
-/// A path that starts at a folder, unless it is absolute.
-pub(super) fn joined(folder: &str, path: &str) -> String {
+/// A path that starts at a folder, unless it is absolute, as far as names tell: without `.` and `..`.
+#[must_use]
+pub fn joined(folder: &str, path: &str) -> String {
     if path.starts_with('/') { clean(path) } else { clean(&format!("{folder}/{path}")) }
 }
 

@@ -1,6 +1,5 @@
 //! The actions of one build, in the making.
 
-use std::path::Path;
 use std::sync::Arc;
 
 use imgbuild_model::{
@@ -8,6 +7,7 @@ use imgbuild_model::{
     KindId, Label, LayerRef, Location, PackagePath, Severity, Source, SourceFile, TargetName, Value,
     WorkspacePath,
 };
+use imgbuild_packer_functions::joined;
 
 use super::config::Config;
 use super::{Export, FileContent, Lowered, Makes, Purpose, Surroundings, steps};
@@ -242,7 +242,7 @@ impl<'a> Chain<'a> {
 
     /// A path of the host, absolute and without `.` and `..`.
     pub(super) fn absolute(&self, path: &str) -> String {
-        absolute(self.around.cwd, path)
+        joined(self.around.cwd, path)
     }
 
     /// A file or folder of the host as an input; `None` if there is none, which is told.
@@ -291,32 +291,4 @@ pub(super) fn attributes_of(attributes: Vec<(&str, Value)>) -> Attributes {
         .filter(|(_, value)| *value != Value::None)
         .map(|(name, value)| (name.into(), value))
         .collect()
-}
-
-/// An absolute path without `.` and `..`, as far as names tell: links are not looked at.
-fn absolute(cwd: &str, path: &str) -> String {
-    let whole = Path::new(cwd).join(path);
-    let mut parts: Vec<&str> = Vec::new();
-    for part in whole.to_str().unwrap_or_default().split('/') {
-        match part {
-            "" | "." => {}
-            ".." => drop(parts.pop()),
-            part => parts.push(part),
-        }
-    }
-    format!("/{}", parts.join("/"))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::absolute;
-
-    #[test]
-    fn paths_are_made_absolute_by_their_names() {
-        for (path, expected) in
-            [("a", "/w/d/a"), ("./a/../b", "/w/d/b"), ("../../../x", "/x"), ("/y//z/", "/y/z"), (".", "/w/d")]
-        {
-            assert_eq!(absolute("/w/d", path), expected, "{path}");
-        }
-    }
 }

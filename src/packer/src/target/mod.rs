@@ -50,12 +50,8 @@ pub struct Opened {
     world: Arc<World>,
     holes: Holes,
     cwd: String,
-    /// For a real `packer`: the template's path from the working folder, and its variables.
-    path: String,
-    args: Vec<String>,
-    variables: String,
-    /// A file that it would read, and that is no source.
-    stranger: Option<String>,
+    /// The files of the template from the working folder, or its folder.
+    sources: Vec<String>,
 }
 
 /// Where a real `packer` is and what it says of itself; `None` if there is none.
@@ -111,19 +107,7 @@ impl<'a> Declared<'a> {
         // All that is sensitive comes from files of the workspace. Whoever has those has the texts; the marks are the same
         // everywhere, so that results can be shared, and whoever sees keys alone could try short texts against them.
         let holes = Holes::new([0; 32], loaded.sensitive.iter().map(String::as_str));
-        let (path, args) = (self.path(&cwd)?, self.arguments(&cwd));
-        let stranger = self.stranger(&path, &world, &cwd);
-        Ok(Opened {
-            holes,
-            path,
-            args,
-            stranger,
-            // All of them: what the environment says is no part of a key.
-            variables: loaded.variables(),
-            loaded,
-            world,
-            cwd,
-        })
+        Ok(Opened { holes, sources: self.sources(&cwd), loaded, world, cwd })
     }
 
     /// Problems with their places in the workspace; that of the target for those that have none.
@@ -249,44 +233,6 @@ impl<'a> Declared<'a> {
         let input = settings.entries().and_then(|fields| fields.get("input").cloned());
         Ok(Value::object_of([("output", input.unwrap_or_else(|| Value::string("")))]))
     }
-
-    /// The template as a real `packer` is told of it: one file, or a folder.
-    fn path(self, cwd: &str) -> Result<String, Diagnostics> {
-        match self.sources(cwd).as_slice() {
-            [path] => Ok(path.clone()),
-            paths => {
-                let folder =
-                    |path: &String| path.rsplit_once('/').map_or(".", |(folder, _)| folder).to_owned();
-                let mut folders = paths.iter().filter(|path| !path.contains(".pkrvars.")).map(folder);
-                let first = folders.next().unwrap_or_else(|| ".".to_owned());
-                match folders.all(|folder| folder == first) {
-                    true => Ok(first),
-                    false => Err(self.error("`srcs` are not all in one folder".to_owned()).into()),
-                }
-            }
-        }
-    }
-
-    /// A file of a folder that a real `packer` would read too, and that is no source.
-    fn stranger(self, folder: &str, world: &World, cwd: &str) -> Option<String> {
-        let sources = self.sources(cwd);
-        if sources.len() < 2 {
-            return None;
-        }
-        let is_read = |name: &str| {
-            [".pkr.hcl", ".pkr.json", ".auto.pkrvars.hcl", ".auto.pkrvars.json"]
-                .iter()
-                .any(|end| name.ends_with(end))
-        };
-        let whole = |name: &str| if folder == "." { name.to_owned() } else { format!("{folder}/{name}") };
-        let names = FilesFrom { world, cwd }.list(folder).unwrap_or_default();
-        let paths = names.into_iter().filter(|(name, _)| is_read(name)).map(|(name, _)| whole(&name));
-        paths.into_iter().find(|path| !sources.contains(path))
-    }
-
-    fn arguments(self, cwd: &str) -> Vec<String> {
-        self.var_files.iter().map(|path| format!("-var-file={}", from_folder(path, cwd))).collect()
-    }
 }
 
 impl Opened {
@@ -355,23 +301,14 @@ impl Opened {
         let lowered = match lower(recipe, &around) {
             Ok(Lowering::Native(lowered)) => Ok(*lowered),
             Ok(Lowering::Foreign(why)) => match ask() {
-                Ok(Some(_)) if self.stranger.is_some() => {
-                    let stranger = self.stranger.as_deref().unwrap_or_default();
-                    let what = format!("a real `packer` would read `{stranger}` too, which is not in `srcs`");
-                    Err(why
-                        .note(what, None)
-                        .hint("name it in `srcs`, or put the template into a folder of its own")
-                        .into())
-                }
-                Ok(Some(real)) => {
-                    let real = RealPacker {
-                        template: self.path.clone(),
-                        args: self.args.clone(),
-                        variables: self.variables.clone(),
-                        ..real
-                    };
-                    delegate(recipe, &around, &real)
-                }
+                Ok(Some(real)) => match self.path(&files) {
+                    Ok(template) => {
+                        // All variables: what the environment says is no part of a key.
+                        let variables = self.loaded.variables();
+                        delegate(recipe, &around, &RealPacker { template, variables, ..real })
+                    }
+                    Err((what, hint)) => Err(why.note(what, None).hint(hint).into()),
+                },
                 Ok(None) => {
                     Err(why.hint("it runs through a real `packer` on the path, and there is none").into())
                 }
@@ -395,6 +332,36 @@ impl Opened {
     #[must_use]
     pub fn place(&self, location: &Location) -> Location {
         place(location.clone(), &self.cwd)
+    }
+
+    /// The template as a real `packer` is told of it: one file, or a folder, of which it reads all.
+    fn path(&self, files: &FilesFrom<'_>) -> Result<String, (String, &'static str)> {
+        let is_read = |name: &str| {
+            let endings = [".pkr.hcl", ".pkr.json", ".auto.pkrvars.hcl", ".auto.pkrvars.json"];
+            endings.iter().any(|ending| name.ends_with(ending))
+        };
+        let hint = "put the template into a folder of its own, and name all of its files in `srcs`";
+        let folder_of = |path: &str| path.rsplit_once('/').map_or(".", |(folder, _)| folder).to_owned();
+        let first = match self.sources.as_slice() {
+            [path] => return Ok(path.clone()),
+            sources => sources.first().map_or_else(|| ".".to_owned(), |path| folder_of(path)),
+        };
+        if let Some(other) = self.sources.iter().find(|path| folder_of(path) != first) {
+            return Err((
+                format!("a real `packer` reads one folder, and `{other}` is not in `{first}`"),
+                hint,
+            ));
+        }
+        let whole = |name: String| if first == "." { name } else { format!("{first}/{name}") };
+        let names = files.list(&first).unwrap_or_default().into_iter().map(|(name, _)| name);
+        let stranger =
+            names.filter(|name| is_read(name)).map(whole).find(|path| !self.sources.contains(path));
+        match stranger {
+            None => Ok(first),
+            Some(path) => {
+                Err((format!("a real `packer` would read `{path}` too, which is not in `srcs`"), hint))
+            }
+        }
     }
 
     /// Gives volatile texts their values in this run.

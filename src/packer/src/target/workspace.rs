@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use imgbuild_model::{EntryKind, Files as WorkspaceFiles, WorkspacePath};
-use imgbuild_packer_functions::{FileKind, Host, SecretError, SecretRequest};
+use imgbuild_packer_functions::{FileKind, Host, SecretError, SecretRequest, joined};
 use jiff::Timestamp;
 
 use crate::interpolate;
@@ -58,18 +58,12 @@ impl World {
 
 /// A path of the template as one of the workspace; `None` for its root.
 fn inner(path: &Path) -> io::Result<Option<WorkspacePath>> {
-    let mut parts: Vec<&str> = Vec::new();
-    for part in path.to_str().unwrap_or_default().split('/') {
-        match part {
-            "" | "." => {}
-            ".." => drop(parts.pop()),
-            part => parts.push(part),
-        }
-    }
-    if parts.is_empty() {
+    let whole = joined("/", path.to_str().unwrap_or_default());
+    let path = whole.trim_start_matches('/');
+    if path.is_empty() {
         return Ok(None);
     }
-    WorkspacePath::new(&parts.join("/"))
+    WorkspacePath::new(path)
         .map(Some)
         .map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error.to_string()))
 }
