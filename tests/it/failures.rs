@@ -3,7 +3,7 @@
 use std::io::Write as _;
 use std::process::Stdio;
 
-use crate::support::{Said, Workspace, busybox, said};
+use crate::support::{Said, Workspace, busybox, files, said};
 
 /// Fails after it has left something, and is cleaned up on the machine and on the host.
 const ROOTFS: &str = r#"
@@ -39,9 +39,7 @@ build {
 "#;
 
 fn workspace(template: &str) -> Workspace {
-    let workspace = Workspace::new();
-    workspace.write("t.pkr.hcl", template);
-    workspace
+    files(&[("t.pkr.hcl", template)])
 }
 
 /// As at a terminal, with these lines typed.

@@ -202,3 +202,28 @@ image(
     exports = [],
 )
 "#;
+
+/// A workspace with these files.
+pub fn files(files: &[(&str, &str)]) -> Workspace {
+    let workspace = Workspace::new();
+    for (name, text) in files {
+        workspace.write(name, text);
+    }
+    workspace
+}
+
+/// That the standard output has all of these.
+#[track_caller]
+pub fn has(said: &Said, parts: &[&str]) {
+    for part in parts {
+        assert!(said.stdout.contains(part), "`{part}` is not in:\n{}\n{}", said.stdout, said.stderr);
+    }
+}
+
+/// That the standard output has none of these.
+#[track_caller]
+pub fn has_not(said: &Said, parts: &[&str]) {
+    for part in parts {
+        assert!(!said.stdout.contains(part), "`{part}` is in:\n{}", said.stdout);
+    }
+}

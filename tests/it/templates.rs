@@ -3,7 +3,7 @@
 use std::io::Write;
 use std::process::{Command, Stdio};
 
-use crate::support::{Said, Workspace, busybox, said};
+use crate::support::{Said, Workspace, busybox, files, has, has_not, said};
 
 const GOOD: &str = r#"
 variable "name" { default = "web" }
@@ -17,14 +17,6 @@ source "file" "x" {
 }
 build { sources = ["file.x"] }
 "#;
-
-fn workspace(files: &[(&str, &str)]) -> Workspace {
-    let workspace = Workspace::new();
-    for (name, text) in files {
-        workspace.write(name, text);
-    }
-    workspace
-}
 
 /// The program under the name `packer`, with text on its standard input.
 fn packer(workspace: &Workspace, words: &[&str], input: &str) -> Said {
@@ -52,23 +44,9 @@ fn packer(workspace: &Workspace, words: &[&str], input: &str) -> Said {
     Said { code: output.status.code(), stdout: text(&output.stdout), stderr: text(&output.stderr) }
 }
 
-#[track_caller]
-fn has(said: &Said, parts: &[&str]) {
-    for part in parts {
-        assert!(said.stdout.contains(part), "`{part}` is not in:\n{}\n{}", said.stdout, said.stderr);
-    }
-}
-
-#[track_caller]
-fn has_not(said: &Said, parts: &[&str]) {
-    for part in parts {
-        assert!(!said.stdout.contains(part), "`{part}` is in:\n{}", said.stdout);
-    }
-}
-
 #[test]
 fn a_good_template_is_valid_under_both_names() {
-    let workspace = workspace(&[("t.pkr.hcl", GOOD), ("vars.pkrvars.hcl", "nmae = 1\n")]);
+    let workspace = files(&[("t.pkr.hcl", GOOD), ("vars.pkrvars.hcl", "nmae = 1\n")]);
     assert_eq!(workspace.ok(&["validate", "t.pkr.hcl"]).stdout, "The configuration is valid.\n");
     assert_eq!(packer(&workspace, &["validate", "."], "").stdout, "The configuration is valid.\n");
     let syntax = packer(&workspace, &["validate", "--syntax-only", "t.pkr.hcl"], "");
@@ -82,7 +60,7 @@ fn a_good_template_is_valid_under_both_names() {
 
 #[test]
 fn all_that_is_wrong_is_shown_with_its_line() {
-    let workspace = workspace(&[(
+    let workspace = files(&[(
         "t.pkr.hcl",
         "source \"file\" \"x\" {\n  trget = var.nope\n}\nbuild {\n  sources = [\"file.x\"]\n  provisioner \"shell-lcal\" {}\n}\n",
     )]);
@@ -103,7 +81,7 @@ fn all_that_is_wrong_is_shown_with_its_line() {
 
 #[test]
 fn templates_are_inspected_and_asked() {
-    let workspace = workspace(&[("t.pkr.hcl", GOOD)]);
+    let workspace = files(&[("t.pkr.hcl", GOOD)]);
     let said = packer(&workspace, &["inspect", "-var", "name=given", "t.pkr.hcl"], "");
     assert!(
         said.stdout.starts_with("Packer Inspect: HCL2 mode\n\n> input-variables:\n\nvar.name: \"given\"\n"),
@@ -120,7 +98,7 @@ fn templates_are_inspected_and_asked() {
 
 #[test]
 fn lines_for_programs_have_packers_form() {
-    let workspace = workspace(&[("t.pkr.hcl", GOOD), ("bad.pkr.hcl", "unknown {}\n")]);
+    let workspace = files(&[("t.pkr.hcl", GOOD), ("bad.pkr.hcl", "unknown {}\n")]);
     let said = packer(&workspace, &["validate", "t.pkr.hcl", "-machine-readable"], "");
     let (time, rest) = said.stdout.split_once(',').unwrap();
     assert!(time.parse::<u64>().is_ok(), "{said:?}");
@@ -133,7 +111,7 @@ fn lines_for_programs_have_packers_form() {
 
 #[test]
 fn command_lines_that_are_wrong_say_so() {
-    let workspace = workspace(&[("t.pkr.hcl", GOOD), ("t.json", "{}")]);
+    let workspace = files(&[("t.pkr.hcl", GOOD), ("t.json", "{}")]);
     for (words, code, part) in [
         (&["unheard"][..], 127, "`unheard` is not a command of `packer`"),
         (&[], 127, "Usage: packer <command>"),
@@ -155,7 +133,7 @@ fn command_lines_that_are_wrong_say_so() {
 
 #[test]
 fn data_sources_are_asked_when_they_are_wanted() {
-    let workspace = workspace(&[
+    let workspace = files(&[
         ("t.pkr.hcl", "data \"http\" \"x\" {\n  url = \"http://127.0.0.1:1/\"\n}\n"),
         (
             "n.pkr.hcl",
@@ -182,12 +160,8 @@ fn data_sources_are_asked_when_they_are_wanted() {
 fn files_are_laid_out() {
     let ugly = "locals {\n a=1\n  long   = 2\n}\n";
     let fine = "locals {\n  a    = 1\n  long = 2\n}\n";
-    let workspace = workspace(&[
-        ("b.pkr.hcl", ugly),
-        ("sub/c.pkrvars.hcl", "a=1\n"),
-        (".d.pkr.hcl", ugly),
-        ("e.hcl", ugly),
-    ]);
+    let workspace =
+        files(&[("b.pkr.hcl", ugly), ("sub/c.pkrvars.hcl", "a=1\n"), (".d.pkr.hcl", ugly), ("e.hcl", ugly)]);
     assert_eq!(packer(&workspace, &["fmt", "-"], ugly).stdout, fine);
     let checked = packer(&workspace, &["fmt", "-check", "."], "");
     assert_eq!((checked.code, checked.stdout.as_str()), (Some(3), "b.pkr.hcl\n"));
@@ -216,7 +190,7 @@ const LEGACY: &str = r#"{
 
 #[test]
 fn templates_in_json_are_fixed_upgraded_and_built() {
-    let workspace = workspace(&[("t.json", LEGACY)]);
+    let workspace = files(&[("t.json", LEGACY)]);
     let said = workspace.fails(1, &["validate", "t.json"]);
     has(&said, &["the variable `token` has no value"]);
     let var = ["-var", "token=t0ps3cret"];
@@ -237,7 +211,7 @@ fn templates_in_json_are_fixed_upgraded_and_built() {
 
 #[test]
 fn a_second_build_runs_nothing_and_makes_everything() {
-    let workspace = workspace(&[(
+    let workspace = files(&[(
         "t.pkr.hcl",
         r#"
 variable "token" {
@@ -347,7 +321,7 @@ build {
 
 #[test]
 fn an_image_is_built_in_cached_steps_and_another_stands_on_it() {
-    let workspace = workspace(&[("t.pkr.hcl", IMAGES), ("two.sh", "echo \"$WORD\" >> /greeting\n")]);
+    let workspace = files(&[("t.pkr.hcl", IMAGES), ("two.sh", "echo \"$WORD\" >> /greeting\n")]);
     if busybox(&workspace).is_none() {
         return;
     }
@@ -391,7 +365,7 @@ fn an_image_is_built_in_cached_steps_and_another_stands_on_it() {
 
 #[test]
 fn what_is_locked_holds_in_another_folder_too() {
-    let workspace = workspace(&[("one/t.pkr.hcl", IMAGES), ("one/two.sh", "echo \"$WORD\" >> /greeting\n")]);
+    let workspace = files(&[("one/t.pkr.hcl", IMAGES), ("one/two.sh", "echo \"$WORD\" >> /greeting\n")]);
     if busybox(&workspace).is_none() {
         return;
     }
@@ -434,7 +408,7 @@ fn a_template_is_carried_over_to_starlark() {
           }
           provisioner "shell" { inline = ["echo hello from $PACKER_BUILD_NAME > /greeting"] }
         }"#;
-    let workspace = workspace(&[("t.pkr.hcl", &template)]);
+    let workspace = files(&[("t.pkr.hcl", &template)]);
     if busybox(&workspace).is_none() {
         return;
     }
@@ -471,7 +445,7 @@ fn a_template_is_carried_over_to_starlark() {
 
 #[test]
 fn a_build_that_waits_for_another_gets_its_secrets_too() {
-    let workspace = workspace(&[(
+    let workspace = files(&[(
         "t.pkr.hcl",
         r#"
 variable "token" {
@@ -504,7 +478,7 @@ build {
 
 #[test]
 fn sensitive_texts_are_given_to_steps_and_are_no_names() {
-    let workspace = workspace(&[
+    let workspace = files(&[
         (
             "t.pkr.hcl",
             r#"
@@ -547,7 +521,7 @@ build {
 #[test]
 fn the_same_commands_elsewhere_are_others() {
     let template = "source \"null\" \"n\" { communicator = \"none\" }\nbuild {\n  sources = [\"null.n\"]\n  provisioner \"shell-local\" { inline = [\"echo x >> trace\"] }\n}\n";
-    let workspace = workspace(&[("a/t.pkr.hcl", template), ("b/t.pkr.hcl", template)]);
+    let workspace = files(&[("a/t.pkr.hcl", template), ("b/t.pkr.hcl", template)]);
     for folder in ["a", "b", "a"] {
         let output = workspace
             .command(&["build", "t.pkr.hcl"])
@@ -561,7 +535,7 @@ fn the_same_commands_elsewhere_are_others() {
 
 #[test]
 fn a_command_line_knows_the_templates_functions() {
-    let workspace = workspace(&[(
+    let workspace = files(&[(
         "t.json",
         r#"{
   "variables": {"p": "pass"},
@@ -581,7 +555,7 @@ fn a_command_line_knows_the_templates_functions() {
 
 #[test]
 fn what_fails_stops_its_build_and_no_other() {
-    let workspace = workspace(&[
+    let workspace = files(&[
         (
             "t.pkr.hcl",
             r#"
@@ -628,7 +602,7 @@ build {
 
 #[test]
 fn builds_that_wait_for_each_other_are_refused() {
-    let workspace = workspace(&[(
+    let workspace = files(&[(
         "t.pkr.hcl",
         r#"
 source "file" "a" {
@@ -646,171 +620,9 @@ build { sources = ["file.a", "file.b"] }
     has(&said, &["builds wait for each other's artifacts"]);
 }
 
-/// A docker daemon of this test alone.
-struct Docker {
-    child: std::process::Child,
-    folder: tempfile::TempDir,
-}
-
-impl Docker {
-    fn start() -> Option<Self> {
-        let programs = ["/usr/sbin/dockerd", "/usr/bin/docker", "/usr/bin/packer"];
-        if let Some(missing) = programs.iter().find(|program| !std::path::Path::new(program).exists()) {
-            eprintln!("SKIPPED: there is no {missing}; `tests/run` installs it");
-            return None;
-        }
-        if !rustix::process::geteuid().is_root() {
-            eprintln!("SKIPPED: a docker daemon is started by root");
-            return None;
-        }
-        let folder = tempfile::Builder::new().prefix("imgbuild-docker-").tempdir().unwrap();
-        let place = |name: &str| folder.path().join(name).display().to_string();
-        let log = fs_err::File::create(place("log")).unwrap().into_file();
-        let child = Command::new("/usr/sbin/dockerd")
-            .args(["--data-root", &place("data"), "--exec-root", &place("exec"), "-p", &place("pid")])
-            .args(["-H", &format!("unix://{}", place("sock")), "--bridge", "none", "--iptables=false"])
-            .stdin(Stdio::null())
-            .stdout(log.try_clone().unwrap())
-            .stderr(log)
-            .spawn()
-            .unwrap();
-        let mut docker = Self { child, folder };
-        loop {
-            if docker.run(&["version"]).status.success() {
-                return Some(docker);
-            }
-            if docker.child.try_wait().unwrap().is_some() {
-                let log = fs_err::read_to_string(docker.folder.path().join("log")).unwrap();
-                eprintln!(
-                    "SKIPPED: a docker daemon does not run here: {}",
-                    log.lines().last().unwrap_or_default()
-                );
-                return None;
-            }
-            std::thread::sleep(std::time::Duration::from_millis(50));
-        }
-    }
-
-    fn host(&self) -> String {
-        format!("unix://{}", self.folder.path().join("sock").display())
-    }
-
-    fn run(&self, words: &[&str]) -> std::process::Output {
-        Command::new("/usr/bin/docker").env("DOCKER_HOST", self.host()).args(words).output().unwrap()
-    }
-}
-
-impl Drop for Docker {
-    fn drop(&mut self) {
-        if let Some(pid) = i32::try_from(self.child.id()).ok().and_then(rustix::process::Pid::from_raw) {
-            let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
-        }
-        let _ = self.child.wait();
-    }
-}
-
-#[test]
-fn what_is_not_built_in_is_handed_to_a_real_packer_once() {
-    let Some(docker) = Docker::start() else { return };
-    let workspace = workspace(&[(
-        "t.pkr.hcl",
-        r#"
-variable "word" { default = "hello" }
-source "docker" "web" {
-  image       = "base:1"
-  pull        = false
-  commit      = true
-  run_command = ["-d", "-i", "-t", "--network=none", "--entrypoint=/bin/sh", "--", "{{.Image}}"]
-}
-source "null" "n" { communicator = "none" }
-build {
-  sources = ["source.docker.web", "source.null.n"]
-  provisioner "shell" {
-    only   = ["docker.web"]
-    inline = ["echo ${var.word} > /word", "cat /word"]
-  }
-  provisioner "shell-local" { inline = ["echo $PACKER_BUILDER_TYPE >> trace"] }
-  post-processor "docker-tag" {
-    only       = ["docker.web"]
-    repository = "team/web"
-  }
-}
-"#,
-    )]);
-    if busybox(&workspace).is_none() {
-        return;
-    }
-    let tar = workspace.root().join("base.tar");
-    let folder = workspace.root().join("busybox");
-    fs_err::create_dir_all(folder.join("tmp")).unwrap();
-    let made = Command::new("tar").arg("-C").arg(&folder).arg("-cf").arg(&tar).arg(".").status().unwrap();
-    assert!(made.success());
-    assert!(docker.run(&["import", &tar.display().to_string(), "base:1"]).status.success());
-    let build = |more: &[&str]| {
-        let words = [&["build"], more, &["t.pkr.hcl"]].concat();
-        let output = workspace
-            .command(&words)
-            .env("DOCKER_HOST", docker.host())
-            .env("PATH", "/usr/bin:/bin:/usr/sbin:/sbin")
-            .output()
-            .unwrap();
-        crate::support::said(&output)
-    };
-    let first = build(&[]);
-    assert_eq!(first.code, Some(0), "{first:?}");
-    has(&first, &["==> docker.web: hello", "--> docker.web: Imported Docker image: sha256:", "team/web"]);
-    has(&first, &["--> null.n: Did not export anything"]);
-    let image = |said: &Said| {
-        let line = said.stdout.lines().find(|line| line.starts_with("--> docker.web: ")).map(str::to_owned);
-        line.unwrap_or_else(|| panic!("{said:?}"))
-    };
-    let second = build(&[]);
-    assert_eq!(second.code, Some(0), "{second:?}");
-    has(
-        &second,
-        &["==> docker.web: packer: not run again, nothing changed", "==> null.n: shell-local: not run again"],
-    );
-    assert_eq!(image(&first), image(&second));
-    let mut trace: Vec<_> = workspace.read("trace").lines().map(str::to_owned).collect();
-    trace.sort();
-    assert_eq!(trace, ["docker", "null"]);
-    let third = build(&["-var", "word=other"]);
-    has(&third, &["==> docker.web: other", "==> null.n: shell-local: not run again"]);
-    assert_ne!(image(&first), image(&third));
-    // A builder that fails is told with what the program says.
-    assert!(docker.run(&["image", "rm", "-f", "base:1"]).status.success());
-    let fourth = build(&["-var", "word=more"]);
-    assert_eq!(fourth.code, Some(1), "{fourth:?}");
-    has(&fourth, &["Build 'docker.web' errored after", "Build 'null.n' finished after"]);
-}
-
-#[test]
-fn without_a_real_packer_only_what_is_built_in_runs_and_that_is_said_first() {
-    let workspace = workspace(&[(
-        "t.pkr.hcl",
-        r#"
-source "docker" "web" {
-  image  = "base:1"
-  commit = true
-}
-source "null" "n" { communicator = "none" }
-build {
-  sources = ["docker.web", "null.n"]
-  provisioner "shell-local" { inline = ["echo ran >> trace"] }
-}
-"#,
-    )]);
-    let output = workspace.command(&["build", "t.pkr.hcl"]).env("PATH", "/nonexistent").output().unwrap();
-    let said = crate::support::said(&output);
-    assert_eq!(said.code, Some(1), "{said:?}");
-    has(&said, &["the builder `docker` is not built in", "on t.pkr.hcl line 2:", "real `packer`"]);
-    has(&said, &["Build 'docker.web' errored after", "Build 'null.n' finished after"]);
-    assert_eq!(workspace.read("trace"), "ran\n");
-}
-
 #[test]
 fn hints_say_what_was_meant() {
-    let workspace = workspace(&[
+    let workspace = files(&[
         (
             "sub/t.pkr.hcl",
             "source \"file\" \"x\" {\n  target  = \"x\"\n  content = file(\"${path.root}/a.txt\")\n}\nbuild {\n  sources = [\"file.x\"]\n}\n",
@@ -831,83 +643,4 @@ fn hints_say_what_was_meant() {
     let said = workspace.fails(1, &["validate", "ports.pkr.hcl"]);
     has(&said, &["`http` is not a port", "`0` is not a port", "on ports.pkr.hcl line 2:", "as `53/udp`"]);
     has_not(&said, &["`80` is not", "`53/udp` is not"]);
-}
-
-#[test]
-fn files_of_builds_that_are_handed_on_are_looked_for() {
-    let workspace = workspace(&[
-        (
-            "t.pkr.hcl",
-            r#"
-source "docker" "web" {
-  image  = "base:1"
-  commit = true
-}
-build {
-  sources = ["docker.web"]
-  provisioner "shell" {
-    scripts = ["there.sh", "gone.sh"]
-  }
-  provisioner "file" {
-    source      = "nowhere/"
-    destination = "/srv"
-  }
-  provisioner "ansible" {
-    playbook_file = "site.yml"
-  }
-  provisioner "file" {
-    source      = "later"
-    destination = "/srv"
-    generated   = true
-  }
-  provisioner "file" {
-    direction   = "download"
-    source      = "/etc/hostname"
-    destination = "here"
-  }
-}
-"#,
-        ),
-        ("there.sh", "true\n"),
-    ]);
-    let said = workspace.fails(1, &["validate", "t.pkr.hcl"]);
-    has(
-        &said,
-        &[
-            "there is no file or folder `gone.sh`",
-            "on t.pkr.hcl line 9:",
-            "there is no file or folder `nowhere/`",
-            "on t.pkr.hcl line 12:",
-            "there is no file or folder `site.yml`",
-            "on t.pkr.hcl line 16:",
-        ],
-    );
-    has_not(&said, &["there.sh`", "`later`", "hostname"]);
-    for name in ["gone.sh", "nowhere/a", "site.yml"] {
-        workspace.write(name, "");
-    }
-    workspace.ok(&["validate", "t.pkr.hcl"]);
-}
-
-#[test]
-fn a_build_with_a_component_that_is_not_built_in_is_for_a_real_packer() {
-    let template = |block: &str| {
-        format!(
-            "source \"null\" \"n\" {{\n  communicator = \"none\"\n}}\nbuild {{\n  sources = [\"null.n\"]\n  \
-             provisioner \"shell-local\" {{\n    inline = [\"echo ran >> trace\"]\n  }}\n  {block} {{\n  }}\n}}\n"
-        )
-    };
-    for (block, message) in [
-        ("provisioner \"windows-update\"", "the provisioner `windows-update` is not built in yet"),
-        ("post-processor \"docker-push\"", "the post-processor `docker-push` is not built in yet"),
-    ] {
-        let text = template(block);
-        let workspace = workspace(&[("t.pkr.hcl", text.as_str())]);
-        workspace.ok(&["validate", "t.pkr.hcl"]);
-        let output = workspace.command(&["build", "t.pkr.hcl"]).env("PATH", "/nonexistent").output().unwrap();
-        let said = crate::support::said(&output);
-        assert_eq!(said.code, Some(1), "{said:?}");
-        has(&said, &[message, "on t.pkr.hcl line 9:", "real `packer`"]);
-        assert!(!workspace.has("trace"));
-    }
 }
