@@ -114,5 +114,7 @@ pub fn pair(
 /// The medians and their ratio.
 pub fn ratio((ours, theirs): &(Sample, Sample)) -> String {
     let (one, other) = (ours.median(), theirs.median());
-    format!("{} : {} = {:.2}", show(one), show(other), one.as_secs_f64() / other.as_secs_f64().max(1e-9))
+    let ratio = one.as_secs_f64() / other.as_secs_f64().max(1e-9);
+    let digits = if ratio < 0.1 { 4 } else { 2 };
+    format!("{} : {} = {ratio:.digits$}", show(one), show(other))
 }

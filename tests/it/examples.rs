@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::OnceLock;
+use std::sync::LazyLock;
 
 use crate::support::{Said, program, ran, said};
 
@@ -11,10 +11,17 @@ pub struct Examples {
     folder: tempfile::TempDir,
 }
 
-/// One cache for all of them: what they have in common is built once.
+/// One cache for all of them: what they have in common is built once. It begins empty in each run of the tests, and lies
+/// with the build's output, since what is static is never dropped.
 fn cache() -> &'static Path {
-    static CACHE: OnceLock<tempfile::TempDir> = OnceLock::new();
-    CACHE.get_or_init(|| tempfile::Builder::new().prefix("imgbuild-examples-").tempdir().unwrap()).path()
+    static CACHE: LazyLock<PathBuf> = LazyLock::new(|| {
+        let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("examples");
+        match fs_err::remove_dir_all(&folder) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => panic!("{error}"),
+            _ => folder,
+        }
+    });
+    &CACHE
 }
 
 impl Examples {

@@ -287,6 +287,10 @@ source "rootfs" "above" {
   base_tarball = "out/web.tar"
   tarball      = "out/above.tar"
 }
+source "file" "sums" {
+  source = "out/sums.txt"
+  target = "out/sums.copy"
+}
 build {
   name    = "all"
   sources = ["rootfs.web"]
@@ -312,11 +316,16 @@ build {
     destination = "out/greeting"
   }
   provisioner "shell-local" { inline = ["cat out/greeting >> trace"] }
+  post-processor "checksum" {
+    checksum_types = ["sha256"]
+    output         = "out/sums.txt"
+  }
 }
 build {
   sources = ["rootfs.above"]
   provisioner "shell" { inline = ["cat /greeting", "echo above > /above"] }
 }
+build { sources = ["file.sums"] }
 "#;
 
 #[test]
@@ -338,6 +347,8 @@ fn an_image_is_built_in_cached_steps_and_another_stands_on_it() {
     );
     assert_eq!(workspace.read("out/greeting"), "hello from web\nit's two\n");
     assert_eq!(workspace.read("trace"), "hello from web\nit's two\n");
+    // What a post-processor writes is waited for as an artifact is.
+    assert_eq!(workspace.read("out/sums.copy"), workspace.read("out/sums.txt"));
 
     fs_err::remove_dir_all(workspace.root().join("out")).unwrap();
     let second = workspace.ok(&["build", "t.pkr.hcl"]);
@@ -361,6 +372,53 @@ fn an_image_is_built_in_cached_steps_and_another_stands_on_it() {
     );
     // A command on the host runs whenever something before it has.
     assert_eq!(workspace.read("trace").lines().count(), 4);
+}
+
+#[test]
+fn a_chain_goes_on_where_a_file_may_fail_and_variables_come_as_the_template_says() {
+    let template = r#"
+source "rootfs" "web" { tarball = "out/web.tar" }
+build {
+  sources = ["rootfs.web"]
+  provisioner "file" {
+    source      = "busybox/"
+    destination = "/"
+  }
+  provisioner "file" {
+    direction         = "download"
+    source            = "/gone"
+    destination       = "out/gone"
+    continue_on_error = true
+  }
+  provisioner "file" {
+    source            = "out/never-made"
+    destination       = "/never"
+    generated         = true
+    continue_on_error = true
+  }
+  provisioner "shell" {
+    use_env_var_file = true
+    env_var_format   = "export %s='<%s>'\n"
+    env              = { WORD = "hello" }
+    inline           = ["echo $WORD; ls / | grep -c never || true"]
+  }
+}
+"#;
+    let workspace = files(&[("t.pkr.hcl", template)]);
+    if busybox(&workspace).is_none() {
+        return;
+    }
+    let said = workspace.ok(&["build", "t.pkr.hcl"]);
+    has(
+        &said,
+        &[
+            "==> rootfs.web: <hello>",
+            "==> rootfs.web: 0",
+            "never-made` is not there, and no step before",
+            "continue_on_error is set; continuing the build",
+        ],
+    );
+    assert!(workspace.has("out/web.tar") && !workspace.has("out/gone"));
 }
 
 #[test]
@@ -569,6 +627,11 @@ build {
   }
   provisioner "shell-local" {
     inline            = ["exit 9"]
+    continue_on_error = true
+  }
+  provisioner "sleep" {
+    duration          = "1h"
+    timeout           = "1s"
     continue_on_error = true
   }
   provisioner "shell-local" {

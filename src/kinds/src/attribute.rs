@@ -79,8 +79,8 @@ pub(crate) const EXECUTE_COMMAND: AttributeSchema = content(
 pub(crate) const ENV_VAR_FORMAT: AttributeSchema = content(
     "env_var_format",
     AttributeType::String,
-    Default::String("%s='%s' "),
-    "How `{{ .Vars }}` writes each variable: `printf` of its name and value.",
+    Default::None,
+    "How each variable is written, as `printf` of its name and value; `%s='%s' ` in `{{ .Vars }}`, and lines of `export %s='%s'` in a file of variables, if absent.",
 );
 
 /// `cache`, for kinds whose result may be impure.

@@ -174,7 +174,14 @@ pub(crate) static SHELL_LOCAL: KindSchema = on_host(
 pub(crate) static SLEEP: KindSchema = on_host(
     "sleep",
     "Waits before the next step.",
-    &[content("duration", AttributeType::Duration, Default::Required, "How long."), ALWAYS],
+    &[
+        content("duration", AttributeType::Duration, Default::Required, "How long."),
+        CONTINUE_ON_ERROR,
+        ALWAYS,
+        MAX_RETRIES,
+        PAUSE_BEFORE,
+        TIMEOUT,
+    ],
 );
 
 /// A question.
@@ -184,7 +191,11 @@ pub(crate) static BREAKPOINT: KindSchema = on_host(
     &[
         unkeyed("note", AttributeType::String, Default::String(""), Role::Policy, "What is shown meanwhile."),
         content("disable", AttributeType::Bool, Default::Bool(false), "Whether it is passed over."),
+        CONTINUE_ON_ERROR,
         ALWAYS,
+        MAX_RETRIES,
+        PAUSE_BEFORE,
+        TIMEOUT,
     ],
 );
 
@@ -209,6 +220,7 @@ pub(crate) static DOWNLOAD: KindSchema = KindSchema {
                 Role::Output,
                 "Where on the host: the new path; with a trailing `/`, the folder that receives it.",
             ),
+            CONTINUE_ON_ERROR,
             MAX_RETRIES,
             PAUSE_BEFORE,
             TIMEOUT,
@@ -249,6 +261,7 @@ pub(crate) static FILE: KindSchema = step(
             "Permission bits of files; `0644`, or `0755` for executable ones, if absent.",
         ),
         OWNER,
+        CONTINUE_ON_ERROR,
         MAX_RETRIES,
         PAUSE_BEFORE,
         TIMEOUT,

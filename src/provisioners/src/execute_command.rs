@@ -9,15 +9,17 @@ use std::path::Path;
 use imgbuild_engine::ActionError;
 use imgbuild_gotemplate::{Functions, MissingKey, Options, Template, Value};
 
-/// How a variable is written into an [`Line::variables_file`] that is sourced.
+/// How a variable is written where `env_var_format` does not say it.
+const FORMAT: &str = "%s='%s' ";
+/// The same in an [`Line::variables_file`] that is sourced.
 const EXPORT_FORMAT: &str = "export %s='%s'\n";
 
 /// What a line is rendered with.
 pub(crate) struct Line<'a> {
     /// The template, as the user wrote it.
     pub(crate) template: &'a str,
-    /// How `{{ .Vars }}` writes a variable.
-    pub(crate) format: &'a str,
+    /// How a variable is written, if the step says it.
+    pub(crate) format: Option<&'a str>,
     /// The variables.
     pub(crate) variables: &'a BTreeMap<String, String>,
     /// Where the script is, in the machine.
@@ -30,8 +32,8 @@ pub(crate) struct Line<'a> {
 pub(crate) struct HostLine<'a> {
     /// Program and arguments as templates; the shell if empty.
     pub(crate) template: Vec<String>,
-    /// How `{{ .Vars }}` writes a variable.
-    pub(crate) format: String,
+    /// How `{{ .Vars }}` writes a variable, if the step says it.
+    pub(crate) format: Option<String>,
     /// The variables.
     pub(crate) variables: &'a BTreeMap<String, String>,
     /// Where the script is.
@@ -48,7 +50,7 @@ impl HostLine<'_> {
         let words = if self.template.is_empty() { usual.as_slice() } else { self.template.as_slice() };
         let script = self.script.display().to_string();
         let data = Value::record([
-            ("Vars", write_variables(&self.format, self.variables)?),
+            ("Vars", write_variables(self.format.as_deref().unwrap_or(FORMAT), self.variables)?),
             ("Quoted", format!("'{}'", script.replace('\'', r"'\''"))),
             ("Script", script.clone()),
             ("Command", script),
@@ -64,9 +66,17 @@ impl Line<'_> {
     /// # Errors
     /// If the template is none, or asks for what there is not.
     pub(crate) fn render(&self) -> Result<String, ActionError> {
-        let variables = write_variables(self.format, self.variables)?;
+        let variables = write_variables(self.format.unwrap_or(FORMAT), self.variables)?;
         let known = [("Path", self.script), ("Vars", &*variables), ("EnvVarFile", self.variables_file)];
         render_with("execute_command", self.template, &known)
+    }
+
+    /// The text of the file that exports the variables.
+    ///
+    /// # Errors
+    /// As [`Self::render`].
+    pub(crate) fn variables_text(&self) -> Result<String, ActionError> {
+        write_variables(self.format.unwrap_or(EXPORT_FORMAT), self.variables)
     }
 }
 
@@ -108,14 +118,6 @@ pub(crate) fn render_with(
     render(attribute, template, &Functions::new(), &Value::record(data.iter().copied()), &names)
 }
 
-/// The text of the file that exports the variables.
-///
-/// # Errors
-/// As [`Line::render`].
-pub(crate) fn variables_file(variables: &BTreeMap<String, String>) -> Result<String, ActionError> {
-    write_variables(EXPORT_FORMAT, variables)
-}
-
 /// Each variable in a format, quotes in values closed, escaped and opened again.
 fn write_variables(format: &str, variables: &BTreeMap<String, String>) -> Result<String, ActionError> {
     format_variables("env_var_format", format, variables, |value| value.replace('\'', r#"'"'"'"#))
@@ -152,8 +154,8 @@ mod tests {
     fn line(template: &str, variables: &[(&str, &str)]) -> Result<String, ActionError> {
         let variables =
             variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-        let (format, script) = ("%s='%s' ", "/run/s");
-        Line { template, format, variables: &variables, script, variables_file: "/run/v" }.render()
+        let script = "/run/s";
+        Line { template, format: None, variables: &variables, script, variables_file: "/run/v" }.render()
     }
 
     #[test]
@@ -181,8 +183,19 @@ mod tests {
     }
 
     #[test]
-    fn a_file_of_variables_exports_them() {
+    fn a_file_of_variables_exports_them_or_is_as_the_step_says() {
         let variables = [("A".to_owned(), "it's".to_owned())].into();
-        assert_eq!(variables_file(&variables).unwrap(), "export A='it'\"'\"'s'\n");
+        for (format, expected) in
+            [(None, "export A='it'\"'\"'s'\n"), (Some("declare -x %s='%s'\n"), "declare -x A='it'\"'\"'s'\n")]
+        {
+            let line = Line {
+                template: "",
+                format,
+                variables: &variables,
+                script: "/run/s",
+                variables_file: "/run/v",
+            };
+            assert_eq!(line.variables_text().unwrap(), expected);
+        }
     }
 }

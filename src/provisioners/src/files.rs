@@ -57,7 +57,13 @@ impl Provisioner for File {
         let (dest, owner, mode) = (absolute(context, "dest")?, owner(context), context.mode("mode"));
         let mut files = context.files("src")?;
         if let Some(path) = context.text("generated") {
-            files.push(InputFile::at(context.workspace.join(path))?);
+            let path = context.workspace.join(path);
+            if !path.exists() {
+                let missing =
+                    format!("`{}` is not there, and no step before this one has made it", path.display());
+                return Err(ActionError::environment(missing));
+            }
+            files.push(InputFile::at(path)?);
         }
         let content = context.text("content").map(String::into_bytes);
         let mut operations = Vec::new();

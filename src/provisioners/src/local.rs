@@ -35,7 +35,7 @@ impl Executor for ShellLocal {
         let variables: BTreeMap<String, String> = context.pairs("env").into_iter().collect();
         let line = HostLine {
             template: context.texts("execute_command"),
-            format: context.text("env_var_format").unwrap_or_default(),
+            format: context.text("env_var_format"),
             variables: &variables,
             script: &script,
         };

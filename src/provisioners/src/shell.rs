@@ -10,7 +10,7 @@ use imgbuild_engine::{ActionContext, ActionError, Bind, Command, InputFile, Laye
 use imgbuild_model::{ChainState, Value};
 
 use crate::Provisioner;
-use crate::execute_command::{self, Line};
+use crate::execute_command::Line;
 
 /// Where a step finds what it is given.
 pub(crate) const STEP_FOLDER: &str = "/run/imgbuild";
@@ -107,14 +107,15 @@ fn by_command(
         return Err(ActionError::input("`shell` takes `args` or `execute_command`, not both")
             .hint("write the arguments after `{{ .Path }}`"));
     }
-    fs_err::write(folder.join("variables"), execute_command::variables_file(variables)?)?;
+    let format = context.text("env_var_format");
     let line = Line {
         template,
-        format: &context.text("env_var_format").unwrap_or_default(),
+        format: format.as_deref(),
         variables,
         script: &format!("{STEP_FOLDER}/script"),
         variables_file: &format!("{STEP_FOLDER}/variables"),
     };
+    fs_err::write(folder.join("variables"), line.variables_text()?)?;
     Ok(vec!["/bin/sh".to_owned(), "-c".to_owned(), line.render()?])
 }
 

@@ -6,9 +6,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use imgbuild_model::EntryKind;
-use imgbuild_packer::interpolate::{self, Lookup, Run};
+use imgbuild_packer::interpolate::{self, Run};
 use imgbuild_packer::template::Files;
-use imgbuild_packer_functions::{FileKind, Host};
+use imgbuild_packer_functions::{FileKind, Host, SecretError, SecretRequest};
 use jiff::Timestamp;
 
 /// A machine with nothing but one file, `/file`, which is a template.
@@ -75,7 +75,7 @@ impl interpolate::Host for Nowhere {
         (name == "HOME").then(|| "/home".to_owned())
     }
 
-    fn look_up(&self, _: &Lookup) -> Result<String, String> {
+    fn secret(&self, _: &SecretRequest) -> Result<String, SecretError> {
         Ok("answer".to_owned())
     }
 

@@ -187,7 +187,7 @@ fn first_plans(
     edges: &[Vec<usize>],
     session: &mut Session,
 ) -> Result<Vec<First>, Diagnostics> {
-    let made: Vec<_> = makers(recipes, planner.place).into_keys().collect();
+    let made: Vec<_> = makers(recipes, planner.place).into_iter().map(|(path, _)| path).collect();
     let is_error = |problem: &Diagnostic| problem.severity == imgbuild_model::Severity::Error;
     let mut problems = Vec::new();
     let mut found = Vec::new();

@@ -1,6 +1,6 @@
 //! From recipes to plans: each build is lowered, its inputs are hashed, mutable names are resolved, keys are looked up.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
@@ -340,7 +340,7 @@ pub(super) fn check(loaded: &Loaded, place: &Place) -> Result<Diagnostics, Diagn
     let holes = Holes::new([0; 32], []);
     let recipes = &loaded.recipes.recipes;
     edges(recipes, place)?;
-    let made: Vec<PathBuf> = makers(recipes, place).into_keys().collect();
+    let made = makers(recipes, place).into_iter().map(|(path, _)| path).collect();
     let files = WithMade { files: LocalFiles { cwd: place.cwd.clone() }, made };
     let cwd = place.cwd.display().to_string();
     let (mut warnings, mut errors) = (Vec::new(), Vec::new());
@@ -396,7 +396,7 @@ pub(super) fn edges(recipes: &[Recipe], place: &Place) -> Result<Vec<Vec<usize>>
             let touches = |made: &PathBuf| {
                 path.starts_with(made) || (made.starts_with(&path) && !place.cwd.starts_with(&path))
             };
-            let makers = makers.iter().filter(|(made, maker)| **maker != index && touches(made));
+            let makers = makers.iter().filter(|(made, maker)| *maker != index && touches(made));
             edges[index].extend(makers.map(|(_, maker)| *maker));
         }
     }
@@ -412,13 +412,21 @@ pub(super) fn edges(recipes: &[Recipe], place: &Place) -> Result<Vec<Vec<usize>>
     }
 }
 
-/// For each path that a build writes an artifact to, which build.
-pub(super) fn makers(recipes: &[Recipe], place: &Place) -> BTreeMap<PathBuf, usize> {
-    let mut makers = BTreeMap::new();
+/// The paths that builds and their post-processors write artifacts to, each with the build. Several may write to one.
+pub(super) fn makers(recipes: &[Recipe], place: &Place) -> Vec<(PathBuf, usize)> {
+    let mut makers = Vec::new();
     for (index, recipe) in recipes.iter().enumerate() {
-        for name in outputs(&recipe.kind) {
-            if let Some(NodeData::String(path)) = recipe.settings.field(name).map(|field| &field.value.data) {
-                makers.insert(absolute(&place.cwd, path), index);
+        let posts = recipe.post_processors.iter().flatten();
+        let posts = posts.map(|post| (KindClass::PostProcessor, &post.kind, &post.settings));
+        for (class, kind, settings) in posts.chain([(KindClass::Builder, &recipe.kind, &recipe.settings)]) {
+            for name in outputs(class, kind) {
+                match settings.field(name).map(|field| &field.value.data) {
+                    // What is rendered only when it is used names no path yet.
+                    Some(NodeData::String(path)) if !path.contains("{{") => {
+                        makers.push((absolute(&place.cwd, path), index));
+                    }
+                    _ => {}
+                }
             }
         }
     }
@@ -460,9 +468,9 @@ fn absolute(cwd: &Path, path: &str) -> PathBuf {
     whole
 }
 
-/// The attributes of a builder that say where its artifact is written.
-fn outputs(kind: &str) -> Vec<&'static str> {
-    let Some(schema) = component(KindClass::Builder, kind) else { return Vec::new() };
+/// The attributes of a component that say where its artifact is written.
+fn outputs(class: KindClass, kind: &str) -> Vec<&'static str> {
+    let Some(schema) = component(class, kind) else { return Vec::new() };
     let table = schema.table();
     let is_output = |name: &&'static str| {
         table.attribute(name).is_some_and(|attribute| attribute.role == imgbuild_model::Role::Output)

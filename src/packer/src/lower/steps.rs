@@ -77,10 +77,11 @@ fn dict(pairs: impl IntoIterator<Item = (String, String)>) -> Value {
     Value::Dict(pairs.into_iter().map(|(name, value)| (name.into(), Value::string(&value))).collect())
 }
 
-/// How a provisioner's steps are tried. The first of them waits.
+/// How a provisioner's steps are tried, and what a failure means. The first of them waits.
 fn tries(step: &Step, is_first: bool) -> Vec<(&'static str, Value)> {
     let waits = is_first && !step.pause_before.is_zero();
     vec![
+        ("continue_on_error", if step.continue_on_error { Value::Bool(true) } else { Value::None }),
         ("max_retries", if step.max_retries > 0 { Value::Int(step.max_retries.into()) } else { Value::None }),
         ("pause_before", if waits { seconds(step.pause_before) } else { Value::None }),
         ("timeout", step.timeout.map_or(Value::None, seconds)),
@@ -91,9 +92,7 @@ fn tries(step: &Step, is_first: bool) -> Vec<(&'static str, Value)> {
 fn common(step: &Step, config: &Config<'_>, is_first: bool) -> Vec<(&'static str, Value)> {
     let codes = config.numbers("valid_exit_codes");
     let codes = if codes.is_empty() { Value::None } else { Value::list(codes.into_iter().map(Value::Int)) };
-    let goes_on = if step.continue_on_error { Value::Bool(true) } else { Value::None };
-    let own = vec![("valid_exit_codes", codes), ("continue_on_error", goes_on)];
-    [own, tries(step, is_first)].concat()
+    [vec![("valid_exit_codes", codes)], tries(step, is_first)].concat()
 }
 
 /// The variables of a step: the template's, then those that every script gets.
@@ -208,15 +207,16 @@ fn shell_local(step: &Step, config: &Config<'_>, chain: &mut Chain<'_>) {
 }
 
 fn sleep(step: &Step, config: &Config<'_>, chain: &mut Chain<'_>) {
-    chain.step("sleep", vec![("duration", duration(config, "duration"))], &step.location);
+    let own = vec![("duration", duration(config, "duration"))];
+    chain.step("sleep", [own, tries(step, true)].concat(), &step.location);
 }
 
 fn breakpoint(step: &Step, config: &Config<'_>, chain: &mut Chain<'_>) {
-    let attributes = vec![
+    let own = vec![
         ("note", config.text("note").map_or(Value::None, |note| Value::string(&note))),
         ("disable", config.flag("disable").map_or(Value::None, Value::Bool)),
     ];
-    chain.step("breakpoint", attributes, &step.location);
+    chain.step("breakpoint", [own, tries(step, true)].concat(), &step.location);
 }
 
 /// A path in the machine, absolute.
@@ -237,11 +237,6 @@ fn base_name(path: &str) -> &str {
 }
 
 fn file(step: &Step, config: &Config<'_>, chain: &mut Chain<'_>) {
-    if step.continue_on_error {
-        let warning =
-            Diagnostic::warning("`continue_on_error` is not for `file`: if it fails, the build does");
-        chain.problem(warning.at(step.location.clone()));
-    }
     let destination = config.text("destination").unwrap_or_default();
     let sources: Vec<(String, &str)> = ["source", "sources"]
         .into_iter()

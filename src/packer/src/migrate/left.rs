@@ -2,6 +2,7 @@
 
 use imgbuild_hcl::syntax::{Source, Start, TokenKind, tokens};
 use imgbuild_model::{Diagnostic, Diagnostics, Location};
+use imgbuild_packer_functions::SecretRequest;
 
 use super::{Build, Request};
 use crate::legacy::Text;
@@ -9,10 +10,8 @@ use crate::load::AnyTemplate;
 use crate::lower::Makes;
 use crate::recipe::Recipe;
 
-/// The functions whose values come from elsewhere or are others in each run.
-const OUTSIDE: [&str; 17] = [
-    "aws_secretsmanager",
-    "aws_secretsmanager_raw",
+/// The functions whose values come from elsewhere or are others in each run, and are not secret.
+const OUTSIDE: [&str; 14] = [
     "bcrypt",
     "consul_key",
     "env",
@@ -26,7 +25,6 @@ const OUTSIDE: [&str; 17] = [
     "templatefile",
     "timestamp",
     "uuidv4",
-    "vault",
     "abspath",
 ];
 
@@ -65,11 +63,12 @@ pub(super) fn of_template(request: &Request<'_>) -> Vec<Diagnostic> {
     let place = request.builds.first().map(|build| Location::file(&build.recipe.location.file));
     if let Some(place) = place {
         let reads = request.reads;
+        let is_setting = |asked: &SecretRequest| matches!(asked, SecretRequest::Consul { .. });
         let asked = [
             (reads.clock, "the time"),
             (reads.random, "random numbers"),
             (!reads.environment.is_empty(), "environment variables"),
-            (!reads.secrets.is_empty(), "what stores of secrets and settings answered"),
+            (reads.secrets.iter().any(is_setting), "what stores of settings answered"),
         ];
         for (_, what) in asked.iter().filter(|(asked, _)| *asked) {
             let message = format!("{what} that the template's strings ask for: written out as of this run");
