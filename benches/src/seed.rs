@@ -9,13 +9,12 @@ use std::path::Path;
 use std::sync::Arc;
 
 use imgbuild_cache::{ActionKey, ActionResult, Cache, OutputFile, Run, Staged, SyncBatch};
-use imgbuild_engine::{Builder as _, LayerMetadata, files_output, layer_output};
+use imgbuild_engine::{LayerMetadata, files_output, layer_output};
 use imgbuild_model::{Artifact, PackagePath, PatternSet, Platform};
 use imgbuild_plan::{
-    ActionGraph, ActionNode, DiskFiles, Fingerprint, InputDigests, KeyContext, LockFile, PlanOptions,
-    Reference, Selection, Status, Walk, fingerprint, plan, slot,
+    ActionGraph, ActionNode, Builders, DiskFiles, Fingerprint, InputDigests, KeyContext, LockFile,
+    PlanOptions, Reference, Selection, Status, Walk, fingerprint, plan, slot,
 };
-use imgbuild_rootfs::RootfsBuilder;
 use imgbuild_starlark::{Limits, Starlark};
 use imgbuild_tree::{CaptureOptions, DeltaManifest, EmptyView, XattrNamespace, capture};
 
@@ -65,8 +64,8 @@ pub fn seed(workspace: &Path, cache: &Path) -> Result<(usize, usize), String> {
     let wanted: Vec<usize> = (0..graph.nodes.len()).collect();
     let digests = InputDigests::read(&graph.inputs(), &files, &cache).map_err(text)?;
     let lock = LockFile::default();
-    let builder = RootfsBuilder::new(cache.clone()).key().to_owned();
-    let context = KeyContext { graph: &graph, lock: &lock, digests: &digests, builder: &builder, salt: "" };
+    let builders = Builders::new([imgbuild_rootfs::KEY]);
+    let context = KeyContext { graph: &graph, lock: &lock, digests: &digests, builders: &builders, salt: "" };
     let options = PlanOptions { explain_all: true, ..PlanOptions::default() };
     let plan = plan(context, &wanted, &cache, &options).map_err(text)?;
 

@@ -7,8 +7,9 @@ use std::sync::Arc;
 use imgbuild::args::Environment;
 use imgbuild::config::Config;
 use imgbuild_cache::Cache;
-use imgbuild_engine::{Registry, SharedExecutor};
+use imgbuild_engine::{Builder, Registry, SharedExecutor};
 use imgbuild_model::EventSink;
+use imgbuild_plan::Builders;
 use imgbuild_provisioners::{ArchiveConfig, Proxies};
 use imgbuild_rootfs::RootfsBuilder;
 
@@ -53,7 +54,13 @@ pub(crate) fn registry(archives: Arc<ArchiveConfig>) -> Registry {
     let mut executors: HashMap<&'static str, SharedExecutor> = imgbuild_provisioners::executors();
     executors.extend(imgbuild_provisioners::source_executors(archives));
     executors.extend(imgbuild_exports::executors());
-    Registry { builder: Arc::new(RootfsBuilder::new(cache)), executors }
+    let builders: [Arc<dyn Builder>; 1] = [Arc::new(RootfsBuilder::new(cache))];
+    Registry::new(builders, executors)
+}
+
+/// What the builders are called in keys.
+pub(crate) fn builders() -> Arc<Builders> {
+    Arc::new(Builders::new([imgbuild_rootfs::KEY]))
 }
 
 #[cfg(test)]
@@ -73,6 +80,7 @@ mod tests {
             let runs = schema.effect != Effect::State
                 && (schema.class != KindClass::Test || schema.id == "image_test");
             assert_eq!(registry.executors.contains_key(schema.id), runs, "`{}`", schema.id);
+            assert!(registry.builder(builders().key(schema.builder)).is_some(), "`{}`", schema.id);
         }
     }
 }

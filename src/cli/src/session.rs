@@ -10,7 +10,6 @@ use imgbuild::args::{Environment, Global, Variant};
 use imgbuild::config::{Config, Flags};
 use imgbuild::ui::{Shell, Ui};
 use imgbuild_cache::Cache;
-use imgbuild_engine::Builder as _;
 use imgbuild_engine::secrets::Fillings;
 use imgbuild_model::{
     Artifact, Class, Diagnostic, Diagnostics, Label, LayerRef, Location, PackagePath, PatternSet, Platform,
@@ -20,7 +19,6 @@ use imgbuild_plan::{
     ActionGraph, Analyzed, DiskFiles, InputDigests, KeyInputs, LOCK_FILE, LockError, LockFile, PinRequest,
     Plan, PlanOptions, Selection, Walk, plan,
 };
-use imgbuild_rootfs::RootfsBuilder;
 
 use crate::languages::Languages;
 use crate::registry;
@@ -207,7 +205,7 @@ impl Session {
             graph: Arc::new(graph),
             lock: Arc::new(before.clone()),
             digests: Arc::new(digests),
-            builder: RootfsBuilder::new(cache.clone()).key().into(),
+            builders: crate::registry::builders(),
             salt: self.config.salt.as_deref().unwrap_or_default().into(),
         };
         let force: BTreeSet<Label> = match planning.force {

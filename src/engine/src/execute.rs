@@ -35,13 +35,30 @@ pub const LOG_MEMO: &str = "log";
 /// Where the state that a failed step left is kept, by target.
 pub const FAILED_MEMO: &str = "failed";
 
-/// The code behind each kind, and the builder.
+/// The code behind each kind, and the builders.
 #[derive(Clone)]
 pub struct Registry {
-    /// Where layers are made.
-    pub builder: Arc<dyn Builder>,
+    /// Where layers are made, by what they are called in keys.
+    builders: HashMap<String, Arc<dyn Builder>>,
     /// By the kind's name.
     pub executors: HashMap<&'static str, SharedExecutor>,
+}
+
+impl Registry {
+    /// Of these builders, and of this code by the kind's name.
+    pub fn new(
+        builders: impl IntoIterator<Item = Arc<dyn Builder>>,
+        executors: HashMap<&'static str, SharedExecutor>,
+    ) -> Self {
+        let builders = builders.into_iter().map(|builder| (builder.key().to_owned(), builder)).collect();
+        Self { builders, executors }
+    }
+
+    /// The builder that keys call so.
+    #[must_use]
+    pub fn builder(&self, key: &str) -> Option<&Arc<dyn Builder>> {
+        self.builders.get(key)
+    }
 }
 
 /// How to run.
@@ -325,6 +342,15 @@ impl Shared {
         &self.request.keys.graph.nodes[place]
     }
 
+    fn builder(&self, place: usize) -> Result<Arc<dyn Builder>, ActionError> {
+        let key = self.request.keys.builders.key(self.node(place).builder);
+        self.request
+            .registry
+            .builder(key)
+            .cloned()
+            .ok_or_else(|| Diagnostic::error(format!("there is no builder `{key}`")).class(Class::Bug).into())
+    }
+
     fn target(&self, place: usize) -> String {
         let node = self.node(place);
         format!("{} ({})", node.label(), node.platform())
@@ -536,7 +562,7 @@ impl Shared {
             workspace: self.request.files.root().to_path_buf(),
             run: self.run.clone(),
             temporary: temporary.clone(),
-            builder: self.request.registry.builder.clone(),
+            builder: self.builder(place)?,
             secrets: self.request.secrets.clone(),
             fillings: self.request.fillings.clone(),
             prompt: self.request.prompt.clone(),
@@ -614,7 +640,7 @@ impl Shared {
             log,
             duration,
             created: self.request.now,
-            builder: self.request.keys.builder.to_string(),
+            builder: self.request.keys.builders.key(node.builder).to_owned(),
         })
     }
 

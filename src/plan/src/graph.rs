@@ -36,6 +36,8 @@ pub struct ActionNode {
     pub epoch: Option<String>,
     /// The action at the start of its chain.
     pub chain_source: Option<usize>,
+    /// The builder that makes its chain's layers, without its version.
+    pub builder: &'static str,
     /// The name of its chain's epoch, if an action of the chain, up to this one, uses the network.
     chain_epoch: Option<String>,
 }
@@ -315,6 +317,7 @@ impl ActionGraph {
         let epoch = uses_network
             .then(|| epoch_below.clone().unwrap_or_else(|| format!("{} {platform}", reference.label)));
         let source_below = below.and_then(|node| node.chain_source);
+        let builder = below.map_or(schema.builder, |node| node.builder);
         let state = action.parent.as_ref().map(|layer| layer.state.clone()).unwrap_or_default();
         let chain_epoch = epoch.clone().or_else(|| epoch_below.clone());
         let mut prerequisites: Vec<usize> = needs.iter().map(|need| self.by_reference[need]).collect();
@@ -350,6 +353,7 @@ impl ActionGraph {
                         packages: packages.clone(),
                         epoch: None,
                         chain_source: source_below,
+                        builder,
                         chain_epoch: epoch_below,
                     });
                     prerequisites.push(self.nodes.len() - 1);
@@ -377,6 +381,7 @@ impl ActionGraph {
             packages,
             epoch,
             chain_source,
+            builder,
             chain_epoch,
         });
         Ok(())

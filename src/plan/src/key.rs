@@ -25,7 +25,7 @@
 //! A *static* key refers to other actions by their keys and is known before anything runs; a *content* key refers to
 //! them by what they made. Both are made by the one function below, so that they cannot drift apart.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::sync::Arc;
 
@@ -65,10 +65,29 @@ pub struct KeyContext<'a> {
     pub lock: &'a LockFile,
     /// The digests of the workspace's files.
     pub digests: &'a InputDigests,
-    /// The builder, with its version, as `rootfs/1`.
-    pub builder: &'a str,
+    /// The builders, with their versions.
+    pub builders: &'a Builders,
     /// The workspace's salt.
     pub salt: &'a str,
+}
+
+/// The builders that there are: what each is called in keys, with its version, as `rootfs/1`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Builders(BTreeMap<&'static str, Arc<str>>);
+
+impl Builders {
+    /// Those of these keys; the name of each is what stands before the `/`.
+    #[must_use]
+    pub fn new(keys: impl IntoIterator<Item = &'static str>) -> Self {
+        let named = |key: &'static str| (key.split('/').next().unwrap_or(key), key.into());
+        Self(keys.into_iter().map(named).collect())
+    }
+
+    /// What a builder is called in keys: its name alone, if there is no such builder.
+    #[must_use]
+    pub fn key<'a>(&'a self, name: &'a str) -> &'a str {
+        self.0.get(name).map_or(name, |key| &**key)
+    }
 }
 
 /// What a [`KeyContext`] borrows, for those who hold it.
@@ -80,8 +99,8 @@ pub struct KeyInputs {
     pub lock: Arc<LockFile>,
     /// The digests of the workspace's files.
     pub digests: Arc<InputDigests>,
-    /// The builder, with its version.
-    pub builder: Arc<str>,
+    /// The builders, with their versions.
+    pub builders: Arc<Builders>,
     /// The workspace's salt.
     pub salt: Arc<str>,
 }
@@ -94,7 +113,7 @@ impl KeyInputs {
             graph: &self.graph,
             lock: &self.lock,
             digests: &self.digests,
-            builder: &self.builder,
+            builders: &self.builders,
             salt: &self.salt,
         }
     }
@@ -284,11 +303,11 @@ pub(crate) struct Common<'a> {
     closures: HashMap<&'a DebianRequest, Hash>,
 }
 
-/// The kind, the platform, whether the action is the first of its chain.
-type HeadKey = (&'static str, Platform, bool);
+/// The kind, the builder, the platform, whether the action is the first of its chain.
+type HeadKey = (&'static str, &'static str, Platform, bool);
 
 fn head_key(node: &ActionNode) -> HeadKey {
-    (node.schema.id, node.platform(), node.parent.is_none())
+    (node.schema.id, node.builder, node.platform(), node.parent.is_none())
 }
 
 impl<'a> Common<'a> {
@@ -326,7 +345,7 @@ fn head(context: KeyContext<'_>, node: &ActionNode) -> Hash {
 
 fn encode_head(context: KeyContext<'_>, node: &ActionNode, sink: &mut Sink) {
     sink.add("schema", |hasher| KEY_SCHEMA.content_hash(hasher), || Some(KEY_SCHEMA.to_string()));
-    sink.text("builder", context.builder);
+    sink.text("builder", context.builders.key(node.builder));
     sink.add(
         "kind",
         |hasher| {

@@ -2,7 +2,7 @@
 //! files. What is not here: anything that a build uses.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use imgbuild_digest::Digest;
 use imgbuild_model::{
@@ -11,8 +11,8 @@ use imgbuild_model::{
 };
 
 use crate::{
-    ActionGraph, DebianPin, ImagePin, IndexPin, InputDigest, InputDigests, KeyContext, LockFile, PinRequest,
-    default_source_date,
+    ActionGraph, Builders, DebianPin, ImagePin, IndexPin, InputDigest, InputDigests, KeyContext, LockFile,
+    PinRequest, default_source_date,
 };
 
 /// Declares actions, each at the target that was named last.
@@ -148,7 +148,8 @@ pub fn locked(graph: &ActionGraph) -> LockFile {
 /// What keys are made from, with a builder and a salt that say nothing.
 #[must_use]
 pub fn context<'a>(graph: &'a ActionGraph, lock: &'a LockFile, digests: &'a InputDigests) -> KeyContext<'a> {
-    KeyContext { graph, lock, digests, builder: "rootfs/1", salt: "" }
+    static BUILDERS: LazyLock<Builders> = LazyLock::new(|| Builders::new(["rootfs/1"]));
+    KeyContext { graph, lock, digests, builders: &BUILDERS, salt: "" }
 }
 
 impl Default for Declared {

@@ -19,4 +19,4 @@ pub mod sandbox;
 mod seal;
 pub mod userns;
 
-pub use machine::RootfsBuilder;
+pub use machine::{KEY, RootfsBuilder};

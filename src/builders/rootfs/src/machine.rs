@@ -29,7 +29,7 @@ use crate::sandbox::{self, Network, Sandbox, SandboxError, SandboxSpec, Stdin};
 use crate::seal;
 
 /// The builder's name and version, as it enters keys.
-const KEY: &str = "rootfs/1";
+pub const KEY: &str = "rootfs/1";
 
 /// Where squashed stacks are remembered.
 const SQUASH_MEMO: &str = "rootfs-squash";

@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use imgbuild_cache::Cache;
 use imgbuild_digest::Hash;
-use imgbuild_engine::Builder as _;
 use imgbuild_engine::secrets::Fillings;
 use imgbuild_kinds::component;
 use imgbuild_model::{
@@ -23,7 +22,6 @@ use imgbuild_plan::{
     ActionGraph, DiskFiles, InputDigests, KeyContext, KeyInputs, LOCK_FILE, LockFile, PinRequest, Plan,
     PlanOptions, plan,
 };
-use imgbuild_rootfs::RootfsBuilder;
 
 use super::chains::chains;
 use super::load::{LocalFiles, Place};
@@ -276,7 +274,7 @@ fn key_inputs(
         graph: Arc::new(graph),
         lock: Arc::new(lock),
         digests: Arc::new(digests),
-        builder: RootfsBuilder::new(cache.clone()).key().into(),
+        builders: crate::registry::builders(),
         salt: salt.into(),
     })
 }

@@ -18,7 +18,7 @@ use imgbuild_engine::{
 };
 use imgbuild_model::{ChainState, Event, KindClass, Value};
 use imgbuild_plan::testing::{context, locked};
-use imgbuild_plan::{ActionGraph, DiskFiles, InputDigests, KeyInputs, Plan, PlanOptions, plan};
+use imgbuild_plan::{ActionGraph, Builders, DiskFiles, InputDigests, KeyInputs, Plan, PlanOptions, plan};
 use imgbuild_tree::{CaptureOptions, DeltaId, EmptyView, XattrNamespace, capture};
 
 /// The key of the builder that is not one.
@@ -129,7 +129,7 @@ impl World {
                 graph: Arc::new(graph),
                 lock: Arc::new(lock),
                 digests: Arc::new(digests),
-                builder: BUILDER.into(),
+                builders: Arc::new(Builders::new([BUILDER])),
                 salt: "".into(),
             },
             plan: plan.clone(),
@@ -156,7 +156,7 @@ impl World {
             running: self.running.clone(),
         });
         let executors = imgbuild_kinds::all().iter().map(|schema| (schema.id, fake.clone())).collect();
-        Registry { builder: Arc::new(NoBuilder), executors }
+        Registry::new([Arc::new(NoBuilder) as Arc<dyn Builder>], executors)
     }
 
     /// What ran since this was last asked, in the order in which it ended.

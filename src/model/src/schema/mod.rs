@@ -46,6 +46,8 @@ pub struct KindSchema {
     pub keeps_packages: bool,
     /// What it sees of the state that earlier steps left, and so what of it enters its key.
     pub state: StateUse,
+    /// For a source: the builder that makes the layers of its chain, without its version.
+    pub builder: &'static str,
 }
 
 /// What a kind sees of a chain's state.
@@ -136,6 +138,7 @@ impl KindSchema {
         deprecated: None,
         keeps_packages: false,
         state: StateUse::None,
+        builder: "rootfs",
     };
 
     /// What stands in its body.

@@ -8,7 +8,9 @@ use imgbuild_model::{
 use imgbuild_plan::testing::{
     Declared, answer, context, dict, file, label, locked, made, step, texts, with_state,
 };
-use imgbuild_plan::{InputDigest, InputDigests, KeyContext, LockFile, Reference, changes, fingerprint};
+use imgbuild_plan::{
+    Builders, InputDigest, InputDigests, KeyContext, LockFile, Reference, changes, fingerprint,
+};
 
 use crate::samples::{Change, Given, Sample, digests, sample, values, written_out};
 use crate::support::{Keys, keys};
@@ -163,7 +165,10 @@ fn builder_salt_and_the_outputs_of_prerequisites_are_in_every_key() {
         let Sample { graph, place, lock, digests } = sample(schema, &Change::default());
         let plain = context(&graph, &lock, &digests);
         let key = keys(plain, place);
-        for other in [KeyContext { builder: "rootfs/2", ..plain }, KeyContext { salt: "pepper", ..plain }] {
+        for other in [
+            KeyContext { builders: &Builders::new(["rootfs/2"]), ..plain },
+            KeyContext { salt: "pepper", ..plain },
+        ] {
             let found = keys(other, place);
             assert_ne!((key.fixed, key.content), (found.fixed, found.content), "`{}`", schema.id);
             assert_ne!(key.fixed, found.fixed, "`{}`", schema.id);
