@@ -1,0 +1,143 @@
+//! The host builder: machines that are there already, reached over SSH, as Packer's builder `null` has them.
+//!
+//! Such a machine is not made, not copied and not ended here: what steps do to it stays, nothing of it is a layer, and so
+//! every step runs in every build. What is not here: the protocol, which is `imgbuild-ssh`'s.
+
+mod settings;
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use async_trait::async_trait;
+use imgbuild_engine::{
+    ActionContext, ActionError, Builder, Executor, Machine, MachineSpec, Outcome, Session, Snapshot,
+};
+use imgbuild_model::Stream;
+use imgbuild_ssh::{SshSession, connect};
+
+/// The builder's name and version, as it enters keys.
+pub const KEY: &str = "host/1";
+
+/// What of the user's surroundings matters to connections.
+#[derive(Clone, Debug, Default)]
+pub struct Surroundings {
+    /// The home folder: what `~` in paths of keys means, and where `.ssh/known_hosts` is.
+    pub home: Option<PathBuf>,
+    /// The socket of the user's agent (`SSH_AUTH_SOCK`).
+    pub agent: Option<PathBuf>,
+}
+
+/// Machines that are there already. The steps of a chain share one connection.
+#[derive(Clone)]
+pub struct HostBuilder {
+    surroundings: Arc<Surroundings>,
+    idle: Arc<Mutex<HashMap<String, SshSession>>>,
+}
+
+impl HostBuilder {
+    /// With the user's surroundings.
+    #[must_use]
+    pub fn new(surroundings: Surroundings) -> Self {
+        Self { surroundings: Arc::new(surroundings), idle: Arc::default() }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[async_trait]
+impl Builder for HostBuilder {
+    fn key(&self) -> &str {
+        KEY
+    }
+
+    async fn start(&self, _from: &Snapshot, spec: &MachineSpec) -> Result<Box<dyn Machine>, ActionError> {
+        let chain = name(spec);
+        let idle = lock(&self.idle).remove(&chain);
+        let session = match idle {
+            Some(session) => session,
+            None => self.connect(spec).await?,
+        };
+        Ok(Box::new(Host { session, chain, idle: self.idle.clone() }))
+    }
+}
+
+/// A run that comes later connects anew: the machine may be another by then.
+fn name(spec: &MachineSpec) -> String {
+    format!("{} {}", spec.run.id(), spec.chain)
+}
+
+impl HostBuilder {
+    async fn connect(&self, spec: &MachineSpec) -> Result<SshSession, ActionError> {
+        let settings = settings::read(&spec.source, &self.surroundings)?;
+        let pause = settings::milliseconds(&spec.source, "pause_before_connecting");
+        let once = connect(settings.clone()).await?;
+        let connection = match pause.filter(|pause| !pause.is_zero()) {
+            None => once,
+            // As Packer: what answered first may be a system that is about to restart.
+            Some(pause) => {
+                once.disconnect().await;
+                tokio::time::sleep(pause).await;
+                connect(settings).await?
+            }
+        };
+        Ok(SshSession::new(connection))
+    }
+}
+
+/// One machine, connected.
+struct Host {
+    session: SshSession,
+    chain: String,
+    idle: Arc<Mutex<HashMap<String, SshSession>>>,
+}
+
+#[async_trait]
+impl Machine for Host {
+    fn session(&mut self) -> &mut dyn Session {
+        &mut self.session
+    }
+
+    async fn finish(self: Box<Self>) -> Result<Snapshot, ActionError> {
+        self.discard().await?;
+        Ok(Snapshot::default())
+    }
+
+    async fn discard(self: Box<Self>) -> Result<(), ActionError> {
+        lock(&self.idle).insert(self.chain, self.session);
+        Ok(())
+    }
+}
+
+/// The code behind the source `host`: the machine is reached before anything is done to it.
+pub struct Reach {
+    builder: HostBuilder,
+}
+
+impl Reach {
+    /// For the steps that this builder carries out.
+    #[must_use]
+    pub fn new(builder: HostBuilder) -> Self {
+        Self { builder }
+    }
+}
+
+#[async_trait]
+impl Executor for Reach {
+    async fn execute(&self, context: &ActionContext) -> Result<Outcome, ActionError> {
+        context.line(Stream::Stdout, "Waiting for SSH to become available...");
+        let spec = context.machine_spec();
+        let session = context.cancel.unless_cancelled(self.builder.connect(&spec)).await;
+        let session = session.unwrap_or(Err(ActionError::Cancelled))?;
+        if let Some(key) = session.connection().believed() {
+            let warning =
+                format!("Warning: the machine is not in ~/.ssh/known_hosts; its key {key} is believed");
+            context.line(Stream::Stderr, &warning);
+        }
+        context.line(Stream::Stdout, "Connected to SSH!");
+        lock(&self.builder.idle).insert(name(&spec), session);
+        Ok(Outcome::default())
+    }
+}

@@ -1,0 +1,39 @@
+//! Machines reached over SSH: connecting while they start, commands, files, tunnels.
+//!
+//! [`connect`] makes a [`Connection`] from [`Settings`], which hold what Packer's `ssh_*` attributes say. What is not here:
+//! reading those attributes and the environment, and what is done in a machine.
+
+mod algorithms;
+mod auth;
+mod client;
+mod connect;
+mod connection;
+mod error;
+mod exec;
+mod files;
+mod keys;
+mod known_hosts;
+mod quote;
+mod scp;
+mod session;
+mod settings;
+mod sftp;
+mod transfer;
+mod tree;
+mod tunnel;
+mod wire;
+
+pub use algorithms::Algorithms;
+pub use connect::LOST_AFTER;
+pub use connection::{Connection, Output, connect};
+pub use error::Error;
+pub use exec::{Exit, OnLine, Signal, Stdin};
+pub use known_hosts::{KnownHosts, Verdict};
+pub use quote::quote;
+pub use russh::keys::{Certificate, PublicKey};
+pub use session::SshSession;
+pub use settings::{
+    Ask, Bastion, HostKey, HostKeys, Key, KeySource, Login, Patience, Proxy, Route, Settings, TransferMethod,
+    Tunnel, Waits,
+};
+pub use transfer::{Downloaded, Uploaded};

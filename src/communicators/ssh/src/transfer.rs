@@ -1,0 +1,357 @@
+//! Moves files and folders between this host and a machine, by whichever means it has. The protocols themselves are in `sftp`,
+//! `scp` and `tree`.
+//!
+//! Nothing that is cut off is left under its own name, on neither side. What stands at a path is replaced by another file, and
+//! not written into: a link there is replaced as well.
+
+use std::collections::BTreeSet;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::pin::pin;
+use std::sync::Arc;
+
+use futures::stream::{self, TryStreamExt};
+
+use tokio::io::AsyncRead;
+use tokio::sync::mpsc;
+use tokio_util::io::StreamReader;
+
+use crate::connection::{Core, Live};
+use crate::files::{PREFIX, local_error, remote_error, short_hash};
+use crate::quote::path_word;
+use crate::scp;
+use crate::sftp::{Sftp, join};
+use crate::tree::{self, Entry};
+use crate::{Connection, Error, Stdin, TransferMethod};
+
+/// How many files are under way at once over SFTP.
+const FILES_AT_ONCE: usize = 64;
+
+/// From so many files on, an archive is faster than one file after the other.
+const ARCHIVE_FROM: usize = 4;
+
+/// How many blocks of an archive are ready ahead.
+const BLOCKS_AHEAD: usize = 8;
+
+/// What an upload of a folder did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Uploaded {
+    /// Files that were sent.
+    pub sent: u64,
+    /// Files that were there as they are.
+    pub unchanged: u64,
+    /// Bytes of the files that were sent.
+    pub bytes: u64,
+}
+
+/// What a download of a folder did.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Downloaded {
+    /// Files that were read.
+    pub files: u64,
+    /// What is neither file nor folder, nor a link to a file: paths below the folder. Empty with `scp`, which follows all links
+    /// and says nothing of the rest.
+    pub left_out: Vec<String>,
+}
+
+impl Connection {
+    /// Writes a file of the machine with these permission bits. Relative paths begin in the user's home; `~` is a name like
+    /// any other.
+    ///
+    /// # Errors
+    /// [`Error::Remote`] if the machine refuses, [`Error::Lost`] if the connection ends, [`Error::NoTransfer`] if the machine has
+    /// neither SFTP nor `scp`.
+    pub async fn upload_bytes(&self, content: &[u8], path: &str, mode: u32) -> Result<(), Error> {
+        self.core.put(|| async { Ok(content) }, content.len() as u64, path, mode).await
+    }
+
+    /// Sends a file of this host, with its own permission bits if none are given.
+    ///
+    /// # Errors
+    /// As [`Connection::upload_bytes`], and [`Error::Local`].
+    pub async fn upload_file(&self, local: &Path, path: &str, mode: Option<u32>) -> Result<(), Error> {
+        let metadata = fs_err::metadata(local).map_err(|error| local_error(local, &error))?;
+        if metadata.is_dir() {
+            let reason = "it is a folder".to_owned();
+            return Err(Error::Local { path: local.display().to_string(), reason });
+        }
+        let mode = mode.unwrap_or(metadata.permissions().mode() & 0o7777);
+        let sent = self.core.put(|| open(local), metadata.len(), path, mode).await;
+        sent.map_err(|error| name_local(error, local))
+    }
+
+    /// Sends what is in a folder of this host into one of the machine, which is made if it is not there. Only files that
+    /// differ in size, mode or content are sent, if the machine has `sha256sum`, `stat` and `xargs`; all, if not. Links are
+    /// followed. What is there besides stays.
+    ///
+    /// # Errors
+    /// As [`Connection::upload_file`].
+    pub async fn upload_folder(&self, local: &Path, path: &str) -> Result<Uploaded, Error> {
+        let metadata = fs_err::metadata(local).map_err(|error| local_error(local, &error))?;
+        if !metadata.is_dir() {
+            let reason = "it is not a folder".to_owned();
+            return Err(Error::Local { path: local.display().to_string(), reason });
+        }
+        let core = &*self.core;
+        let entries = tree::read(local)?;
+        let tools = core.tools().await?;
+        let same = if tools.hashes { tree::unchanged(core, &entries, path).await? } else { BTreeSet::new() };
+        let changed = tree::changed(&entries, &same);
+        let files = || changed.iter().filter(|entry| entry.size.is_some());
+        let report = Uploaded {
+            sent: files().count() as u64,
+            unchanged: entries.iter().filter(|entry| entry.size.is_some()).count() as u64
+                - files().count() as u64,
+            bytes: files().filter_map(|entry| entry.size).sum(),
+        };
+        let sender = Folder { core, entries: &changed, path };
+        if changed.is_empty() {
+            sender.make().await?;
+        } else if tools.tar && changed.len() >= ARCHIVE_FROM {
+            sender.by_archive().await?;
+        } else {
+            sender.one_by_one().await?;
+        }
+        Ok(report)
+    }
+
+    /// Reads a file of the machine into one of this host, with its permission bits less the mask of this process.
+    ///
+    /// # Errors
+    /// As [`Connection::upload_file`].
+    pub async fn download_file(&self, path: &str, local: &Path) -> Result<(), Error> {
+        let core = &*self.core;
+        for method in core.methods() {
+            match method {
+                TransferMethod::Sftp => {
+                    if let (live, Some(sftp)) = core.sftp().await? {
+                        let read = async {
+                            let found = sftp.find(path).await?;
+                            let (mode, size) = found.map_or((0o644, 0), |found| (found.mode, found.size));
+                            sftp.get(path, local, mode, size).await
+                        };
+                        return over(&live, read).await.map(drop);
+                    }
+                }
+                TransferMethod::Scp => match scp::get(core, path, local).await {
+                    Ok(()) => return Ok(()),
+                    Err(scp::Failure::Error(error)) => return Err(error),
+                    Err(scp::Failure::Missing) => {}
+                },
+            }
+        }
+        Err(core.no_transfer())
+    }
+
+    /// Reads what is in a folder of the machine into one of this host, which is made if it is not there. Names that would lead
+    /// out of it end the download. Links to files are followed.
+    ///
+    /// # Errors
+    /// As [`Connection::upload_file`], and [`Error::HostileName`].
+    pub async fn download_folder(&self, path: &str, local: &Path) -> Result<Downloaded, Error> {
+        let core = &*self.core;
+        for method in core.methods() {
+            match method {
+                TransferMethod::Sftp => {
+                    if let (live, Some(sftp)) = core.sftp().await? {
+                        return over(&live, read_folder(&sftp, path, local)).await;
+                    }
+                }
+                TransferMethod::Scp => match scp::get_folder(core, path, local).await {
+                    Ok(files) => return Ok(Downloaded { files, left_out: Vec::new() }),
+                    Err(scp::Failure::Error(error)) => return Err(error),
+                    Err(scp::Failure::Missing) => {}
+                },
+            }
+        }
+        Err(core.no_transfer())
+    }
+}
+
+impl Core {
+    /// What is tried to move files, in order.
+    fn methods(&self) -> [TransferMethod; 2] {
+        match self.settings().transfer {
+            TransferMethod::Scp => [TransferMethod::Scp, TransferMethod::Sftp],
+            TransferMethod::Sftp => [TransferMethod::Sftp, TransferMethod::Scp],
+        }
+    }
+
+    fn no_transfer(&self) -> Error {
+        let reason = "it has neither an sftp server nor `scp`".to_owned();
+        Error::NoTransfer { address: self.settings().address(), reason }
+    }
+
+    async fn put<R, F>(&self, open: impl Fn() -> F, size: u64, path: &str, mode: u32) -> Result<(), Error>
+    where
+        R: AsyncRead + Send + Unpin,
+        F: Future<Output = Result<R, Error>>,
+    {
+        for method in self.methods() {
+            match method {
+                TransferMethod::Sftp => {
+                    if let (live, Some(sftp)) = self.sftp().await? {
+                        let mut source = open().await?;
+                        return over(&live, sftp.put(&mut source, path, mode)).await.map(drop);
+                    }
+                }
+                TransferMethod::Scp => match scp::put(self, &mut open().await?, size, path, mode).await {
+                    Ok(()) => return Ok(()),
+                    Err(scp::Failure::Error(error)) => return Err(error),
+                    Err(scp::Failure::Missing) => {}
+                },
+            }
+        }
+        Err(self.no_transfer())
+    }
+}
+
+/// A folder that is sent.
+struct Folder<'a> {
+    core: &'a Core,
+    entries: &'a [&'a Entry],
+    path: &'a str,
+}
+
+impl Folder<'_> {
+    fn stage(&self) -> String {
+        format!("{PREFIX}{}", short_hash(self.path.as_bytes()))
+    }
+
+    async fn run(&self, command: &str, stdin: Stdin<'_>) -> Result<(), Error> {
+        let said = self.core.output(command.as_bytes(), stdin).await?;
+        if said.exit.is_success() {
+            return Ok(());
+        }
+        let last = said.stderr.lines().last().unwrap_or("the command ended with an error and said nothing");
+        Err(remote_error(self.path, last))
+    }
+
+    async fn make(&self) -> Result<(), Error> {
+        self.run(&format!("mkdir -p {}", path_word(self.path)), Stdin::Empty).await
+    }
+
+    /// As one archive: no waiting between files, and few programs.
+    async fn by_archive(&self) -> Result<(), Error> {
+        let stage = self.stage();
+        let script = tree::script(self.entries, &stage);
+        let command = tree::unpack_command(self.path, &stage);
+        let entries: Vec<Entry> = self.entries.iter().map(|&entry| entry.clone()).collect();
+        let (to, mut from) = mpsc::channel::<Vec<u8>>(BLOCKS_AHEAD);
+        let making = tokio::task::spawn_blocking(move || tree::archive(&entries, &script, to));
+        let blocks = stream::poll_fn(move |context| {
+            from.poll_recv(context)
+                .map(|block| block.map(|block| Ok::<_, std::io::Error>(std::io::Cursor::new(block))))
+        });
+        let mut reader = pin!(StreamReader::new(blocks));
+        let sent = self.run(&command, Stdin::Reader(&mut reader)).await;
+        let made = making.await.unwrap_or(Ok(()));
+        match (sent, made) {
+            // The machine sees only that the archive is too short.
+            (Err(Error::Remote { .. }), Err(error @ Error::Local { .. })) => Err(error),
+            (sent, _) => sent,
+        }
+    }
+
+    /// File by file, for machines without `tar` and for few files.
+    async fn one_by_one(&self) -> Result<(), Error> {
+        for method in self.core.methods() {
+            match method {
+                TransferMethod::Sftp => {
+                    if let (live, Some(sftp)) = self.core.sftp().await? {
+                        return over(&live, self.by_sftp(&sftp)).await;
+                    }
+                }
+                TransferMethod::Scp => match self.by_scp().await {
+                    Ok(()) => return Ok(()),
+                    Err(scp::Failure::Error(error)) => return Err(error),
+                    Err(scp::Failure::Missing) => {}
+                },
+            }
+        }
+        Err(self.core.no_transfer())
+    }
+
+    async fn by_sftp(&self, sftp: &Arc<Sftp>) -> Result<(), Error> {
+        let named = self.entries.iter().map(|&entry| {
+            let below = std::str::from_utf8(&entry.below).map_err(|_| {
+                remote_error(self.path, &format!("sftp has no way to send the name `{}`", entry.shown()))
+            })?;
+            Ok((entry, join(self.path, below)))
+        });
+        let named = named.collect::<Result<Vec<_>, Error>>()?;
+        sftp.make_path(self.path).await?;
+        for (entry, path) in named.iter().filter(|(entry, _)| entry.size.is_none()) {
+            sftp.make_folder(path, entry.mode).await?;
+        }
+        let files = named.into_iter().filter(|(entry, _)| entry.size.is_some());
+        stream::iter(files.map(Ok))
+            .try_for_each_concurrent(FILES_AT_ONCE, |(entry, path)| async move {
+                let mut file = open(&entry.path).await?;
+                sftp.put(&mut file, &path, entry.mode)
+                    .await
+                    .map_err(|error| name_local(error, &entry.path))?;
+                Ok(())
+            })
+            .await
+    }
+
+    async fn by_scp(&self) -> Result<(), scp::Failure> {
+        let (stage, folder) = (self.stage(), path_word(self.path));
+        let make =
+            format!("mkdir -p {folder} && CDPATH= cd {folder} && rm -rf {stage} && mkdir -p {stage}/t");
+        self.run(&make, Stdin::Empty).await?;
+        let sent = scp::put_tree(self.core, self.entries, &join(self.path, &format!("{stage}/t"))).await;
+        let clean = format!("rm -rf {}", path_word(&join(self.path, &stage)));
+        if let Err(failure) = sent {
+            // Why it failed is what counts.
+            let _ = self.run(&clean, Stdin::Empty).await;
+            return Err(failure);
+        }
+        let script = tree::script(self.entries, &stage);
+        let command = format!("CDPATH= cd {folder} && sh -s; code=$?; rm -rf {stage}; exit $code");
+        self.run(&command, Stdin::Bytes(&script)).await.map_err(Into::into)
+    }
+}
+
+async fn read_folder(sftp: &Sftp, path: &str, local: &Path) -> Result<Downloaded, Error> {
+    let (found, left_out) = sftp.walk(path).await?;
+    let make = |path: &Path| fs_err::create_dir_all(path).map_err(|error| local_error(path, &error));
+    make(local)?;
+    for folder in found.iter().filter(|one| one.is_folder) {
+        make(&local.join(&folder.below))?;
+    }
+    let files: Vec<_> = found.iter().filter(|one| !one.is_folder).collect();
+    stream::iter(files.iter().map(Ok))
+        .try_for_each_concurrent(FILES_AT_ONCE, |one| async move {
+            let to: PathBuf = local.join(&one.below);
+            sftp.get(&join(path, &one.below), &to, one.mode, one.size).await.map(drop)
+        })
+        .await?;
+    Ok(Downloaded { files: files.len() as u64, left_out })
+}
+
+async fn open(path: &Path) -> Result<tokio::fs::File, Error> {
+    tokio::fs::File::open(path).await.map_err(|error| local_error(path, &error))
+}
+
+/// Does something over SFTP as long as the connection lasts. Its end is the error then, whatever else went wrong by it.
+async fn over<T>(live: &Live, doing: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
+    let done = tokio::select! {
+        biased;
+        done = doing => done,
+        () = live.link.state.over() => return Err(live.lost()),
+    };
+    match done {
+        Err(Error::Remote { .. }) if live.link.is_lost() => Err(live.lost()),
+        done => done,
+    }
+}
+
+/// What cannot be read of the input is that of a file.
+fn name_local(error: Error, path: &Path) -> Error {
+    match error {
+        Error::Stdin(reason) => Error::Local { path: path.display().to_string(), reason },
+        error => error,
+    }
+}
