@@ -10,6 +10,7 @@ mod failures;
 mod faults;
 mod golden;
 mod images;
+mod machines;
 mod migrated;
 mod mirrors;
 mod packer_examples;

@@ -8,6 +8,7 @@ use imgbuild::args::Environment;
 use imgbuild::config::Config;
 use imgbuild_cache::Cache;
 use imgbuild_engine::{Builder, Registry, SharedExecutor};
+use imgbuild_host::{HostBuilder, Reach, Surroundings};
 use imgbuild_model::EventSink;
 use imgbuild_plan::Builders;
 use imgbuild_provisioners::{ArchiveConfig, Proxies};
@@ -49,18 +50,21 @@ pub(crate) fn archives(
 }
 
 /// All the code that this build of the program has.
-pub(crate) fn registry(archives: Arc<ArchiveConfig>) -> Registry {
+pub(crate) fn registry(archives: Arc<ArchiveConfig>, environment: &Environment) -> Registry {
     let cache = archives.cache.clone();
     let mut executors: HashMap<&'static str, SharedExecutor> = imgbuild_provisioners::executors();
     executors.extend(imgbuild_provisioners::source_executors(archives));
     executors.extend(imgbuild_exports::executors());
-    let builders: [Arc<dyn Builder>; 1] = [Arc::new(RootfsBuilder::new(cache))];
+    let surroundings = Surroundings { home: environment.home.clone(), agent: environment.ssh_agent.clone() };
+    let host = HostBuilder::new(surroundings);
+    executors.insert("host", Arc::new(Reach::new(host.clone())));
+    let builders: [Arc<dyn Builder>; 2] = [Arc::new(RootfsBuilder::new(cache)), Arc::new(host)];
     Registry::new(builders, executors)
 }
 
 /// What the builders are called in keys.
 pub(crate) fn builders() -> Arc<Builders> {
-    Arc::new(Builders::new([imgbuild_rootfs::KEY]))
+    Arc::new(Builders::new([imgbuild_rootfs::KEY, imgbuild_host::KEY]))
 }
 
 #[cfg(test)]
@@ -74,7 +78,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let cache = Cache::open(folder.path().join("cache")).unwrap();
         let events: Arc<dyn EventSink> = Arc::new(|_: imgbuild_model::Event| {});
-        let registry = registry(Arc::new(ArchiveConfig::new(cache, 0, events)));
+        let registry = registry(Arc::new(ArchiveConfig::new(cache, 0, events)), &Environment::default());
         for schema in imgbuild_kinds::all() {
             // What only moves the state runs nothing, and single checks are run by `image_test`.
             let runs = schema.effect != Effect::State

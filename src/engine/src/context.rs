@@ -128,12 +128,29 @@ impl ActionContext {
     /// # Errors
     /// As the builder's `start`.
     pub async fn machine(&self, from: &Snapshot) -> Result<Box<dyn Machine>, ActionError> {
-        let spec = MachineSpec {
+        let started = self.cancel.unless_cancelled(self.builder.start(from, &self.machine_spec())).await;
+        started.unwrap_or(Err(ActionError::Cancelled))
+    }
+
+    /// What a machine of its chain is to be.
+    #[must_use]
+    pub fn machine_spec(&self) -> MachineSpec {
+        MachineSpec {
             platform: self.platform(),
             source_date: self.parent_metadata().source_date,
             run: self.run.clone(),
+            chain: format!("{} {}", self.node().label(), self.platform()),
+            source: self.source_attributes(),
+        }
+    }
+
+    /// The attributes of its chain's source, with what is sensitive in them.
+    fn source_attributes(&self) -> Attributes {
+        let Some(source) = self.node().chain_source.map(|place| &self.graph.nodes[place]) else {
+            return Attributes::default();
         };
-        self.builder.start(from, &spec).await
+        let filled = |(name, value): (&str, &Value)| (Arc::from(name), self.fillings.fill_value(value));
+        source.attributes().iter().map(filled).collect()
     }
 
     /// The layer of another image that an attribute names.

@@ -9,7 +9,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use imgbuild_cache::{OutputFile, Run};
 use imgbuild_digest::{ContentHash, ContentHasher, Hash};
-use imgbuild_model::{ChainState, Class, Diagnostic, Platform, Secret, Stream, with_causes};
+use imgbuild_model::{Attributes, ChainState, Class, Diagnostic, Platform, Secret, Stream, with_causes};
 use imgbuild_tree::DeltaId;
 
 use crate::ActionContext;
@@ -40,6 +40,9 @@ pub enum ActionError {
     /// The run was cancelled.
     #[error("it was cancelled")]
     Cancelled,
+    /// The machine went away while a command ran in it: what it did until then is not known.
+    #[error("{0}")]
+    MachineLost(Box<Diagnostic>),
     /// Checks failed.
     #[error("{failed} of {total} checks failed")]
     Checks {
@@ -103,6 +106,7 @@ impl ActionError {
     pub fn hint(self, hint: impl Into<String>) -> Self {
         match self {
             Self::Other(diagnostic) => Self::Other(Box::new(diagnostic.hint(hint))),
+            Self::MachineLost(diagnostic) => Self::MachineLost(Box::new(diagnostic.hint(hint))),
             other => other,
         }
     }
@@ -111,7 +115,7 @@ impl ActionError {
     #[must_use]
     pub fn class(&self) -> Class {
         match self {
-            Self::Other(diagnostic) => diagnostic.class,
+            Self::Other(diagnostic) | Self::MachineLost(diagnostic) => diagnostic.class,
             _ => Class::Input,
         }
     }
@@ -211,6 +215,10 @@ pub struct MachineSpec {
     pub source_date: i64,
     /// The run that it belongs to: what it leaves behind goes with it.
     pub run: Arc<Run>,
+    /// Which chain of the run it is for: steps of one may be given one machine.
+    pub chain: String,
+    /// The attributes of the chain's source, with what is sensitive in them.
+    pub source: Attributes,
 }
 
 /// A command to run in a machine.
@@ -234,6 +242,8 @@ pub struct Command {
     pub new_privileges: bool,
     /// Folders and files of the host that it sees, read-only unless said otherwise.
     pub binds: Vec<Bind>,
+    /// Whether the binds stay where they had to be copied into the machine.
+    pub leave_binds: bool,
     /// What it finds in `/run/secrets`: masked in its output, and in no layer that it leaves.
     pub secrets: Vec<NamedSecret>,
     /// Further variables that hold secrets, by name; the values are those of `secrets`.
@@ -298,7 +308,7 @@ pub type OnLine<'a> = &'a mut (dyn FnMut(Stream, &str) + Send);
 pub enum FileOperation {
     /// A file with these contents, in place of what is there.
     Write {
-        /// An absolute path in the machine.
+        /// An absolute path in the machine; below the home of who is logged in, where it begins with `~/`.
         path: String,
         /// What it holds.
         content: Vec<u8>,
@@ -505,6 +515,11 @@ pub trait Session: Send + Sync {
 
     /// The root of the machine's files, where it can be reached without a process of the machine's own.
     fn root(&mut self) -> Option<BorrowedFd<'_>>;
+
+    /// The folder of the machine in which a step is shown what it is given. It is no part of what is captured.
+    fn step_folder(&self) -> String {
+        "/run/imgbuild".to_owned()
+    }
 }
 
 /// What stands at a path of a machine.

@@ -10,7 +10,7 @@ use std::io;
 
 use aho_corasick::{AhoCorasick, MatchKind};
 use async_trait::async_trait;
-use imgbuild_model::{Diagnostic, Secret, SecretReference, written_forms};
+use imgbuild_model::{Diagnostic, Secret, SecretReference, Value, written_forms};
 
 /// What stands in the place of a secret.
 pub const MASK: &str = "***";
@@ -165,6 +165,16 @@ impl Fillings {
     #[must_use]
     pub fn new(texts: BTreeMap<String, Secret>, masked: &[NamedSecret]) -> Self {
         Self { texts, finder: SecretFinder::new(masked) }
+    }
+
+    /// A value with what the marks in its texts stand for.
+    #[must_use]
+    pub fn fill_value(&self, value: &Value) -> Value {
+        match value {
+            Value::String(text) => Value::string(&self.fill(text)),
+            Value::List(items) => Value::list(items.iter().map(|item| self.fill_value(item))),
+            other => other.clone(),
+        }
     }
 
     /// A text with its marks replaced.

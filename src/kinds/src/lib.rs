@@ -45,6 +45,7 @@ static ALL: &[&KindSchema] = &[
     &source::OCI_BASE,
     &source::ROOTFS_TAR,
     &source::SCRATCH,
+    &source::HOST,
     &step::SHELL,
     &step::SHELL_LOCAL,
     &step::SLEEP,

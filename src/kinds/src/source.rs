@@ -112,5 +112,17 @@ pub(crate) static ROOTFS_TAR: KindSchema = source(
     &[content("src", AttributeType::File, Default::Required, "The tarball.")],
 );
 
+/// A machine that is there.
+pub(crate) static HOST: KindSchema = KindSchema {
+    includes: &[&crate::packer::CONNECTION, &crate::packer::SSH],
+    builder: "host",
+    live: true,
+    ..source(
+        "host",
+        "A machine that is there already, reached over SSH. What is done to it is done in each build, and nothing of it is kept.",
+        &[],
+    )
+};
+
 /// Nothing.
 pub(crate) static SCRATCH: KindSchema = source("scratch", "An empty tree.", &[]);

@@ -98,6 +98,26 @@ pub(crate) static SHELL: KindSchema = KindSchema {
         ),
         SECRETS,
         SECRET_ENV,
+        unkeyed(
+            "remote_path",
+            AttributeType::String,
+            Default::None,
+            Role::Transport,
+            "Where the script is put in a machine that is reached over a network; a folder of the step's own if absent.",
+        ),
+        content(
+            "expect_disconnect",
+            AttributeType::Bool,
+            Default::Bool(false),
+            "Whether a machine that goes away meanwhile is no failure.",
+        ),
+        unkeyed(
+            "skip_clean",
+            AttributeType::Bool,
+            Default::Bool(false),
+            Role::Policy,
+            "Whether the script is left in a machine that is reached over a network.",
+        ),
         MAX_RETRIES,
         PAUSE_BEFORE,
         unkeyed(

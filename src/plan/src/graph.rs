@@ -38,6 +38,8 @@ pub struct ActionNode {
     pub chain_source: Option<usize>,
     /// The builder that makes its chain's layers, without its version.
     pub builder: &'static str,
+    /// Whether its chain is carried out on a machine that is there already.
+    pub live: bool,
     /// The name of its chain's epoch, if an action of the chain, up to this one, uses the network.
     chain_epoch: Option<String>,
 }
@@ -106,6 +108,9 @@ impl ActionNode {
     pub fn impure(&self) -> Option<&'static str> {
         if self.action.attributes.is_true("host") {
             return Some("it runs on the host");
+        }
+        if self.live {
+            return Some("its machine is there already, and what is done to it is not kept");
         }
         if self.action.attributes.is_true("always") {
             return Some("it says `always = True`");
@@ -317,7 +322,7 @@ impl ActionGraph {
         let epoch = uses_network
             .then(|| epoch_below.clone().unwrap_or_else(|| format!("{} {platform}", reference.label)));
         let source_below = below.and_then(|node| node.chain_source);
-        let builder = below.map_or(schema.builder, |node| node.builder);
+        let (builder, live) = below.map_or((schema.builder, schema.live), |node| (node.builder, node.live));
         let state = action.parent.as_ref().map(|layer| layer.state.clone()).unwrap_or_default();
         let chain_epoch = epoch.clone().or_else(|| epoch_below.clone());
         let mut prerequisites: Vec<usize> = needs.iter().map(|need| self.by_reference[need]).collect();
@@ -354,6 +359,7 @@ impl ActionGraph {
                         epoch: None,
                         chain_source: source_below,
                         builder,
+                        live,
                         chain_epoch: epoch_below,
                     });
                     prerequisites.push(self.nodes.len() - 1);
@@ -382,6 +388,7 @@ impl ActionGraph {
             epoch,
             chain_source,
             builder,
+            live,
             chain_epoch,
         });
         Ok(())

@@ -7,7 +7,7 @@ use imgbuild_cache::OutputFile;
 use imgbuild_engine::{ActionContext, ActionError, Bind, Command, Executor, Exit, Outcome};
 
 use crate::host;
-use crate::shell::{STEP_FOLDER, Surroundings, lay_out, set_mode};
+use crate::shell::{Surroundings, lay_out, set_mode};
 
 /// The code behind `genrule`.
 pub(crate) struct Genrule;
@@ -56,15 +56,17 @@ async fn in_image(context: &ActionContext, folder: &Path) -> Result<Exit, Action
     let around = Surroundings::new(&context.node().state, &context.parent_metadata());
     let mut env = around.env;
     env.extend(context.pairs("env"));
-    env.insert("SRCS".to_owned(), format!("{STEP_FOLDER}/srcs"));
-    env.insert("OUT".to_owned(), format!("{STEP_FOLDER}/out"));
+    let mut machine = context.machine(&context.parent()).await?;
+    let shown = machine.session().step_folder();
+    env.insert("SRCS".to_owned(), format!("{shown}/srcs"));
+    env.insert("OUT".to_owned(), format!("{shown}/out"));
     let bind = |name: &str, writable| Bind {
         source: folder.join(name),
-        target: format!("{STEP_FOLDER}/{name}"),
+        target: format!("{shown}/{name}"),
         writable,
     };
     let command = Command {
-        argv: vec!["/bin/sh".to_owned(), "-eu".to_owned(), format!("{STEP_FOLDER}/script")],
+        argv: vec!["/bin/sh".to_owned(), "-eu".to_owned(), format!("{shown}/script")],
         env,
         user: around.user,
         workdir: around.workdir,
@@ -72,7 +74,6 @@ async fn in_image(context: &ActionContext, folder: &Path) -> Result<Exit, Action
         binds: vec![bind("script", false), bind("srcs", false), bind("out", true)],
         ..Command::default()
     };
-    let mut machine = context.machine(&context.parent()).await?;
     let exit = machine.session().exec(&command, &mut |stream, line| context.line(stream, line)).await;
     machine.discard().await?;
     exit

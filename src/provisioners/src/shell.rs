@@ -1,19 +1,16 @@
 //! `shell`: commands in the image.
 //!
-//! What the step is given (its script, its inputs) is shown to it under `/run/imgbuild`, which is never captured.
+//! What the step is given (its script, its inputs) is shown to it in a folder of the session's, which is never captured.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use async_trait::async_trait;
-use imgbuild_engine::{ActionContext, ActionError, Bind, Command, InputFile, LayerMetadata, Session};
+use imgbuild_engine::{ActionContext, ActionError, Bind, Command, Exit, InputFile, LayerMetadata, Session};
 use imgbuild_model::{ChainState, Value};
 
 use crate::Provisioner;
 use crate::execute_command::Line;
-
-/// Where a step finds what it is given.
-pub(crate) const STEP_FOLDER: &str = "/run/imgbuild";
 
 /// The code behind `shell`.
 pub(crate) struct Shell;
@@ -53,25 +50,33 @@ impl Provisioner for Shell {
         let around = Surroundings::new(&context.node().state, &layer);
         let folder = context.temporary.join("step");
         fs_err::create_dir_all(&folder)?;
+        let shown = session.step_folder();
         let script = folder.join("script");
         let runs_itself = self.write_script(context, &script)?;
         let mut own: BTreeMap<String, String> = context.pairs("env").into_iter().collect();
         let inputs = context.files("srcs")?;
         if !inputs.is_empty() {
             lay_out(&inputs, &folder.join("srcs"), layer.source_date)?;
-            own.insert("SRCS".to_owned(), format!("{STEP_FOLDER}/srcs"));
+            own.insert("SRCS".to_owned(), format!("{shown}/srcs"));
         }
         let mut env = around.env;
         let argv = match context.text("execute_command") {
-            Some(template) => by_command(context, &template, &own, &folder)?,
+            Some(template) => by_command(context, &template, &own, (&folder, &shown))?,
             None => {
                 env.extend(own);
-                let program = format!("{STEP_FOLDER}/script");
+                let program = format!("{shown}/script");
                 let shell = if runs_itself { Vec::new() } else { around.shell };
                 shell.into_iter().chain([program]).chain(context.texts("args")).collect()
             }
         };
         let secrets = context.secrets().await?;
+        // Lines that run a script make it executable first, and are to see that succeed.
+        let writable = context.text("execute_command").is_some();
+        let mut binds = Vec::new();
+        if let Some(target) = context.text("remote_path") {
+            binds.push(Bind { source: script, target, writable });
+        }
+        binds.push(Bind { source: folder, target: shown, writable });
         let command = Command {
             argv,
             env,
@@ -82,15 +87,14 @@ impl Provisioner for Shell {
             network: context.flag("network"),
             metadata: context.flag("metadata"),
             new_privileges: context.flag("new_privileges"),
-            // Lines that run a script make it executable first, and are to see that succeed.
-            binds: vec![Bind {
-                writable: context.text("execute_command").is_some(),
-                source: folder,
-                target: STEP_FOLDER.to_owned(),
-            }],
+            binds,
+            leave_binds: context.flag("skip_clean"),
             ..Command::default()
         };
-        let exit = session.exec(&command, &mut |stream, line| context.line(stream, line)).await?;
+        let exit = match session.exec(&command, &mut |stream, line| context.line(stream, line)).await {
+            Err(ActionError::MachineLost(_)) if context.flag("expect_disconnect") => Exit::Code(0),
+            exit => exit?,
+        };
         exit.among(&context.numbers("valid_exit_codes"), &format!("`{}`", context.node().describe()))?;
         context.pause("pause_after").await
     }
@@ -101,7 +105,7 @@ fn by_command(
     context: &ActionContext,
     template: &str,
     variables: &BTreeMap<String, String>,
-    folder: &Path,
+    (folder, shown): (&Path, &str),
 ) -> Result<Vec<String>, ActionError> {
     if !context.texts("args").is_empty() {
         return Err(ActionError::input("`shell` takes `args` or `execute_command`, not both")
@@ -112,8 +116,8 @@ fn by_command(
         template,
         format: format.as_deref(),
         variables,
-        script: &format!("{STEP_FOLDER}/script"),
-        variables_file: &format!("{STEP_FOLDER}/variables"),
+        script: &context.text("remote_path").unwrap_or_else(|| format!("{shown}/script")),
+        variables_file: &format!("{shown}/variables"),
     };
     fs_err::write(folder.join("variables"), line.variables_text()?)?;
     Ok(vec!["/bin/sh".to_owned(), "-c".to_owned(), line.render()?])

@@ -76,6 +76,10 @@ pub const VARIABLES: &[Variable] = &[
     Variable { name: "XDG_CONFIG_HOME", doc: "Where the user's configuration lies; else `~/.config`." },
     Variable { name: "XDG_CACHE_HOME", doc: "Where the cache lies unless it is named; else `~/.cache`." },
     Variable { name: "HOME", doc: "The user's home folder." },
+    Variable {
+        name: "SSH_AUTH_SOCK",
+        doc: "The socket of the user's SSH agent, for machines that are reached with its keys.",
+    },
 ];
 
 /// The environment of the process, read once. An empty variable counts as not set.
@@ -115,6 +119,8 @@ pub struct Environment {
     pub cache_home: Option<PathBuf>,
     /// `HOME`.
     pub home: Option<PathBuf>,
+    /// `SSH_AUTH_SOCK`.
+    pub ssh_agent: Option<PathBuf>,
 }
 
 impl Environment {
@@ -167,6 +173,7 @@ impl Environment {
             config_home: base("XDG_CONFIG_HOME", ".config"),
             cache_home: base("XDG_CACHE_HOME", ".cache"),
             home,
+            ssh_agent: path("SSH_AUTH_SOCK"),
         }
     }
 }

@@ -108,7 +108,7 @@ pub(super) fn build(
         cache,
         sensitive: &loaded.sensitive,
         run_uuid,
-        registry: registry::registry(archives),
+        registry: registry::registry(archives, session.environment()),
         store: Arc::new(Store::new(
             session.environment().home.clone(),
             session.config.secret_providers.clone(),
@@ -440,7 +440,7 @@ async fn one(
     };
     if let Some(Failure { error, .. }) = report.failures.first() {
         return Err(match error {
-            ActionError::Other(problem) => in_a_line(problem),
+            ActionError::Other(problem) | ActionError::MachineLost(problem) => in_a_line(problem),
             other => other.to_string(),
         });
     }

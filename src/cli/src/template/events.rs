@@ -90,6 +90,7 @@ fn beginning(kind: &str, description: &str, node: Option<&ActionNode>) -> Option
         "download" => format!("Downloading {transfer}"),
         "debian" | "ubuntu" | "oci_base" | "rootfs_tar" => format!("Preparing the base: {description}"),
         "oci" | "docker_archive" | "tarball" => format!("Exporting: {kind}"),
+        "host" => "Using SSH communicator to connect".to_owned(),
         "sleep" => "Sleeping".to_owned(),
         _ => return None,
     })

@@ -123,7 +123,9 @@ pub(super) async fn after(
     (report, failure): (&RunReport, &Failure),
     voice: &BuildVoice,
 ) -> Result<Next, ActionError> {
-    if matches!(planned.lowered.makes, Makes::Delegated { .. } | Makes::File { .. }) {
+    let node = &planned.keys.graph.nodes[failure.place];
+    let was_reached = !(node.live && node.schema.class == KindClass::Source);
+    if matches!(planned.lowered.makes, Makes::Delegated { .. } | Makes::File { .. }) || !was_reached {
         return Ok(Next::End);
     }
     let asker = Asker::new(house, planned, voice);

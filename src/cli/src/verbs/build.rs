@@ -133,7 +133,7 @@ pub(super) fn carry_out(
             plan: prepared.plan.clone(),
             files: session.files().map_err(|_| ActionError::Cancelled)?.clone(),
             cache,
-            registry: registry::registry(archives),
+            registry: registry::registry(archives, session.environment()),
             secrets: Arc::new(Store::new(
                 session.environment().home.clone(),
                 session.config.secret_providers.clone(),
@@ -261,7 +261,7 @@ fn variant(configuration: &Configuration) -> String {
 
 pub(crate) fn diagnostic(error: ActionError, hint: Option<String>) -> Diagnostic {
     match error {
-        ActionError::Other(diagnostic) => *diagnostic,
+        ActionError::Other(diagnostic) | ActionError::MachineLost(diagnostic) => *diagnostic,
         other => Diagnostic::error(other.to_string()).class(other.class()).maybe_hint(hint),
     }
 }

@@ -11,7 +11,7 @@ use imgbuild_engine::{
     ActionError, Builder as _, Command, Exit, FAILED_MEMO, FailedState, LayerMetadata, MachineSpec, Snapshot,
     failed_memo_key,
 };
-use imgbuild_model::{ChainState, Diagnostic, Diagnostics, Platform, Stream};
+use imgbuild_model::{Attributes, ChainState, Diagnostic, Diagnostics, Platform, Stream};
 use imgbuild_rootfs::RootfsBuilder;
 
 use super::build::{become_root, carry_out};
@@ -152,7 +152,13 @@ fn enter(session: &mut Session, copy: &Copy, argv: Vec<String>) -> Result<ExitCo
     };
     let exit: Result<Exit, ActionError> = runtime()?.block_on(async {
         let run = Arc::new(CacheRun::begin(&cache)?);
-        let spec = MachineSpec { platform: copy.platform, source_date: copy.source_date, run };
+        let spec = MachineSpec {
+            platform: copy.platform,
+            source_date: copy.source_date,
+            run,
+            chain: String::new(),
+            source: Attributes::default(),
+        };
         let mut machine = RootfsBuilder::new(cache.clone()).start(&copy.snapshot, &spec).await?;
         let exit = machine
             .session()

@@ -26,6 +26,7 @@ mod checks;
 mod common;
 #[rustfmt::skip]
 mod communicator;
+pub(crate) use communicator::{CONNECTION, SSH};
 #[rustfmt::skip]
 mod digitalocean;
 #[rustfmt::skip]

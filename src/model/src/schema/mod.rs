@@ -48,6 +48,9 @@ pub struct KindSchema {
     pub state: StateUse,
     /// For a source: the builder that makes the layers of its chain, without its version.
     pub builder: &'static str,
+    /// For a source: whether its machine is there already and goes on when the chain is done. What is done to it is done
+    /// each time, and nothing of it is kept.
+    pub live: bool,
 }
 
 /// What a kind sees of a chain's state.
@@ -139,6 +142,7 @@ impl KindSchema {
         keeps_packages: false,
         state: StateUse::None,
         builder: "rootfs",
+        live: false,
     };
 
     /// What stands in its body.

@@ -20,6 +20,8 @@ pub(super) enum Machine {
     None,
     /// There is none, and what needs one is passed over, as Packer's `file` builder does.
     Mock,
+    /// A machine that is reached over SSH.
+    Host,
     /// The tree of an image.
     Rootfs {
         /// Whether steps have the network.
@@ -157,7 +159,11 @@ impl<'a> Chain<'a> {
         chain.machine = self.machine;
         chain.configuration = self.configuration.clone();
         let state = self.layer.as_ref().map(|layer| (*layer.state).clone()).unwrap_or_default();
-        chain.start("scratch", Attributes::default(), state);
+        let (kind, attributes) = match (self.machine, self.actions.first()) {
+            (Machine::Host, Some(source)) => (source.kind.as_str(), source.attributes.clone()),
+            _ => ("scratch", Attributes::default()),
+        };
+        chain.start(kind, attributes, state);
         chain.current = Some(0);
         chain.provisioner(step);
         match chain.finish() {

@@ -8,6 +8,7 @@ mod chain;
 mod config;
 mod delegate;
 mod holes;
+mod host;
 mod rootfs;
 mod steps;
 
@@ -143,12 +144,13 @@ pub fn lower(recipe: &Recipe, around: &Surroundings<'_>) -> Result<Lowering, Dia
     let config = Config::new(&recipe.settings, around.holes, recipe.dialect);
     let communicator = config.text("communicator").unwrap_or_else(|| "ssh".to_owned());
     let mut chain = Chain::new(recipe, around);
-    if let Some(why) = foreign(recipe, &communicator) {
+    if let Some(why) = foreign(recipe, &communicator, around.purpose) {
         chain.look_for_files();
         return chain.finish().map(|_| Lowering::Foreign(why));
     }
     match &*recipe.kind {
         "rootfs" => rootfs::lower(&config, &mut chain),
+        "null" if communicator == "ssh" => host::lower(&config, &mut chain),
         kind => {
             chain.start_from_nothing();
             chain.provision();
@@ -161,11 +163,13 @@ pub fn lower(recipe: &Recipe, around: &Surroundings<'_>) -> Result<Lowering, Dia
 }
 
 /// What of a build is not built in.
-fn foreign(recipe: &Recipe, communicator: &str) -> Option<Diagnostic> {
+fn foreign(recipe: &Recipe, communicator: &str, purpose: Purpose) -> Option<Diagnostic> {
     let missing = |what: String, location: &Location| Some(Diagnostic::error(what).at(location.clone()));
     match &*recipe.kind {
         // No other program has it.
         "rootfs" => return None,
+        // What is done to somebody's machine is no target, and nothing that a workspace could say instead.
+        "null" if communicator == "ssh" && matches!(purpose, Purpose::Build | Purpose::Check) => {}
         "null" if communicator != "none" => {
             let what = format!("`null` with `communicator = \"{communicator}\"` is not built in yet");
             return missing(what, &recipe.location);

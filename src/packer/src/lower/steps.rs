@@ -148,12 +148,18 @@ fn scripts(config: &Config<'_>, chain: &mut Chain<'_>) -> Vec<(&'static str, Val
 }
 
 fn shell(step: &Step, config: &Config<'_>, chain: &mut Chain<'_>) {
-    let Machine::Rootfs { network } = chain.machine else { return };
+    let network = match chain.machine {
+        Machine::Rootfs { network } => network,
+        Machine::Host => false,
+        Machine::None | Machine::Mock => return,
+    };
     let env = variables(config, chain);
     let execute = match (config.hidden("execute_command"), config.flag("use_env_var_file")) {
         (Some(command), _) if command != EXECUTE => Value::string(&command),
         (_, Some(true)) => Value::string(EXECUTE_WITH_FILE),
-        _ if config.text("env_var_format").is_some() => Value::string(EXECUTE),
+        _ if config.text("env_var_format").is_some() || chain.machine == Machine::Host => {
+            Value::string(EXECUTE)
+        }
         _ => Value::None,
     };
     let scripts = scripts(config, chain);
@@ -174,10 +180,34 @@ fn shell(step: &Step, config: &Config<'_>, chain: &mut Chain<'_>) {
             ("network", if network { Value::Bool(true) } else { Value::None }),
             // Scripts of templates call `sudo` whoever they run as.
             ("new_privileges", Value::Bool(true)),
+            ("remote_path", machine_path(config, chain.machine)),
+            ("expect_disconnect", in_machine_only(config, "expect_disconnect", chain.machine)),
+            ("skip_clean", in_machine_only(config, "skip_clean", chain.machine)),
             ("pause_after", if place == last { duration(config, "pause_after") } else { Value::None }),
         ];
         attributes.extend(common(step, config, place == 0));
         chain.step("shell", attributes, &step.location);
+    }
+}
+
+/// Where the template wants its script to be, in a machine.
+fn machine_path(config: &Config<'_>, machine: Machine) -> Value {
+    if machine != Machine::Host {
+        return Value::None;
+    }
+    let (folder, file) = (config.text("remote_folder"), config.text("remote_file"));
+    let path = config.text("remote_path").or_else(|| {
+        let folder = folder.as_deref().unwrap_or("/tmp");
+        file.map(|file| format!("{}/{file}", folder.trim_end_matches('/')))
+    });
+    path.map_or(Value::None, |path| Value::string(&path))
+}
+
+/// An attribute that says something of machines alone.
+fn in_machine_only(config: &Config<'_>, name: &str, machine: Machine) -> Value {
+    match (machine, config.flag(name)) {
+        (Machine::Host, Some(true)) => Value::Bool(true),
+        _ => Value::None,
     }
 }
 
@@ -219,9 +249,13 @@ fn breakpoint(step: &Step, config: &Config<'_>, chain: &mut Chain<'_>) {
     chain.step("breakpoint", [own, tries(step, true)].concat(), &step.location);
 }
 
-/// A path in the machine, absolute.
-fn in_machine(path: &str) -> String {
-    if path.starts_with('/') { path.to_owned() } else { format!("{HOME}/{path}") }
+/// A path in the machine: absolute, or below the home of who is logged in where that is not known yet.
+fn in_machine(path: &str, machine: Machine) -> String {
+    match machine {
+        _ if path.starts_with('/') => path.to_owned(),
+        Machine::Host => format!("~/{path}"),
+        _ => format!("{HOME}/{path}"),
+    }
 }
 
 /// A path with the slash at its end that it was written with.
@@ -248,7 +282,7 @@ fn file(step: &Step, config: &Config<'_>, chain: &mut Chain<'_>) {
         }
         return;
     }
-    let target = in_machine(&destination);
+    let target = in_machine(&destination, chain.machine);
     if let Some(content) = config.hidden("content") {
         let path = if target.ends_with('/') { format!("{target}content") } else { target };
         let own = vec![("content", Value::string(&content)), ("dest", Value::string(&path))];
@@ -285,7 +319,7 @@ fn file(step: &Step, config: &Config<'_>, chain: &mut Chain<'_>) {
 }
 
 fn download(step: &Step, source: &str, destination: &str, is_first: bool, chain: &mut Chain<'_>) {
-    let source = in_machine(source);
+    let source = in_machine(source, chain.machine);
     // A folder with a slash at its end means what is in it.
     let pattern = if source.ends_with('/') { format!("{source}*") } else { source };
     let mut target = chain.on_host(destination);

@@ -1,0 +1,61 @@
+//! The builder `null` on a machine that is there already: its connection is what starts the chain.
+
+use imgbuild_kinds::find;
+use imgbuild_model::{AttributeSchema, AttributeType, Attributes, ChainState, Diagnostic, Value};
+
+use super::chain::{Chain, Machine};
+use super::config::Config;
+use crate::go_time;
+
+/// The attributes that name files of this host.
+const FILES: [&str; 4] = [
+    "ssh_private_key_file",
+    "ssh_certificate_file",
+    "ssh_bastion_private_key_file",
+    "ssh_bastion_certificate_file",
+];
+
+/// Declares the whole build.
+pub(super) fn lower(config: &Config<'_>, chain: &mut Chain<'_>) {
+    for name in FILES {
+        let Some(path) = config.text(name).filter(|path| !path.starts_with('~')) else { continue };
+        if chain.around.files.kind(&chain.absolute(&path)).is_none() {
+            let error = Diagnostic::error(format!("there is no file `{path}`"));
+            chain.problem(error.at(config.location(name)));
+        }
+    }
+    let attributes = find("host").map(|schema| attributes(config, chain, schema.table().all_attributes()));
+    chain.machine = Machine::Host;
+    chain.start("host", attributes.unwrap_or_default(), ChainState::default());
+    chain.provision();
+}
+
+fn attributes(
+    config: &Config<'_>,
+    chain: &Chain<'_>,
+    schemas: impl Iterator<Item = &'static AttributeSchema>,
+) -> Attributes {
+    schemas.filter_map(|schema| Some((schema.name.into(), value(config, chain, schema)?))).collect()
+}
+
+/// An attribute as the builder reads it: durations in milliseconds, 0 for one that is negative.
+fn value(config: &Config<'_>, chain: &Chain<'_>, schema: &AttributeSchema) -> Option<Value> {
+    let name = schema.name;
+    Some(match schema.type_ {
+        AttributeType::Bool => Value::Bool(config.flag(name)?),
+        AttributeType::Int => Value::Int(config.text(name)?.parse().ok()?),
+        AttributeType::GoDuration => {
+            let duration = go_time::duration(&config.text(name)?).unwrap_or_default();
+            Value::Int(i64::try_from(duration.as_millis()).unwrap_or(i64::MAX))
+        }
+        AttributeType::StringList => {
+            config.get(name)?;
+            Value::list(config.hidden_texts(name).iter().map(|text| Value::string(text)))
+        }
+        _ => {
+            let text = config.hidden(name)?;
+            let is_path = FILES.contains(&name) && !text.starts_with('~');
+            Value::string(&if is_path { chain.absolute(&text) } else { text })
+        }
+    })
+}

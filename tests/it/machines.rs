@@ -1,0 +1,202 @@
+//! Templates that provision a machine which is there already, over SSH, with a real server: this host is the machine.
+
+use std::net::TcpListener;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+
+use crate::support::{Workspace, files, has, has_not};
+
+const SSHD: &str = "/usr/sbin/sshd";
+
+/// An SSH server with keys of its own.
+struct Server {
+    folder: tempfile::TempDir,
+    port: u16,
+    child: Child,
+}
+
+impl Server {
+    fn start() -> Option<Self> {
+        if !Path::new(SSHD).exists() || !Path::new("/usr/bin/ssh-keygen").exists() {
+            eprintln!("SKIPPED: there is no {SSHD}; `tests/run` installs it");
+            return None;
+        }
+        if !rustix::process::geteuid().is_root() {
+            eprintln!("SKIPPED: an SSH server is started by root");
+            return None;
+        }
+        fs_err::create_dir_all("/run/sshd").unwrap();
+        let folder = tempfile::Builder::new().prefix("imgbuild-sshd-").tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name).display().to_string();
+        for name in ["host", "user", "stranger"] {
+            let made = Command::new("/usr/bin/ssh-keygen")
+                .args(["-q", "-t", "ed25519", "-N", "", "-f", &path(name)])
+                .status()
+                .unwrap();
+            assert!(made.success());
+        }
+        fs_err::copy(path("user.pub"), path("authorized_keys")).unwrap();
+        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let shown = folder.path().display();
+        let config = format!(
+            "ListenAddress 127.0.0.1\nPort {port}\nHostKey {shown}/host\nAuthorizedKeysFile {shown}/authorized_keys\n\
+             PidFile none\nStrictModes no\nUsePAM no\nPermitRootLogin yes\nPasswordAuthentication no\n\
+             Subsystem sftp internal-sftp\n"
+        );
+        fs_err::write(path("config"), config).unwrap();
+        let child = Command::new(SSHD)
+            .args(["-D", "-e", "-f", &path("config")])
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        Some(Self { folder, port, child })
+    }
+
+    fn path(&self, name: &str) -> String {
+        self.folder.path().join(name).display().to_string()
+    }
+
+    /// A source that reaches it with one of its keys.
+    fn source(&self, key: &str, more: &str) -> String {
+        format!(
+            "source \"null\" \"web\" {{\n  ssh_host = \"127.0.0.1\"\n  ssh_port = {}\n  ssh_username = \"root\"\n  \
+             ssh_private_key_file = \"{}\"\n{more}\n}}\n",
+            self.port,
+            self.path(key)
+        )
+    }
+
+    fn workspace(&self, key: &str, more: &str, build: &str, others: &[(&str, &str)]) -> Workspace {
+        let template =
+            format!("{}build {{\n  sources = [\"null.web\"]\n{build}\n}}\n", self.source(key, more));
+        files(&[&[("t.pkr.hcl", template.as_str())], others].concat())
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+#[test]
+fn a_machine_is_provisioned_over_ssh_each_time() {
+    for method in ["scp", "sftp"] {
+        let Some(server) = Server::start() else { return };
+        let place = server.path("place");
+        fs_err::create_dir(&place).unwrap();
+        let build = format!(
+            r#"
+  provisioner "shell" {{
+    inline           = ["echo hello from $PACKER_BUILD_NAME, $WORD", "echo oops >&2", "echo once >> {place}/trace"]
+    environment_vars = ["WORD=it's two"]
+  }}
+  provisioner "file" {{
+    source      = "conf/"
+    destination = "{place}/conf"
+  }}
+  provisioner "file" {{
+    source      = "tool"
+    destination = "{place}"
+  }}
+  provisioner "file" {{
+    content     = "text of the template\n"
+    destination = "{place}/text"
+  }}
+  provisioner "shell" {{
+    execute_command = "chmod +x {{{{ .Path }}}}; env {{{{ .Vars }}}} sh -eu '{{{{ .Path }}}}'; ls {{{{ .Path }}}} >> {place}/paths"
+    remote_path     = "{place}/its-script.sh"
+    skip_clean      = true
+    script          = "two.sh"
+  }}
+  provisioner "file" {{
+    direction   = "download"
+    source      = "{place}/conf"
+    destination = "out/"
+  }}
+  provisioner "shell-local" {{ inline = ["cat out/conf/deep/a >> trace"] }}
+"#
+        );
+        let workspace = server.workspace(
+            "user",
+            &format!("  ssh_file_transfer_method = \"{method}\""),
+            &build,
+            &[("conf/deep/a", "deep\n"), ("tool", "#!/bin/sh\necho tool says $1\n"), ("two.sh", "")],
+        );
+        workspace.write("two.sh", &format!("sh {place}/tool two\n"));
+        workspace.ok(&["validate", "t.pkr.hcl"]);
+        let first = workspace.ok(&["build", "t.pkr.hcl"]);
+        has(
+            &first,
+            &[
+                "==> null.web: Using SSH communicator to connect",
+                "is not in ~/.ssh/known_hosts; its key ssh-ed25519 SHA256:",
+                "==> null.web: Connected to SSH!",
+                "==> null.web: hello from web, it's two",
+                "==> null.web: oops",
+                "==> null.web: tool says two",
+                "--> null.web: Did not export anything. This is the null builder",
+            ],
+        );
+        let read = |name: &str| fs_err::read_to_string(Path::new(&place).join(name)).unwrap();
+        assert_eq!(read("conf/deep/a"), "deep\n");
+        assert_eq!(read("text"), "text of the template\n");
+        assert!(read("its-script.sh").contains("two"));
+        assert_eq!(workspace.read("trace"), "deep\n");
+
+        // Nothing of such a machine is known, so nothing is left out.
+        let plan = workspace.ok(&["plan", "t.pkr.hcl"]);
+        has(&plan, &["its machine is there already"]);
+        workspace.ok(&["build", "t.pkr.hcl"]);
+        assert_eq!(read("trace"), "once\nonce\n");
+        assert_eq!(workspace.read("trace"), "deep\ndeep\n");
+    }
+}
+
+#[test]
+fn a_machine_that_goes_away_is_reached_again_where_that_is_expected() {
+    let Some(server) = Server::start() else { return };
+    let cut = "kill -9 $(awk '/^PPid/ { print $2 }' /proc/$PPID/status)";
+    let build = |expected: bool| {
+        format!(
+            r#"
+  provisioner "shell" {{
+    inline            = ["echo first", "{cut}", "sleep 60"]
+    expect_disconnect = {expected}
+  }}
+  provisioner "shell" {{ inline = ["echo later"] }}
+  error-cleanup-provisioner "shell" {{ inline = ["echo cleaned"] }}
+"#
+        )
+    };
+    let said = server.workspace("user", "", &build(true), &[]).ok(&["build", "t.pkr.hcl"]);
+    has(&said, &["==> null.web: first", "==> null.web: later"]);
+    let said = server.workspace("user", "", &build(false), &[]).fails(1, &["build", "t.pkr.hcl"]);
+    has(&said, &["Build 'null.web' errored after", "lost", "==> null.web: cleaned"]);
+    has_not(&said, &["later"]);
+}
+
+#[test]
+fn what_keeps_a_machine_from_being_reached_is_said() {
+    let Some(server) = Server::start() else { return };
+    let run = "  provisioner \"shell\" { inline = [\"true\"] }";
+    let said = server
+        .workspace("stranger", "  ssh_handshake_attempts = 1", run, &[])
+        .fails(1, &["build", "t.pkr.hcl"]);
+    has(&said, &["Build 'null.web' errored after", "127.0.0.1", "root"]);
+
+    let gone = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let workspace = server.workspace("user", "  ssh_timeout = \"1s\"", run, &[]);
+    let template = workspace.read("t.pkr.hcl").replace(&server.port.to_string(), &gone.to_string());
+    workspace.write("t.pkr.hcl", &template);
+    has(&workspace.fails(1, &["build", "t.pkr.hcl"]), &["127.0.0.1", "refuses connections"]);
+
+    let fails = "  provisioner \"shell\" { inline = [\"exit 7\"] }";
+    let said = server.workspace("user", "", fails, &[]).fails(1, &["build", "t.pkr.hcl"]);
+    has(&said, &["exit code 7"]);
+    let said = server.workspace("missing", "", run, &[]).fails(1, &["build", "t.pkr.hcl"]);
+    has(&said, &["missing"]);
+}
