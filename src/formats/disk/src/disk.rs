@@ -1,0 +1,283 @@
+//! A whole disk from a tree: lays out the partitions, fills them, and hands the raw image to the writer of its format.
+
+use std::fs::File;
+use std::num::NonZeroUsize;
+use std::path::{Path, PathBuf};
+
+use crate::boot::{BootPlan, Bootloader, RootReference};
+use crate::error::DiskError;
+use crate::ext4::{Ext4Options, Ext4Plan};
+use crate::fat::{self, FatOptions};
+use crate::format::{self, Conversion, DiskFormat};
+use crate::identity::Identity;
+use crate::size::MIB;
+use crate::table::{self, ACTIVE, Architecture, GROW_FILE_SYSTEM, Partition, Role};
+use crate::tree::{Overlay, Tree};
+
+/// How a disk is divided.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum Table {
+    /// A GUID partition table.
+    #[default]
+    Gpt,
+    /// A table in the master boot record.
+    Mbr,
+    /// Not at all: the root file system is the disk, which then has no loader.
+    None,
+}
+
+/// What the root file system is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum FileSystem {
+    /// ext4.
+    #[default]
+    Ext4,
+    /// btrfs, which is refused: nothing here writes it.
+    Btrfs,
+}
+
+/// What a disk is like.
+#[derive(Clone, Debug)]
+pub struct DiskOptions {
+    /// The format of the file.
+    pub format: DiskFormat,
+    /// The size of the disk in bytes as the machine sees it, a multiple of 1 MiB; as large as its contents and some room
+    /// if not given.
+    pub size: Option<u64>,
+    /// How it is divided.
+    pub table: Table,
+    /// The size of the EFI system partition in bytes, a multiple of 1 MiB; from its contents if not given.
+    pub efi_size: Option<u64>,
+    /// Whether 1 MiB is kept for GRUB's second stage on machines with BIOS. Nothing is put there.
+    pub bios_boot: bool,
+    /// What the root file system is.
+    pub file_system: FileSystem,
+    /// The label of the root file system, up to 16 bytes.
+    pub label: Option<String>,
+    /// What loads the kernel.
+    pub bootloader: Bootloader,
+    /// For which machines.
+    pub architecture: Architecture,
+    /// What is put behind the kernel's command line.
+    pub command_line: String,
+    /// What `/etc/hostname` says in place of what the tree has.
+    pub hostname: Option<String>,
+    /// What all identifiers follow from.
+    pub identity: Identity,
+    /// The time of what the disk has besides the tree, in seconds since 1970.
+    pub epoch: i64,
+    /// How many threads compress; the bytes do not depend on it.
+    pub workers: NonZeroUsize,
+}
+
+impl DiskOptions {
+    /// A raw disk with a GPT, ext4 and whatever loader the tree has.
+    #[must_use]
+    pub fn new(identity: Identity, architecture: Architecture, epoch: i64) -> Self {
+        Self {
+            format: DiskFormat::Raw,
+            size: None,
+            table: Table::Gpt,
+            efi_size: None,
+            bios_boot: false,
+            file_system: FileSystem::Ext4,
+            label: None,
+            bootloader: Bootloader::Auto,
+            architecture,
+            command_line: String::new(),
+            hostname: None,
+            identity,
+            epoch,
+            workers: NonZeroUsize::MIN,
+        }
+    }
+}
+
+/// A finished disk.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WrittenDisk {
+    /// Where it is.
+    pub path: PathBuf,
+    /// Its size in bytes as a machine sees it.
+    pub size: u64,
+    /// Its partitions; none if it is not divided.
+    pub partitions: Vec<Partition>,
+    /// The version of the kernel that it boots.
+    pub kernel: Option<String>,
+}
+
+/// Where the parts of a disk lie.
+struct Plan {
+    size: u64,
+    partitions: Vec<Partition>,
+    /// Start and size in bytes.
+    efi: Option<(u64, u64)>,
+    root: (u64, u64),
+}
+
+/// Writes `tree` as a disk to the file `destination`, which is replaced when all is written.
+///
+/// The raw disk is made beside it as a file with holes, so that folder needs room for the tree's contents.
+///
+/// # Errors
+///
+/// No kernel or loader in the tree, a size that is too small, options that contradict each other, entries that the file
+/// system cannot hold, contents that cannot be read, a destination that cannot be written.
+pub fn write_disk(
+    tree: &dyn Tree,
+    options: &DiskOptions,
+    destination: &Path,
+) -> Result<WrittenDisk, DiskError> {
+    check(options)?;
+    let mut overlay = Overlay::new(tree);
+    if let Some(hostname) = &options.hostname {
+        overlay.put("etc/hostname", format!("{hostname}\n").into_bytes(), options.epoch);
+    }
+    let tree: &dyn Tree = &overlay;
+    let identity = &options.identity;
+    let boots = options.bootloader != Bootloader::None;
+    let root = RootReference {
+        partuuid: match options.table {
+            Table::Mbr => table::mbr_partuuid(identity.number("mbr"), if boots { 2 } else { 1 }),
+            Table::Gpt | Table::None => identity.uuid("root partition").to_string(),
+        },
+        file_system: identity.uuid("root file system"),
+    };
+    let boot = boots
+        .then(|| BootPlan::find(tree, options.architecture, options.bootloader, &root, &options.command_line))
+        .transpose()?;
+    let ext4 = Ext4Plan::new(tree)?;
+    let plan = plan(options, boot.as_ref(), &ext4)?;
+
+    let raw = format::RawFile::beside(destination)?;
+    raw.file().set_len(plan.size).map_err(DiskError::image("size"))?;
+    if let (Some(boot), Some((start, size))) = (&boot, plan.efi) {
+        let volume = FatOptions { size, label: "ESP".to_owned(), volume_id: identity.number("esp") };
+        fat::write_fat(&volume, &boot.files, raw.file(), start)?;
+    }
+    let (start, size) = plan.root;
+    let volume =
+        Ext4Options { size, uuid: root.file_system, label: options.label.clone(), epoch: options.epoch };
+    let around = plan.size - size;
+    ext4.write(&volume, raw.file(), start).map_err(|error| match error {
+        DiskError::TooSmall { needed, .. } => {
+            DiskError::TooSmall { what: "the disk", size: plan.size, needed: needed + around }
+        }
+        other => other,
+    })?;
+    write_table(options, &plan, raw.file())?;
+    let (format, epoch, workers) = (options.format, options.epoch, options.workers);
+    raw.finish(&Conversion { format, identity, epoch, workers }, destination)?;
+    Ok(WrittenDisk {
+        path: destination.to_owned(),
+        size: plan.size,
+        partitions: plan.partitions,
+        kernel: boot.map(|boot| boot.kernel),
+    })
+}
+
+/// Refuses options that cannot go together.
+fn check(options: &DiskOptions) -> Result<(), DiskError> {
+    let refused = |text: &str| Err(DiskError::Options(text.to_owned()));
+    if options.file_system == FileSystem::Btrfs {
+        return Err(DiskError::Unsupported {
+            what: "a btrfs file system",
+            reason: "it takes `mkfs.btrfs` of the host; set `filesystem = \"ext4\"`".to_owned(),
+        });
+    }
+    if options.table == Table::None && options.bootloader != Bootloader::None {
+        return refused(
+            "a disk without a partition table has no place for a boot loader; set `bootloader = \"none\"`, \
+             or `table = \"gpt\"`",
+        );
+    }
+    if options.bios_boot && options.table != Table::Gpt {
+        return refused("only a GPT has a BIOS boot partition; set `table = \"gpt\"`");
+    }
+    if options.label.as_ref().is_some_and(|label| label.len() > 16) {
+        return refused("the label of an ext4 file system has at most 16 bytes");
+    }
+    let letter = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.');
+    if let Some(hostname) = &options.hostname
+        && (hostname.is_empty() || hostname.len() > 64 || !hostname.bytes().all(letter))
+    {
+        return Err(DiskError::Options(format!(
+            "`{hostname}` is not a host name: up to 64 letters, digits, `-` and `.`"
+        )));
+    }
+    if !(0..=i64::from(u32::MAX)).contains(&options.epoch) {
+        return Err(DiskError::Options(format!(
+            "{} seconds since 1970 is not a time that ext4's superblock holds",
+            options.epoch
+        )));
+    }
+    for (what, size) in [("a disk", options.size), ("the EFI system partition", options.efi_size)] {
+        if let Some(size) = size.filter(|size| !size.is_multiple_of(MIB)) {
+            return Err(DiskError::BadSize { what, size, reason: "it is no multiple of 1M".to_owned() });
+        }
+    }
+    Ok(())
+}
+
+/// Says where everything lies. Partitions begin at multiples of 1 MiB.
+fn plan(options: &DiskOptions, boot: Option<&BootPlan<'_>>, ext4: &Ext4Plan<'_>) -> Result<Plan, DiskError> {
+    let identity = &options.identity;
+    let mut partitions = Vec::new();
+    let mut at = if options.table == Table::None { 0 } else { MIB };
+    let mut add = |role, size, purpose: &str, name: &str, attributes, at: &mut u64| {
+        let uuid = match options.table {
+            Table::Gpt => identity.uuid(purpose),
+            Table::Mbr | Table::None => uuid::Uuid::nil(),
+        };
+        let name = if options.table == Table::Gpt { name.to_owned() } else { String::new() };
+        partitions.push(Partition { role, start: *at, size, uuid, name, attributes });
+        *at += size;
+    };
+    let efi = boot.map(|boot| {
+        let needed = fat::minimal_size(&boot.files);
+        // Room for another kernel beside this one.
+        let size = options.efi_size.unwrap_or_else(|| (2 * needed).max(128 * MIB));
+        let place = (at, size);
+        add(Role::EfiSystem, size, "esp partition", "EFI system partition", 0, &mut at);
+        place
+    });
+    if options.bios_boot {
+        add(Role::BiosBoot, MIB, "bios boot partition", "BIOS boot partition", 0, &mut at);
+    }
+    // GPT's copy at the end takes less than the last MiB.
+    let end = if options.table == Table::Gpt { MIB } else { 0 };
+    let (size, root_size) = match options.size {
+        Some(size) => {
+            let least = at + end + MIB;
+            if size < least {
+                let needed = at + end + ext4.minimal_size()?;
+                return Err(DiskError::TooSmall { what: "the disk", size, needed });
+            }
+            (size, size - at - end)
+        }
+        None => {
+            let needed = ext4.minimal_size()?;
+            let root = (needed + (needed / 8).max(64 * MIB)).next_multiple_of(MIB);
+            (at + root + end, root)
+        }
+    };
+    let root = (at, root_size);
+    let role = Role::Root(options.architecture);
+    let attributes = match options.table {
+        Table::Mbr => ACTIVE,
+        Table::Gpt | Table::None => GROW_FILE_SYSTEM,
+    };
+    add(role, root_size, "root partition", "root", attributes, &mut at);
+    if options.table == Table::None {
+        partitions.clear();
+    }
+    Ok(Plan { size, partitions, efi, root })
+}
+
+fn write_table(options: &DiskOptions, plan: &Plan, image: &File) -> Result<(), DiskError> {
+    match options.table {
+        Table::Gpt => table::write_gpt(image, plan.size, options.identity.uuid("disk"), &plan.partitions),
+        Table::Mbr => table::write_mbr(image, options.identity.number("mbr"), &plan.partitions),
+        Table::None => Ok(()),
+    }
+}

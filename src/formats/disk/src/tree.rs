@@ -1,0 +1,129 @@
+//! What a disk is made from: a tree as entries in order, and contents by path.
+//!
+//! The trait is small so that tests make trees in memory, and so that a tree read from one disk can be written to
+//! another. Where trees come from is not said here.
+
+use std::collections::BTreeMap;
+use std::io::{self, Read};
+
+use imgbuild_tree::Metadata;
+
+/// A tree of files.
+///
+/// Paths are bytes without a leading slash, cleaned as [`imgbuild_tree::TreePath`] cleans them; the root's is empty.
+pub trait Tree {
+    /// The entries in rising order of path, each once, folders before what is in them, files before further names of
+    /// them. Folders that are not among them, the root included, belong to root with mode 0755.
+    fn entries<'s>(&'s self) -> Box<dyn Iterator<Item = Entry<'s>> + 's>;
+
+    /// The contents of the regular file at `path`, which is an entry with [`Node::File`].
+    ///
+    /// The reader fails at its end if the contents are not those that the tree promises, where it knows them.
+    ///
+    /// # Errors
+    ///
+    /// No such file, a file that cannot be opened.
+    fn open<'s>(&'s self, path: &[u8]) -> io::Result<Box<dyn Read + 's>>;
+}
+
+/// One path of a tree.
+#[derive(Clone, Debug)]
+pub struct Entry<'a> {
+    /// Where, without a leading slash.
+    pub path: &'a [u8],
+    /// Owner, mode, time, extended attributes. A hard link's are not looked at.
+    pub metadata: &'a Metadata,
+    /// What stands there.
+    pub node: Node<'a>,
+}
+
+/// What stands at a path of a tree.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Node<'a> {
+    /// A folder.
+    Directory,
+    /// A regular file.
+    File {
+        /// In bytes.
+        size: u64,
+    },
+    /// A further name of a file that comes earlier.
+    HardLink {
+        /// That file's path.
+        target: &'a [u8],
+    },
+    /// A symbolic link.
+    SymbolicLink {
+        /// Its text.
+        target: &'a [u8],
+    },
+    /// A named pipe.
+    Fifo,
+    /// A device.
+    Device {
+        /// Whether it is a block device.
+        block: bool,
+        /// Its major number.
+        major: u32,
+        /// Its minor number.
+        minor: u32,
+    },
+}
+
+/// A tree with some files replaced or added, owned by root with mode 0644.
+pub struct Overlay<'t> {
+    base: &'t dyn Tree,
+    files: BTreeMap<Vec<u8>, (Metadata, Vec<u8>)>,
+}
+
+impl<'t> Overlay<'t> {
+    /// The tree as it is.
+    #[must_use]
+    pub fn new(base: &'t dyn Tree) -> Self {
+        Self { base, files: BTreeMap::new() }
+    }
+
+    /// Puts a file with `contents` at `path` (without a leading slash), changed at `mtime` in seconds since 1970,
+    /// whatever stands there.
+    pub fn put(&mut self, path: &str, contents: Vec<u8>, mtime: i64) {
+        let metadata = Metadata { mode: 0o644, mtime, ..Metadata::default() };
+        self.files.insert(path.as_bytes().to_vec(), (metadata, contents));
+    }
+}
+
+impl Tree for Overlay<'_> {
+    fn entries<'s>(&'s self) -> Box<dyn Iterator<Item = Entry<'s>> + 's> {
+        let mut added = self
+            .files
+            .iter()
+            .map(|(path, (metadata, contents))| Entry {
+                path,
+                metadata,
+                node: Node::File { size: contents.len() as u64 },
+            })
+            .peekable();
+        let mut base = self.base.entries().filter(|entry| !self.files.contains_key(entry.path)).peekable();
+        Box::new(std::iter::from_fn(move || match (base.peek(), added.peek()) {
+            (Some(entry), Some(file)) if file.path < entry.path => added.next(),
+            (Some(_), _) => base.next(),
+            (None, _) => added.next(),
+        }))
+    }
+
+    fn open<'s>(&'s self, path: &[u8]) -> io::Result<Box<dyn Read + 's>> {
+        match self.files.get(path) {
+            Some((_, contents)) => Ok(Box::new(contents.as_slice())),
+            None => self.base.open(path),
+        }
+    }
+}
+
+/// The folder that holds `path`; empty for what stands in the root.
+pub(crate) fn parent_of(path: &[u8]) -> &[u8] {
+    path.iter().rposition(|byte| *byte == b'/').map_or(&[], |end| &path[..end])
+}
+
+/// The last component of `path`.
+pub(crate) fn name_of(path: &[u8]) -> &[u8] {
+    path.iter().rposition(|byte| *byte == b'/').map_or(path, |end| &path[end + 1..])
+}
