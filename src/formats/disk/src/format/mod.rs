@@ -6,6 +6,8 @@
 mod qcow2;
 mod units;
 mod vhd;
+mod vhdx;
+mod vmdk;
 
 use std::fs::File;
 use std::num::NonZeroUsize;
@@ -30,7 +32,7 @@ pub enum DiskFormat {
     Vhd,
     /// VMware's, one growing file (`monolithicSparse`).
     Vmdk,
-    /// Hyper-V's second format.
+    /// Hyper-V's second format, growing.
     Vhdx,
 }
 
@@ -73,11 +75,21 @@ pub fn convert(image: &File, conversion: &Conversion<'_>, destination: &Path) ->
             check_size("a VHD", size, vhd::LARGEST)?;
             vhd::write(image, size, conversion, staged.file())
         }
-        DiskFormat::Vmdk | DiskFormat::Vhdx => {
-            return Err(DiskError::Unsupported {
-                what: "this format",
-                reason: "write `raw` and let `qemu-img convert` make it".to_owned(),
-            });
+        DiskFormat::Vmdk => {
+            check_size("a VMDK", size, vmdk::LARGEST)?;
+            let name =
+                destination.file_name().and_then(|name| name.to_str()).filter(|name| vmdk::is_name(name));
+            let name = name.ok_or_else(|| {
+                let shown = destination.display();
+                DiskError::Options(format!(
+                    "`{shown}` has a name that cannot stand in a VMDK: UTF-8 without quotes"
+                ))
+            })?;
+            vmdk::write(image, size, conversion, name, staged.file())
+        }
+        DiskFormat::Vhdx => {
+            check_size("a VHDX", size, vhdx::LARGEST)?;
+            vhdx::write(image, size, conversion, staged.file())
         }
     };
     written.map_err(DiskError::io("write", destination))?;

@@ -9,11 +9,13 @@ use tempfile::TempDir;
 
 use crate::fixture::{EPOCH, bootable, content, hash, noise, options, text};
 
-const FORMATS: [(&str, DiskFormat, &str); 4] = [
+const FORMATS: [(&str, DiskFormat, &str); 6] = [
     ("plain.qcow2", DiskFormat::Qcow2 { compression: None }, "qcow2"),
     ("zlib.qcow2", DiskFormat::Qcow2 { compression: Some(ClusterCompression::Zlib) }, "qcow2"),
     ("zstd.qcow2", DiskFormat::Qcow2 { compression: Some(ClusterCompression::Zstd) }, "qcow2"),
     ("disk.vhd", DiskFormat::Vhd, "vpc"),
+    ("disk.vmdk", DiskFormat::Vmdk, "vmdk"),
+    ("disk.vhdx", DiskFormat::Vhdx, "vhdx"),
 ];
 
 fn converted(raw: &Path, folder: &Path, name: &str, format: DiskFormat, workers: usize) -> PathBuf {
@@ -59,6 +61,11 @@ fn odd_images_are_converted() {
         ("small", 512, vec![(0, vec![1; 512])]),
         ("last sector", (5 << 20) + 512, vec![((5 << 20), vec![2; 512])]),
         ("large and empty", 3 << 40, vec![(1 << 40, vec![3; 100])]),
+        (
+            "gigabytes",
+            9 << 30,
+            vec![(0, vec![1; 5]), (5 << 30, noise(3 << 20)), ((9 << 30) - 512, vec![3; 512])],
+        ),
         ("noise", 4 << 20, vec![(0, noise(4 << 20))]),
         ("zeros that are stored", 4 << 20, vec![(0, vec![0; 4 << 20]), (unit, vec![1; 1])]),
     ];
@@ -73,8 +80,8 @@ fn odd_images_are_converted() {
             image.write_all_at(&bytes, at).unwrap();
         }
         for (name, format, kind) in FORMATS {
-            // VHD ends at 2040 GiB; QEMU sees whole sectors only.
-            if kind == "vpc" && size > 1 << 40 {
+            // Two end at about 2 TiB, and of the third QEMU reads all zeros.
+            if kind != "qcow2" && size > 1 << 40 {
                 continue;
             }
             eprintln!("{what}: {name}");
