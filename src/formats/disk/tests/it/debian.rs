@@ -11,7 +11,7 @@ use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use imgbuild_disk::extract::DiskImage;
-use imgbuild_disk::{ClusterCompression, DiskFormat, DiskOptions, Tree, write_disk};
+use imgbuild_disk::{ClusterCompression, DiskFormat, DiskOptions, Table, Tree, write_disk};
 use tempfile::TempDir;
 
 use crate::ext4::listing;
@@ -95,12 +95,12 @@ fn boot(disk: &Path, format: &str, wanted: &str) -> Option<String> {
     Some(seen)
 }
 
-fn written(tree: &dyn Tree, folder: &TempDir, name: &str, format: DiskFormat) -> PathBuf {
+fn written(tree: &dyn Tree, folder: &TempDir, name: &str, options: &DiskOptions) -> PathBuf {
     let disk = folder.path().join(name);
     let started = Instant::now();
     let workers = std::thread::available_parallelism().unwrap();
     let hostname = Some("disk-test".to_owned());
-    let made = write_disk(tree, &DiskOptions { format, hostname, workers, ..options() }, &disk).unwrap();
+    let made = write_disk(tree, &DiskOptions { hostname, workers, ..options.clone() }, &disk).unwrap();
     use std::os::unix::fs::MetadataExt;
     let metadata = disk.metadata().unwrap();
     eprintln!(
@@ -117,8 +117,8 @@ fn written(tree: &dyn Tree, folder: &TempDir, name: &str, format: DiskFormat) ->
 fn a_debian_tree_is_the_same_on_the_disk() {
     let Some(tree) = debian() else { return };
     let (folder, other) = (TempDir::new().unwrap(), TempDir::new_in("/dev/shm").unwrap());
-    let raw = written(&tree, &folder, "disk.raw", DiskFormat::Raw);
-    assert_eq!(hash(&raw), hash(&written(&tree, &other, "disk", DiskFormat::Raw)));
+    let raw = written(&tree, &folder, "disk.raw", &options());
+    assert_eq!(hash(&raw), hash(&written(&tree, &other, "disk", &options())));
     drop(other);
     let image = DiskImage::open(&raw).unwrap();
     let mut expected = listing(&tree);
@@ -138,7 +138,12 @@ fn a_debian_tree_is_the_same_on_the_disk() {
         ("zlib.qcow2", Some(ClusterCompression::Zlib)),
         ("zstd.qcow2", Some(ClusterCompression::Zstd)),
     ] {
-        let image = written(&tree, &folder, name, DiskFormat::Qcow2 { compression });
+        let image = written(
+            &tree,
+            &folder,
+            name,
+            &DiskOptions { format: DiskFormat::Qcow2 { compression }, ..options() },
+        );
         let Some(report) = content("qemu-img", &["check", text(&image)]) else { continue };
         assert!(report.contains("No errors were found"), "{report}");
         content("qemu-img", &["compare", "-f", "raw", "-F", "qcow2", text(&raw), text(&image)]);
@@ -148,12 +153,25 @@ fn a_debian_tree_is_the_same_on_the_disk() {
 
 #[test]
 fn a_debian_disk_boots_to_a_login() {
+    let format = DiskFormat::Qcow2 { compression: Some(ClusterCompression::Zstd) };
+    boots_to_a_login("disk.qcow2", "qcow2", &DiskOptions { format, ..options() });
+}
+
+#[test]
+fn a_debian_disk_with_an_mbr_boots_to_a_login() {
+    boots_to_a_login(
+        "disk.vhdx",
+        "vhdx",
+        &DiskOptions { format: DiskFormat::Vhdx, table: Table::Mbr, ..options() },
+    );
+}
+
+fn boots_to_a_login(name: &str, kind: &str, options: &DiskOptions) {
     let Some(tree) = debian() else { return };
     let folder = TempDir::new().unwrap();
-    let format = DiskFormat::Qcow2 { compression: Some(ClusterCompression::Zstd) };
-    let disk = written(&tree, &folder, "disk.qcow2", format);
+    let disk = written(&tree, &folder, name, options);
     let started = Instant::now();
-    if let Some(console) = boot(&disk, "qcow2", "disk-test login:") {
+    if let Some(console) = boot(&disk, kind, "disk-test login:") {
         assert!(console.contains("disk-test login:"), "{console}");
         eprintln!("login after {} s", started.elapsed().as_secs());
     }

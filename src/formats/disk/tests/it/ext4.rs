@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::Read;
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use imgbuild_disk::ext4::{Ext4Options, Ext4Plan, Ext4Tree, write_ext4};
@@ -292,4 +293,36 @@ fn an_empty_lost_and_found_is_no_obstacle() {
     let mut tree = MemoryTree::default();
     tree.put("lost+found", owned(0o700, 0, 0), Made::Directory).file("lost+found2", "x");
     check(&written(&folder, "image", &tree, 16 << 20));
+}
+
+#[test]
+fn damaged_file_systems_are_read_to_an_end() {
+    let folder = TempDir::new().unwrap();
+    let path = written(&folder, "image", &everything(), 32 << 20);
+    let sound = fs_err::read(&path).unwrap();
+    let image = File::options().write(true).open(&path).unwrap();
+    let used: Vec<usize> =
+        (0..sound.len()).filter(|at| sound[*at] != 0 && *at % 4096 < 512).take(200_000).collect();
+    let marks = noise(4 * 400);
+    let (mut opened, mut refused) = (0, 0);
+    for mark in marks.as_chunks::<4>().0 {
+        let at = used[u32::from_le_bytes(*mark) as usize % used.len()];
+        image.write_all_at(&[sound[at] ^ (mark[0] | 1)], at as u64).unwrap();
+        match Ext4Tree::open(File::open(&path).unwrap(), 0, 32 << 20) {
+            Ok(tree) => {
+                opened += 1;
+                for entry in tree.entries() {
+                    if let Node::File { size: ..1_000_000 } = entry.node
+                        && let Ok(file) = tree.open(entry.path)
+                    {
+                        let _ = std::io::copy(&mut file.take(1 << 20), &mut std::io::sink());
+                    }
+                }
+            }
+            Err(_) => refused += 1,
+        }
+        image.write_all_at(&[sound[at]], at as u64).unwrap();
+    }
+    eprintln!("{opened} opened, {refused} refused");
+    assert!(opened > 0);
 }

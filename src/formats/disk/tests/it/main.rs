@@ -7,3 +7,4 @@ mod disk;
 mod ext4;
 mod fixture;
 mod formats;
+mod view;
