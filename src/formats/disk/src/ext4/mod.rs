@@ -89,18 +89,27 @@ impl<'t> Ext4Plan<'t> {
     /// A tree that fits in no file system.
     pub fn minimal_size(&self) -> Result<u64, DiskError> {
         let options = |size| Ext4Options { size, uuid: Uuid::nil(), label: None, epoch: 0 };
-        let mut size = self.least_size().next_multiple_of(MIB).max(SMALLEST);
+        let size = self.least_size().next_multiple_of(MIB).max(SMALLEST);
         if self.seal(&options(size)).is_ok() {
             return Ok(size);
         }
         // Whatever is wrong with a file system that has room in plenty is not its size.
         self.seal(&options(size.saturating_mul(2) + 1024 * MIB))?;
-        loop {
-            size += (size / 64).next_multiple_of(MIB);
-            if self.seal(&options(size)).is_ok() {
-                return Ok(size);
+        let grain = (size / 64).next_multiple_of(MIB);
+        let (mut too_small, mut step) = (size, grain);
+        while self.seal(&options(size + step)).is_err() {
+            (too_small, step) = (size + step, 2 * step);
+        }
+        let mut enough = size + step;
+        while enough - too_small > grain {
+            let middle = (too_small + (enough - too_small) / 2).next_multiple_of(MIB);
+            if self.seal(&options(middle)).is_ok() {
+                enough = middle;
+            } else {
+                too_small = middle;
             }
         }
+        Ok(enough)
     }
 
     /// Writes the file system at `start` bytes of `image`, which must be zero there: what is zero is not written.
@@ -143,7 +152,7 @@ impl<'t> Ext4Plan<'t> {
         Ok(())
     }
 
-    /// A bound from below: blocks of files, inodes, folders.
+    /// A bound from below: blocks of files, inodes, folders, the journal.
     fn least_size(&self) -> u64 {
         let mut blocks = 0;
         let mut names = 0;
@@ -163,7 +172,8 @@ impl<'t> Ext4Plan<'t> {
                 _ => 0,
             };
         }
-        blocks * BLOCK + names + u64::from(self.inodes(0)) * 256
+        let size = blocks * BLOCK + names + u64::from(self.inodes(0)) * 256;
+        size + journal_size(size)
     }
 
     /// How many inodes a file system of `size` bytes gets: `mke2fs`' ratio, or a quarter more than there are entries.
@@ -331,6 +341,20 @@ fn check(entry: &Entry<'_>) -> Result<(), DiskError> {
         return refused("its extended attributes take more than a block of 4096 bytes".to_owned());
     }
     Ok(())
+}
+
+/// How large the journal of a file system of `size` bytes is, as in `mke2fs`.
+fn journal_size(size: u64) -> u64 {
+    match size / MIB {
+        0..128 => 4 * MIB,
+        128..1024 => 16 * MIB,
+        1024..2048 => 32 * MIB,
+        2048..16384 => 64 * MIB,
+        16384..32768 => 128 * MIB,
+        32768..65536 => 256 * MIB,
+        65536..131_072 => 512 * MIB,
+        _ => 1024 * MIB,
+    }
 }
 
 fn sparse_segment(segment: &Segment) -> SparseSeg {

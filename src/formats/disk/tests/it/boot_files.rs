@@ -123,3 +123,22 @@ fn what_is_missing_is_named_with_its_package() {
     let error = find(&bootable(), Bootloader::Auto, "a\nb").err().unwrap().to_string();
     assert_eq!(error, "`cmdline` must be one line");
 }
+
+#[test]
+fn arm_has_names_of_its_own() {
+    let mut tree = bootable();
+    tree.file("usr/lib/systemd/boot/efi/systemd-bootaa64.efi", "arm");
+    let plan = BootPlan::find(&tree, Architecture::Aarch64, Bootloader::Auto, &root(), "").unwrap();
+    assert_eq!(plan.command_line, "root=PARTUUID=11-22 rw console=tty0 console=ttyAMA0");
+    assert!(
+        shown(&plan).starts_with("EFI/BOOT/BOOTAA64.EFI = /usr/lib/systemd/boot/efi/systemd-bootaa64.efi\n"),
+        "{}",
+        shown(&plan)
+    );
+    let error = BootPlan::find(&tree, Architecture::Riscv64, Bootloader::Auto, &root(), "").err().unwrap();
+    assert!(
+        error.to_string().ends_with(
+            "install `systemd-boot-efi` or `grub-efi-riscv64-bin`, or set `bootloader = \"none\"`"
+        )
+    );
+}
