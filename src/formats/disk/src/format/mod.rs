@@ -3,11 +3,13 @@
 //! Which parts of the raw image have data is found out by looking at its bytes, so that the result does not depend on how
 //! the host stores the file. Numbers that other programs draw at random come from the disk's identity.
 
+mod pack;
 mod qcow2;
 mod units;
 mod vhd;
 mod vhdx;
 mod vmdk;
+mod vmdk_stream;
 
 use std::fs::File;
 use std::num::NonZeroUsize;
@@ -30,8 +32,12 @@ pub enum DiskFormat {
     },
     /// Virtual Hard Disk of fixed size, as Azure takes it.
     Vhd,
-    /// VMware's, one growing file (`monolithicSparse`).
-    Vmdk,
+    /// VMware's.
+    Vmdk {
+        /// Whether it is packed (`streamOptimized`), as OVF and clouds take it, or grows (`monolithicSparse`), as machines
+        /// run from it.
+        packed: bool,
+    },
     /// Hyper-V's second format, growing.
     Vhdx,
 }
@@ -75,7 +81,7 @@ pub fn convert(image: &File, conversion: &Conversion<'_>, destination: &Path) ->
             check_size("a VHD", size, vhd::LARGEST)?;
             vhd::write(image, size, conversion, staged.file())
         }
-        DiskFormat::Vmdk => {
+        DiskFormat::Vmdk { packed } => {
             check_size("a VMDK", size, vmdk::LARGEST)?;
             let name =
                 destination.file_name().and_then(|name| name.to_str()).filter(|name| vmdk::is_name(name));
@@ -85,7 +91,8 @@ pub fn convert(image: &File, conversion: &Conversion<'_>, destination: &Path) ->
                     "`{shown}` has a name that cannot stand in a VMDK: UTF-8 without quotes"
                 ))
             })?;
-            vmdk::write(image, size, conversion, name, staged.file())
+            let write = if packed { vmdk_stream::write } else { vmdk::write };
+            write(image, size, conversion, name, staged.file())
         }
         DiskFormat::Vhdx => {
             check_size("a VHDX", size, vhdx::LARGEST)?;

@@ -11,8 +11,8 @@ use std::os::unix::fs::FileExt;
 
 use zlib_rs::{Deflate, DeflateFlush, Status};
 
-use super::ClusterCompression;
 use super::units::Units;
+use super::{ClusterCompression, pack};
 
 const CLUSTER_BITS: u32 = 16;
 const CLUSTER: u64 = 1 << CLUSTER_BITS;
@@ -37,9 +37,6 @@ const WINDOW_BITS: u8 = 12;
 const ZLIB_LEVEL: i32 = 6;
 const ZSTD_LEVEL: i32 = 3;
 
-/// How many clusters each thread compresses before they are written.
-const BATCH: usize = 32;
-
 pub(super) fn write(
     image: &File,
     size: u64,
@@ -61,14 +58,23 @@ pub(super) fn write(
     for cluster in 0..=first_level_clusters {
         writer.count(cluster * CLUSTER, 1);
     }
-    let mut units = Units::new(image, size, CLUSTER as usize);
     match compression {
         None => {
+            let mut units = Units::new(image, size, CLUSTER as usize);
             while let Some((index, bytes)) = units.next()? {
                 writer.whole(index, &bytes)?;
             }
         }
-        Some(compression) => writer.compress(&mut units, compression, workers.get())?,
+        Some(compression) => {
+            let pack = |part: &[_]| compress_all(part, compression);
+            pack::for_each(image, size, CLUSTER as usize, workers, pack, |index, bytes, packed| {
+                if packed.len() < CLUSTER as usize {
+                    writer.packed(index, packed)
+                } else {
+                    writer.whole(index, bytes)
+                }
+            })?;
+        }
     }
 
     let roots = writer.write_tables()?;
@@ -174,52 +180,6 @@ impl Writer<'_> {
         Ok(())
     }
 
-    fn compress(
-        &mut self,
-        units: &mut Units<'_>,
-        compression: ClusterCompression,
-        workers: usize,
-    ) -> io::Result<()> {
-        loop {
-            let mut batch = Vec::new();
-            while batch.len() < BATCH * workers {
-                match units.next()? {
-                    Some(unit) => batch.push(unit),
-                    None => break,
-                }
-            }
-            if batch.is_empty() {
-                return Ok(());
-            }
-            let share = batch.len().div_ceil(workers);
-            let packed: Vec<io::Result<Vec<Vec<u8>>>> = std::thread::scope(|scope| {
-                let threads: Vec<_> = batch
-                    .chunks(share)
-                    .map(|part| scope.spawn(move || compress_all(part, compression)))
-                    .collect();
-                threads
-                    .into_iter()
-                    .map(|thread| {
-                        thread
-                            .join()
-                            .unwrap_or_else(|_| Err(io::Error::other("a compressing thread panicked")))
-                    })
-                    .collect()
-            });
-            let mut packed_clusters = Vec::with_capacity(batch.len());
-            for part in packed {
-                packed_clusters.extend(part?);
-            }
-            for ((index, bytes), packed) in batch.iter().zip(packed_clusters) {
-                if packed.len() < CLUSTER as usize {
-                    self.packed(*index, &packed)?;
-                } else {
-                    self.whole(*index, bytes)?;
-                }
-            }
-        }
-    }
-
     /// Writes the tables of the second level; the first level.
     fn write_tables(&mut self) -> io::Result<Vec<u64>> {
         self.align()?;
@@ -281,7 +241,7 @@ fn deflate(bytes: &[u8]) -> io::Result<Vec<u8>> {
     let mut deflate = Deflate::new(ZLIB_LEVEL, false, WINDOW_BITS);
     let status = deflate
         .compress(bytes, &mut packed, DeflateFlush::Finish)
-        .map_err(|error| io::Error::other(format!("{error:?}")))?;
+        .map_err(|error| io::Error::other(error.as_str()))?;
     if status == Status::StreamEnd {
         packed.truncate(deflate.total_out() as usize);
     }

@@ -2,7 +2,7 @@
 //! the directory with their tables, then grains of 64 KiB in the order of the disk.
 //!
 //! The description names the file, as its format wants; so the name of the destination is part of the bytes. The packed
-//! form for OVF (`streamOptimized`) is not written.
+//! form for OVF is in `vmdk_stream`.
 
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
@@ -11,19 +11,19 @@ use std::os::unix::fs::FileExt;
 use super::Conversion;
 use super::units::Units;
 
-const SECTOR: u64 = 512;
+pub(super) const SECTOR: u64 = 512;
 
 /// Sectors of a grain.
-const GRAIN: u64 = 128;
+pub(super) const GRAIN: u64 = 128;
 
 /// Entries of a table of grains.
-const ENTRIES: u64 = 512;
+pub(super) const ENTRIES: u64 = 512;
 
 /// Sectors of such a table.
-const TABLE_SECTORS: u64 = ENTRIES * 4 / SECTOR;
+pub(super) const TABLE_SECTORS: u64 = ENTRIES * 4 / SECTOR;
 
 /// The description begins behind the header and has this many sectors.
-const DESCRIPTION_SECTORS: u64 = 20;
+pub(super) const DESCRIPTION_SECTORS: u64 = 20;
 
 /// The largest that has a place in a directory: 2 TiB less a bit.
 pub(super) const LARGEST: u64 = (2 << 40) - (1 << 20);
@@ -86,7 +86,8 @@ pub(super) fn write(
         sink.write_all_at(&directory, directory_at * SECTOR)?;
         sink.write_all_at(&table, tables_at * SECTOR)?;
     }
-    sink.write_all_at(description(&layout, conversion, name).as_bytes(), SECTOR)?;
+    let text = description(layout.sectors, conversion, name, "monolithicSparse");
+    sink.write_all_at(text.as_bytes(), SECTOR)?;
     sink.write_all_at(&header(&layout), 0)
 }
 
@@ -110,13 +111,13 @@ fn header(layout: &Layout) -> [u8; SECTOR as usize] {
     header
 }
 
-fn description(layout: &Layout, conversion: &Conversion<'_>, name: &str) -> String {
-    let sectors = layout.sectors;
+/// The text that describes a disk of so many sectors, of the type `kind`.
+pub(super) fn description(sectors: u64, conversion: &Conversion<'_>, name: &str, kind: &str) -> String {
     // Any number but the one that means no parent.
     let id = conversion.identity.number("vmdk") & 0xffff_fffe;
     let cylinders = (sectors / (16 * 63)).min(16383);
     format!(
-        "# Disk DescriptorFile\nversion=1\nCID={id:08x}\nparentCID=ffffffff\ncreateType=\"monolithicSparse\"\n\n\
+        "# Disk DescriptorFile\nversion=1\nCID={id:08x}\nparentCID=ffffffff\ncreateType=\"{kind}\"\n\n\
          # Extent description\nRW {sectors} SPARSE \"{name}\"\n\n\
          # The Disk Data Base\n#DDB\n\n\
          ddb.virtualHWVersion = \"4\"\n\

@@ -9,12 +9,13 @@ use tempfile::TempDir;
 
 use crate::fixture::{EPOCH, bootable, content, hash, noise, options, text};
 
-const FORMATS: [(&str, DiskFormat, &str); 6] = [
+const FORMATS: [(&str, DiskFormat, &str); 7] = [
     ("plain.qcow2", DiskFormat::Qcow2 { compression: None }, "qcow2"),
     ("zlib.qcow2", DiskFormat::Qcow2 { compression: Some(ClusterCompression::Zlib) }, "qcow2"),
     ("zstd.qcow2", DiskFormat::Qcow2 { compression: Some(ClusterCompression::Zstd) }, "qcow2"),
     ("disk.vhd", DiskFormat::Vhd, "vpc"),
-    ("disk.vmdk", DiskFormat::Vmdk, "vmdk"),
+    ("disk.vmdk", DiskFormat::Vmdk { packed: false }, "vmdk"),
+    ("packed.vmdk", DiskFormat::Vmdk { packed: true }, "vmdk"),
     ("disk.vhdx", DiskFormat::Vhdx, "vhdx"),
 ];
 
@@ -63,8 +64,8 @@ fn odd_images_are_converted() {
         ("large and empty", 3 << 40, vec![(1 << 40, vec![3; 100])]),
         (
             "gigabytes",
-            9 << 30,
-            vec![(0, vec![1; 5]), (5 << 30, noise(3 << 20)), ((9 << 30) - 512, vec![3; 512])],
+            (4 << 30) + 512,
+            vec![(0, vec![1; 5]), ((4 << 30) - (2 << 20), noise((2 << 20) + 512))],
         ),
         ("noise", 4 << 20, vec![(0, noise(4 << 20))]),
         ("zeros that are stored", 4 << 20, vec![(0, vec![0; 4 << 20]), (unit, vec![1; 1])]),
