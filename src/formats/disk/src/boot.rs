@@ -52,9 +52,6 @@ pub struct BootPlan<'t> {
     pub files: Vec<FatFile<'t>>,
 }
 
-/// A file of the EFI system partition.
-pub type EspFile<'t> = FatFile<'t>;
-
 /// `/etc/os-release` must not be longer.
 const LONGEST_OS_RELEASE: u64 = 64 << 10;
 

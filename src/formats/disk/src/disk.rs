@@ -161,7 +161,7 @@ pub fn write_disk(
     let around = plan.size - size;
     ext4.write(&volume, raw.file(), start).map_err(|error| match error {
         DiskError::TooSmall { needed, .. } => {
-            DiskError::TooSmall { what: "the disk", size: plan.size, needed: needed + around }
+            DiskError::TooSmall { what: "the disk", option: "size", size: plan.size, needed: needed + around }
         }
         other => other,
     })?;
@@ -251,7 +251,7 @@ fn plan(options: &DiskOptions, boot: Option<&BootPlan<'_>>, ext4: &Ext4Plan<'_>)
             let least = at + end + MIB;
             if size < least {
                 let needed = at + end + ext4.minimal_size()?;
-                return Err(DiskError::TooSmall { what: "the disk", size, needed });
+                return Err(DiskError::TooSmall { what: "the disk", option: "size", size, needed });
             }
             (size, size - at - end)
         }

@@ -72,12 +72,14 @@ pub enum DiskError {
     },
     /// The size that was asked for does not hold what must go in.
     #[error(
-        "{what} needs at least {} and has {}; set `size` to {} or more, or leave it out",
+        "{what} needs at least {} and has {}; set `{option}` to {} or more, or leave it out",
         crate::size::shown(*needed), crate::size::shown(*size), crate::size::shown(*needed)
     )]
     TooSmall {
         /// What does not fit: the disk, the EFI system partition.
         what: &'static str,
+        /// The option that says the size.
+        option: &'static str,
         /// The size that was given, in bytes.
         size: u64,
         /// The size that suffices, in bytes.

@@ -23,7 +23,7 @@ mod tree;
 mod version;
 mod view;
 
-pub use boot::{BootPlan, Bootloader, EspFile, RootReference};
+pub use boot::{BootPlan, Bootloader, RootReference};
 pub use disk::{DiskOptions, FileSystem, Table, WrittenDisk, write_disk};
 pub use error::DiskError;
 pub use format::{ClusterCompression, Conversion, DiskFormat, convert};

@@ -124,7 +124,7 @@ impl<'t> Ext4Plan<'t> {
                 let needed = self.minimal_size()?;
                 let size = options.size;
                 return Err(if needed > size {
-                    DiskError::TooSmall { what: "the root file system", size, needed }
+                    DiskError::TooSmall { what: "the root file system", option: "size", size, needed }
                 } else {
                     error
                 });

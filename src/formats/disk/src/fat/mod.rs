@@ -115,7 +115,12 @@ pub fn write_fat(
     let needed = minimal_size(files);
     if options.size < needed {
         let size = options.size;
-        return Err(DiskError::TooSmall { what: "the EFI system partition", size, needed });
+        return Err(DiskError::TooSmall {
+            what: "the EFI system partition",
+            option: "efi_size",
+            size,
+            needed,
+        });
     }
     let label = label(&options.label)?;
     let geometry = Geometry::of(options.size)?;
@@ -133,6 +138,7 @@ pub fn write_fat(
         let size = options.size;
         return Err(DiskError::TooSmall {
             what: "the EFI system partition",
+            option: "efi_size",
             size,
             needed: needed.max(size + MIB),
         });

@@ -163,7 +163,7 @@ fn sizes_that_do_not_fit_say_what_is_needed() {
     write_disk(&bootable(), &DiskOptions { size: Some(needed(&small) * MIB), ..options() }, &path).unwrap();
     assert_eq!(
         error(&DiskOptions { efi_size: Some(8 * MIB), ..options() }),
-        "the EFI system partition needs at least 34M and has 8M; set `size` to 34M or more, or leave it out"
+        "the EFI system partition needs at least 34M and has 8M; set `efi_size` to 34M or more, or leave it out"
     );
     assert_eq!(
         error(&DiskOptions { size: Some(1000), ..options() }),

@@ -326,3 +326,34 @@ fn damaged_file_systems_are_read_to_an_end() {
     eprintln!("{opened} opened, {refused} refused");
     assert!(opened > 0);
 }
+
+#[test]
+fn what_mke2fs_writes_is_read() {
+    let folder = TempDir::new().unwrap();
+    let source = folder.path().join("source");
+    fs_err::create_dir_all(source.join("a/b")).unwrap();
+    fs_err::write(source.join("a/file"), noise(300_000)).unwrap();
+    fs_err::hard_link(source.join("a/file"), source.join("a/second")).unwrap();
+    fs_err::os::unix::fs::symlink("a/file", source.join("link")).unwrap();
+    for index in 0..3000 {
+        fs_err::write(source.join(format!("a/b/file-{index}")), index.to_string()).unwrap();
+    }
+    let image = folder.path().join("image");
+    File::create_new(&image).unwrap().set_len(64 << 20).unwrap();
+    if content("mke2fs", &["-q", "-F", "-t", "ext4", "-b", "4096", "-d", text(&source), text(&image)])
+        .is_none()
+    {
+        return;
+    }
+    let tree = Ext4Tree::open(File::open(&image).unwrap(), 0, 64 << 20).unwrap();
+    let found = listing(&tree);
+    assert_eq!(found.len(), 3000 + 6);
+    assert_eq!(found[b"a/second".as_slice()], "link to a/file");
+    let mut bytes = Vec::new();
+    tree.open(b"a/file").unwrap().read_to_end(&mut bytes).unwrap();
+    assert_eq!(bytes, noise(300_000));
+    // And what was read is written again.
+    let copy = written(&folder, "copy", &tree, 64 << 20);
+    check(&copy);
+    assert_eq!(listing(&Ext4Tree::open(File::open(&copy).unwrap(), 0, 64 << 20).unwrap()), found);
+}
