@@ -1,6 +1,7 @@
 //! Trees from disk images: finds the root partition of a raw image and reads its ext4.
 //!
-//! Reads only; other file systems, other formats than raw and encrypted disks are refused.
+//! Reads only; other file systems, other formats than raw and encrypted disks are refused. What is qcow2 is made raw first,
+//! by [`crate::unpack_qcow2`].
 
 use std::fs::File;
 use std::path::Path;

@@ -5,6 +5,7 @@
 
 mod pack;
 mod qcow2;
+mod qcow2_read;
 mod units;
 mod vhd;
 mod vhdx;
@@ -100,6 +101,19 @@ pub fn convert(image: &File, conversion: &Conversion<'_>, destination: &Path) ->
         }
     };
     written.map_err(DiskError::io("write", destination))?;
+    staged.persist(destination)
+}
+
+/// Writes what the qcow2 image `source` shows as a raw image to the file `destination`, which is replaced when all is
+/// written. Its holes are where the disk is zero.
+///
+/// # Errors
+///
+/// Another format, backing files, encryption, damage, files that cannot be read or written.
+pub fn unpack_qcow2(source: &Path, destination: &Path) -> Result<(), DiskError> {
+    let image = File::open(source).map_err(DiskError::io("open", source))?;
+    let staged = RawFile::beside(destination)?;
+    qcow2_read::unpack(&image, staged.file())?;
     staged.persist(destination)
 }
 

@@ -4,7 +4,9 @@ use std::fs::File;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
-use imgbuild_disk::{ClusterCompression, Conversion, DiskFormat, DiskOptions, Identity, convert, write_disk};
+use imgbuild_disk::{
+    ClusterCompression, Conversion, DiskFormat, DiskOptions, Identity, convert, unpack_qcow2, write_disk,
+};
 use tempfile::TempDir;
 
 use crate::fixture::{EPOCH, bootable, content, hash, noise, options, text};
@@ -151,4 +153,63 @@ fn bytes_are_those_of_before() {
         ("disk.vhdx", "34feaadc7ad648ec"),
     ];
     assert_eq!(found, golden.map(|(name, hash)| (name, hash.to_owned())));
+}
+
+#[test]
+fn qcow2_is_made_raw_again() {
+    let folder = TempDir::new().unwrap();
+    let raw = folder.path().join("disk.raw");
+    let back = folder.path().join("back.raw");
+    write_disk(&bootable(), &options(), &raw).unwrap();
+    for (name, format, _) in &FORMATS[..3] {
+        let image = converted(&raw, folder.path(), name, *format, 2);
+        unpack_qcow2(&image, &back).unwrap();
+        assert_eq!(hash(&raw), hash(&back), "{name}");
+    }
+    let by_qemu = folder.path().join("by-qemu.qcow2");
+    for settings in ["compat=0.10", "cluster_size=4k", "cluster_size=2M", "compression_type=zstd"] {
+        for compress in [&["-c"][..], &[]] {
+            let arguments =
+                [&["convert"], compress, &["-O", "qcow2", "-o", settings, text(&raw), text(&by_qemu)]];
+            if content("qemu-img", &arguments.concat()).is_none() {
+                return;
+            }
+            unpack_qcow2(&by_qemu, &back).unwrap();
+            assert_eq!(hash(&raw), hash(&back), "{settings} {compress:?}");
+        }
+    }
+    let overlay = folder.path().join("overlay.qcow2");
+    content(
+        "qemu-img",
+        &["create", "-q", "-f", "qcow2", "-b", text(&by_qemu), "-F", "qcow2", text(&overlay)],
+    );
+    let refused = |path: &Path| unpack_qcow2(path, &back).unwrap_err().to_string();
+    assert_eq!(
+        refused(&overlay),
+        "cannot read the disk image: it has a backing file; `qemu-img convert -O raw` may read it"
+    );
+    assert_eq!(
+        refused(&raw),
+        "cannot read the disk image: it is no qcow2 of version 2 or 3; `qemu-img convert -O raw` may read it"
+    );
+}
+
+#[test]
+fn damaged_qcow2_is_read_to_an_end() {
+    use std::os::unix::fs::FileExt;
+    let folder = TempDir::new().unwrap();
+    let raw = folder.path().join("raw");
+    let image = File::create(&raw).unwrap();
+    image.set_len(8 << 20).unwrap();
+    image.write_all_at(&[7; 300_000], 1 << 20).unwrap();
+    let path = converted(&raw, folder.path(), "zlib", FORMATS[1].1, 1);
+    let sound = fs_err::read(&path).unwrap();
+    let used: Vec<usize> = (0..sound.len()).filter(|at| *at < 112 || sound[*at] != 0).collect();
+    let file = File::options().write(true).open(&path).unwrap();
+    for mark in noise(4 * 500).as_chunks::<4>().0 {
+        let at = used[u32::from_le_bytes(*mark) as usize % used.len()];
+        file.write_all_at(&[sound[at] ^ (mark[0] | 1)], at as u64).unwrap();
+        let _ = unpack_qcow2(&path, &folder.path().join("back"));
+        file.write_all_at(&[sound[at]], at as u64).unwrap();
+    }
 }
