@@ -243,8 +243,11 @@ impl Folder<'_> {
             from.poll_recv(context)
                 .map(|block| block.map(|block| Ok::<_, std::io::Error>(std::io::Cursor::new(block))))
         });
-        let mut reader = pin!(StreamReader::new(blocks));
-        let sent = self.run(&command, Stdin::Reader(&mut reader)).await;
+        let sent = {
+            let mut reader = pin!(StreamReader::new(blocks));
+            self.run(&command, Stdin::Reader(&mut reader)).await
+        };
+        // Nobody takes blocks any more, so that this ends as well.
         let made = making.await.unwrap_or(Ok(()));
         match (sent, made) {
             // The machine sees only that the archive is too short.

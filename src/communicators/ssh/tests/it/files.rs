@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use imgbuild_ssh::{Connection, Error, TransferMethod, Uploaded, connect};
 
@@ -330,7 +330,9 @@ async fn begun(folder: &Path) {
                 && entry.metadata().is_ok_and(|metadata| metadata.is_file() && metadata.len() > 1 << 20)
         })
     };
+    let begun = Instant::now();
     while !walkdir::WalkDir::new(folder).into_iter().any(is_part) {
+        assert!(begun.elapsed() < Duration::from_secs(30), "nothing is sent");
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
 }
