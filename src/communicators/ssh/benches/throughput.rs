@@ -1,7 +1,7 @@
 //! How fast files get into a machine and out of it, beside `scp` and `rsync` in the same run: one of 256 MiB, and 10,000 small
 //! ones, over loopback to a server of its own. It needs root, `sshd`, `ssh`, `scp` and `rsync`.
 //!
-//! `cargo bench -p imgbuild-ssh`
+//! `cargo bench -p imgbuild-ssh`, with `-- large`, `-- small` or `-- again` for a part of it.
 
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -101,6 +101,8 @@ async fn connect_by(server: &Server, method: TransferMethod) -> Connection {
 #[tokio::main]
 async fn main() {
     let Some(server) = start() else { return };
+    let parts: Vec<String> = std::env::args().skip(1).filter(|part| !part.starts_with('-')).collect();
+    let wanted = |part: &str| parts.is_empty() || parts.iter().any(|one| one == part);
     let at = |name: &str| server.folder.path().join(name);
     let text = |path: &Path| path.display().to_string();
     let mut state = 1_u64;
@@ -146,54 +148,61 @@ async fn main() {
     let (large, small) = (at("large"), at("small"));
     let to = there.join("file");
 
-    let own =
-        best(&there, async || sftp.upload_file(&large, &text(&to), None).await.expect("an upload")).await;
-    let by_scp =
-        best(&there, async || scp.upload_file(&large, &text(&to), None).await.expect("an upload")).await;
-    let theirs = best(&there, peer("scp", &["-q"], text(&large), remote(&to))).await;
-    let rsync = best(&there, peer("rsync", &["-a"], text(&large), remote(&to))).await;
-    show(
-        "one file of 256 MiB into the machine",
-        &[("sftp", own), ("scp, own", by_scp), ("scp of OpenSSH", theirs), ("rsync", rsync)],
-    );
+    if wanted("large") {
+        let own =
+            best(&there, async || sftp.upload_file(&large, &text(&to), None).await.expect("an upload")).await;
+        let by_scp =
+            best(&there, async || scp.upload_file(&large, &text(&to), None).await.expect("an upload")).await;
+        let theirs = best(&there, peer("scp", &["-q"], text(&large), remote(&to))).await;
+        let rsync = best(&there, peer("rsync", &["-a"], text(&large), remote(&to))).await;
+        show(
+            "one file of 256 MiB into the machine",
+            &[("sftp", own), ("scp, own", by_scp), ("scp of OpenSSH", theirs), ("rsync", rsync)],
+        );
 
-    let own = best(&there, async || sftp.download_file(&text(&large), &to).await.expect("a download")).await;
-    let by_scp =
-        best(&there, async || scp.download_file(&text(&large), &to).await.expect("a download")).await;
-    let theirs = best(&there, peer("scp", &["-q"], remote(&large), text(&to))).await;
-    let rsync = best(&there, peer("rsync", &["-a"], remote(&large), text(&to))).await;
-    show(
-        "one file of 256 MiB out of it",
-        &[("sftp", own), ("scp, own", by_scp), ("scp of OpenSSH", theirs), ("rsync", rsync)],
-    );
+        let own =
+            best(&there, async || sftp.download_file(&text(&large), &to).await.expect("a download")).await;
+        let by_scp =
+            best(&there, async || scp.download_file(&text(&large), &to).await.expect("a download")).await;
+        let theirs = best(&there, peer("scp", &["-q"], remote(&large), text(&to))).await;
+        let rsync = best(&there, peer("rsync", &["-a"], remote(&large), text(&to))).await;
+        show(
+            "one file of 256 MiB out of it",
+            &[("sftp", own), ("scp, own", by_scp), ("scp of OpenSSH", theirs), ("rsync", rsync)],
+        );
+    }
+    if wanted("again") {
+        let kept = at("kept");
+        fs_err::create_dir_all(&kept).expect("a folder");
+        sftp.upload_folder(&small, &text(&kept)).await.expect("an upload");
+        let own =
+            best(&there, async || sftp.upload_folder(&small, &text(&kept)).await.expect("an upload")).await;
+        let rsync = best(&there, peer("rsync", &["-rpc"], format!("{}/", text(&small)), remote(&kept))).await;
+        show("the same again, nothing changed, by content", &[("archive", own), ("rsync --checksum", rsync)]);
 
-    let own =
-        best(&there, async || sftp.upload_folder(&small, &text(&there)).await.expect("an upload")).await;
-    let theirs = best(&there, peer("scp", &["-q", "-r"], text(&small), remote(&there))).await;
-    let rsync = best(&there, peer("rsync", &["-a"], format!("{}/", text(&small)), remote(&there))).await;
-    show(
-        "10,000 small files into the machine",
-        &[("archive", own), ("scp of OpenSSH", theirs), ("rsync", rsync)],
-    );
-
-    let kept = at("kept");
-    fs_err::create_dir_all(&kept).expect("a folder");
-    sftp.upload_folder(&small, &text(&kept)).await.expect("an upload");
-    let own = best(&there, async || sftp.upload_folder(&small, &text(&kept)).await.expect("an upload")).await;
-    let rsync = best(&there, peer("rsync", &["-rpc"], format!("{}/", text(&small)), remote(&kept))).await;
-    show("the same again, nothing changed, by content", &[("archive", own), ("rsync --checksum", rsync)]);
-
-    let own =
-        best(&there, async || sftp.download_folder(&text(&small), &there).await.expect("a download")).await;
-    let by_scp =
-        best(&there, async || scp.download_folder(&text(&small), &there).await.expect("a download")).await;
-    let theirs = best(&there, peer("scp", &["-q", "-r"], remote(&small), text(&there))).await;
-    let rsync = best(&there, peer("rsync", &["-a"], format!("{}/", remote(&small)), text(&there))).await;
-    show(
-        "10,000 small files out of it",
-        &[("sftp", own), ("scp, own", by_scp), ("scp of OpenSSH", theirs), ("rsync", rsync)],
-    );
-
+        let own =
+            best(&there, async || sftp.download_folder(&text(&small), &there).await.expect("a download"))
+                .await;
+        let by_scp =
+            best(&there, async || scp.download_folder(&text(&small), &there).await.expect("a download"))
+                .await;
+        let theirs = best(&there, peer("scp", &["-q", "-r"], remote(&small), text(&there))).await;
+        let rsync = best(&there, peer("rsync", &["-a"], format!("{}/", remote(&small)), text(&there))).await;
+        show(
+            "10,000 small files out of it",
+            &[("sftp", own), ("scp, own", by_scp), ("scp of OpenSSH", theirs), ("rsync", rsync)],
+        );
+    }
+    if wanted("small") {
+        let own =
+            best(&there, async || sftp.upload_folder(&small, &text(&there)).await.expect("an upload")).await;
+        let theirs = best(&there, peer("scp", &["-q", "-r"], text(&small), remote(&there))).await;
+        let rsync = best(&there, peer("rsync", &["-a"], format!("{}/", text(&small)), remote(&there))).await;
+        show(
+            "10,000 small files into the machine",
+            &[("archive", own), ("scp of OpenSSH", theirs), ("rsync", rsync)],
+        );
+    }
     let mut count = 0;
     let begun = Instant::now();
     for _ in 0..100 {
