@@ -1,7 +1,8 @@
 //! How fast files get into a machine and out of it, beside `scp` and `rsync` in the same run: one of 256 MiB, and 10,000 small
 //! ones, over loopback to a server of its own. It needs root, `sshd`, `ssh`, `scp` and `rsync`.
 //!
-//! `cargo bench -p imgbuild-ssh`, with `-- large`, `-- small` or `-- again` for a part of it.
+//! `cargo bench -p imgbuild-ssh`, with `-- large`, `-- small`, `-- again` or `-- out` for a part of
+//! it. The peers take minutes over small files.
 
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -179,7 +180,8 @@ async fn main() {
             best(&there, async || sftp.upload_folder(&small, &text(&kept)).await.expect("an upload")).await;
         let rsync = best(&there, peer("rsync", &["-rpc"], format!("{}/", text(&small)), remote(&kept))).await;
         show("the same again, nothing changed, by content", &[("archive", own), ("rsync --checksum", rsync)]);
-
+    }
+    if wanted("out") {
         let own =
             best(&there, async || sftp.download_folder(&text(&small), &there).await.expect("a download"))
                 .await;
