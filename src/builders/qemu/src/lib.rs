@@ -1,0 +1,59 @@
+//! Machines of QEMU: how they are described, started, spoken to and ended.
+//!
+//! The lower half of the builder `qemu`. What is not here: layers, keys, the cache, the journal, and when a machine is
+//! needed; who calls says where things lie and keeps what a machine made.
+//!
+//! | module | for |
+//! |---|---|
+//! | [`probe`] | which QEMU is there, and which accelerator really runs guests |
+//! | [`spec`] | a machine in types, QEMU's arguments for it, what a snapshot with memory depends on |
+//! | [`process`] | a machine that runs: start, console, why it died, end; it never outlives the program |
+//! | [`qmp`] | what is asked of a machine that runs: state, power, snapshots, disks, ports |
+//! | [`image`] | disk images, by `qemu-img` |
+//! | [`media`] | floppy disks, FAT volumes and CDs, made here, equal for equal files |
+//! | [`seed`] | what cloud-init reads at the first boot, with the key by which the guest is known |
+//! | [`http`] | what a guest fetches while it boots |
+//! | [`boot_command`], [`vnc`] | keys that are typed at its screen |
+//!
+//! ```no_run
+//! use std::time::Duration;
+//!
+//! use imgbuild_qemu::probe::Emulator;
+//! use imgbuild_qemu::process::Launch;
+//! use imgbuild_qemu::spec::{Disk, DiskFormat, HostForward, HostPort, MachineSpec, Nic};
+//!
+//! # async fn run() -> Result<(), Box<dyn std::error::Error>> {
+//! let emulator = Emulator::find("qemu-system-x86_64", &["/usr/bin".into()]).await?;
+//! let spec = MachineSpec {
+//!     memory: 1024,
+//!     disks: vec![Disk::new("/images/web.qcow2", DiskFormat::Qcow2)],
+//!     nics: vec![Nic::new(vec![HostForward { host: HostPort::Any, guest: 22 }])],
+//!     ..MachineSpec::default()
+//! };
+//! let launch = Launch {
+//!     program: emulator.program,
+//!     spec,
+//!     folder: "/run/imgbuild".into(),
+//!     working_folder: None,
+//!     environment: Vec::new(),
+//!     paused: false,
+//! };
+//! let starting = launch.spawn()?;
+//! println!("journaled: {}", starting.pid());
+//! let mut machine = starting.ready(Duration::from_secs(30)).await?;
+//! println!("SSH is forwarded: {:?}", machine.forwards().await?);
+//! machine.shut_down(Duration::from_secs(300)).await?;
+//! # Ok(())
+//! # }
+//! ```
+
+pub mod boot_command;
+pub mod http;
+pub mod image;
+pub mod media;
+pub mod probe;
+pub mod process;
+pub mod qmp;
+pub mod seed;
+pub mod spec;
+pub mod vnc;

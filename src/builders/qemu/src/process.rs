@@ -1,0 +1,457 @@
+//! A machine that runs: how it is started, known to be up, listened to and ended.
+//!
+//! For: one QEMU as a child in a process group and a folder of its own, spoken to over a socket that it inherits, which
+//! nobody else can open and which needs no path. It ends with this program, however that ends. Not for: what the guest is
+//! asked to do, and the journal: who calls gives marks for the environment and gets the pid before the machine is waited for.
+
+mod failure;
+pub(crate) mod leash;
+mod output;
+mod ports;
+
+use std::ffi::OsString;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+use std::process::{ExitStatus, Stdio};
+use std::time::Duration;
+
+use tempfile::TempDir;
+use tokio::net::UnixStream;
+use tokio::process::{Child, ChildStdin};
+use tokio::time::Instant;
+
+pub use failure::Cause;
+use output::Tail;
+pub use ports::free_port;
+
+use crate::qmp::{Forward, Qmp, QmpError};
+use crate::spec::{HostPort, MachineSpec, Serial, SpecError, Wiring};
+
+/// How often the power button is pressed again: a guest that still boots does not notice the first time.
+const PRESS_AGAIN: Duration = Duration::from_secs(5);
+
+/// How long QEMU may take to end once it was told to: it flushes disks.
+const QUIT: Duration = Duration::from_secs(10);
+
+/// How often a file is looked at that QEMU writes.
+const INTERVAL: Duration = Duration::from_millis(50);
+
+/// How many lines of the guest's console an error has.
+const CONSOLE_LINES: usize = 20;
+
+/// Which machine is started, and where.
+#[derive(Clone)]
+pub struct Launch {
+    /// The emulator, as a path.
+    pub program: PathBuf,
+    /// The machine.
+    pub spec: MachineSpec,
+    /// Where the machine's own folder is made, with its sockets and its console; a short absolute path, because sockets have
+    /// short names.
+    pub folder: PathBuf,
+    /// Where relative paths in a template's own switches start; this program's working folder if absent.
+    pub working_folder: Option<PathBuf>,
+    /// Further environment variables of the child, such as marks by which it is found again.
+    pub environment: Vec<(OsString, OsString)>,
+    /// Whether the processors stand still until they are told to run, as is right before a snapshot is loaded.
+    pub paused: bool,
+}
+
+impl std::fmt::Debug for Launch {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        // What variables hold may be secret.
+        let variables: Vec<_> = self.environment.iter().map(|(name, _)| name).collect();
+        f.debug_struct("Launch")
+            .field("program", &self.program)
+            .field("spec", &self.spec)
+            .field("folder", &self.folder)
+            .field("working_folder", &self.working_folder)
+            .field("environment", &variables)
+            .field("paused", &self.paused)
+            .finish()
+    }
+}
+
+/// Why there is no machine.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// It cannot be described to QEMU.
+    #[error(transparent)]
+    Spec(#[from] SpecError),
+    /// There is no folder for it.
+    #[error("cannot make a folder for the machine in `{}`: {source}", .folder.display())]
+    Folder {
+        /// In which.
+        folder: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The process was not made.
+    #[error("cannot start `{}`: {source}", .program.display())]
+    Spawn {
+        /// The program.
+        program: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// QEMU ended before it could be spoken to.
+    #[error("QEMU ended as it started ({status}): {cause}{}", shown("it said", .stderr))]
+    Ended {
+        /// How it ended.
+        status: ExitStatus,
+        /// What the reason seems to be.
+        cause: Cause,
+        /// The last of what it wrote on standard error.
+        stderr: String,
+    },
+    /// QEMU runs and cannot be spoken to.
+    #[error("QEMU runs but does not answer: {source}{}", shown("it said", .stderr))]
+    Silent {
+        /// Why.
+        source: QmpError,
+        /// The last of what it wrote on standard error.
+        stderr: String,
+    },
+    /// A port cannot be forwarded for another reason than that it is taken.
+    #[error("cannot forward a port to the guest: {0}; is `-netdev` among the `qemuargs`?")]
+    Forward(QmpError),
+    /// All ports of a range are taken.
+    #[error(
+        "each port from {first} to {last} of this host is taken; widen `host_port_min` to `host_port_max`"
+    )]
+    PortsTaken {
+        /// The first.
+        first: u16,
+        /// The last.
+        last: u16,
+    },
+}
+
+impl StartError {
+    /// Whether another attempt with another port would do.
+    pub fn is_port_taken(&self) -> bool {
+        matches!(self, Self::Ended { cause: Cause::PortTaken { .. }, .. })
+    }
+}
+
+/// A machine died that was needed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("QEMU ended ({status}){}{}", shown("it said", .stderr), shown("the guest's console ends with", .console))]
+pub struct Died {
+    /// How it ended.
+    pub status: ExitStatus,
+    /// The last of what it wrote on standard error.
+    pub stderr: String,
+    /// The last lines of the guest's first serial port.
+    pub console: String,
+}
+
+fn shown(what: &str, text: &str) -> String {
+    if text.is_empty() { String::new() } else { format!("; {what}:\n{text}") }
+}
+
+/// How a machine came to its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ended {
+    /// The guest switched itself off.
+    PoweredDown,
+    /// QEMU was told to end, because the guest did not in time.
+    Quit,
+    /// QEMU did not end when told to, and was killed.
+    Killed,
+}
+
+/// QEMU's process, which may not yet listen.
+#[derive(Debug)]
+pub struct Starting {
+    running: Running,
+    monitor: UnixStream,
+    ranges: Vec<(usize, u16, u16, u16)>,
+}
+
+/// What there is of a machine besides its control socket.
+#[derive(Debug)]
+struct Running {
+    child: Child,
+    pid: u32,
+    /// What is held on to: when it closes, the process group is killed and the folder goes.
+    _leash: Option<ChildStdin>,
+    stderr: Tail,
+    wiring: Wiring,
+    serial: Serial,
+    folder: TempDir,
+}
+
+impl Launch {
+    /// Makes the process, which is a process group of its own. It must be called where a Tokio runtime is.
+    ///
+    /// # Errors
+    /// If the machine cannot be described, its folder not be made, or the program not be started.
+    pub fn spawn(&self) -> Result<Starting, StartError> {
+        let folder = tempfile::Builder::new()
+            .prefix("qemu-")
+            .tempdir_in(&self.folder)
+            .map_err(|source| StartError::Folder { folder: self.folder.clone(), source })?;
+        let wiring = Wiring::in_folder(folder.path());
+        let arguments = self.spec.arguments(&wiring)?;
+        let failed = |source| StartError::Spawn { program: self.program.clone(), source };
+        // The shell that holds the leash would only say that there is no such file.
+        fs_err::metadata(&self.program).map_err(failed)?;
+        let (monitor, theirs) = UnixStream::pair().map_err(failed)?;
+        let theirs = theirs.into_std().map_err(failed)?;
+        theirs.set_nonblocking(false).map_err(failed)?;
+
+        let mut command = leash::command(&self.program, folder.path());
+        command.args(arguments.to_vec());
+        let socket = format!("socket,id=imgbuild-monitor,fd={}", leash::DESCRIPTOR);
+        command.args(["-chardev", &socket, "-mon", "chardev=imgbuild-monitor,mode=control"]);
+        if self.paused {
+            command.arg("-S");
+        }
+        command.envs(self.environment.iter().cloned());
+        if let Some(folder) = &self.working_folder {
+            command.current_dir(folder);
+        }
+        command.stdout(Stdio::from(OwnedFd::from(theirs))).stderr(Stdio::piped());
+        let mut child = command.spawn().map_err(failed)?;
+        drop(command);
+        let pid = child.id().ok_or_else(|| failed(io::Error::other("it has no pid")))?;
+        let leash = child.stdin.take();
+        let stderr = Tail::of(child.stderr.take());
+        let running = Running { child, pid, _leash: leash, stderr, wiring, serial: self.spec.serial, folder };
+        Ok(Starting { running, monitor, ranges: self.ranges() })
+    }
+
+    /// The process, and then the machine that answers, within `limit`.
+    ///
+    /// # Errors
+    /// As [`Launch::spawn`] and [`Starting::ready`].
+    pub async fn start(&self, limit: Duration) -> Result<Machine, StartError> {
+        self.spawn()?.ready(limit).await
+    }
+
+    /// Network, first and last port of the host, port of the guest.
+    fn ranges(&self) -> Vec<(usize, u16, u16, u16)> {
+        let forwards = self
+            .spec
+            .nics
+            .iter()
+            .enumerate()
+            .flat_map(|(number, nic)| nic.forwards.iter().map(move |forward| (number, forward)));
+        forwards
+            .filter_map(|(number, forward)| match forward.host {
+                HostPort::Range(first, last) => Some((number, first, last, forward.guest)),
+                HostPort::Fixed(_) | HostPort::Any => None,
+            })
+            .collect()
+    }
+}
+
+impl Starting {
+    /// The pid of QEMU, which is also that of its process group.
+    pub fn pid(&self) -> u32 {
+        self.running.pid
+    }
+
+    /// Waits until QEMU answers, and forwards those ports that are one of a range.
+    ///
+    /// # Errors
+    /// If QEMU ends, with what it said and what that means; if it is silent for `limit`; if no port is free.
+    pub async fn ready(self, limit: Duration) -> Result<Machine, StartError> {
+        let Self { mut running, monitor, ranges } = self;
+        let qmp = match Qmp::over(monitor, limit).await {
+            Ok(qmp) => qmp,
+            Err(source) => return Err(running.failure(source).await),
+        };
+        let machine = Machine { running, qmp };
+        for (netdev, first, last, guest) in ranges {
+            machine.forward_one_of(&format!("user.{netdev}"), first, last, guest).await?;
+        }
+        Ok(machine)
+    }
+}
+
+impl Running {
+    /// What became of a QEMU that closed its socket or never spoke.
+    async fn failure(&mut self, source: QmpError) -> StartError {
+        // Its sockets are closed a moment before it can be waited for.
+        let status = match source {
+            QmpError::TimedOut { .. } => self.child.try_wait().ok().flatten(),
+            _ => tokio::time::timeout(QUIT, self.child.wait()).await.ok().and_then(Result::ok),
+        };
+        match status {
+            Some(status) => {
+                let stderr = self.stderr.last().await;
+                StartError::Ended { status, cause: Cause::of(&stderr), stderr }
+            }
+            None => StartError::Silent { source, stderr: self.stderr.now() },
+        }
+    }
+}
+
+/// A machine that answers. It is killed when it is dropped, and its images are free a moment later; [`Machine::kill`] waits for that.
+#[derive(Debug)]
+pub struct Machine {
+    running: Running,
+    qmp: Qmp,
+}
+
+impl Machine {
+    /// The pid of QEMU, which is also that of its process group.
+    pub fn pid(&self) -> u32 {
+        self.running.pid
+    }
+
+    /// How it is spoken to.
+    pub fn qmp(&self) -> &Qmp {
+        &self.qmp
+    }
+
+    /// The machine's own folder; it goes with the machine.
+    pub fn folder(&self) -> &Path {
+        self.running.folder.path()
+    }
+
+    /// Where its sockets and its console are.
+    pub fn wiring(&self) -> &Wiring {
+        &self.running.wiring
+    }
+
+    /// Ports of the host that go to the guest.
+    ///
+    /// # Errors
+    /// If QEMU does not answer.
+    pub async fn forwards(&self) -> Result<Vec<Forward>, QmpError> {
+        self.qmp.forwards().await
+    }
+
+    /// What the guest wrote on its first serial port, without what moves cursors and colours, the last `lines` of its last 256 KiB. Nothing
+    /// if it has no such port.
+    pub fn console(&self, lines: usize) -> String {
+        self.running.console(lines)
+    }
+
+    /// Waits until the guest has written `text` on its first serial port, within `limit`; gives whether it has.
+    ///
+    /// # Errors
+    /// If QEMU ends before.
+    pub async fn wait_for_console(&mut self, text: &str, limit: Duration) -> Result<bool, Died> {
+        let deadline = Instant::now() + limit;
+        let log = self.running.wiring.serial_log.clone();
+        let mut console = output::Follower::new(&log);
+        loop {
+            let ended = self.has_ended();
+            if console.has(text) {
+                return Ok(true);
+            }
+            if let Some(status) = ended {
+                return Err(self.died(status).await);
+            }
+            if Instant::now() >= deadline {
+                return Ok(false);
+            }
+            tokio::time::sleep(INTERVAL).await;
+        }
+    }
+
+    fn has_ended(&mut self) -> Option<ExitStatus> {
+        self.running.child.try_wait().ok().flatten()
+    }
+
+    async fn died(&mut self, status: ExitStatus) -> Died {
+        let stderr = self.running.stderr.last().await;
+        Died { status, stderr, console: self.console(CONSOLE_LINES) }
+    }
+
+    /// That QEMU still runs.
+    ///
+    /// # Errors
+    /// If it does not: what it said last, and what the guest did.
+    pub async fn alive(&mut self) -> Result<(), Died> {
+        match self.has_ended() {
+            None => Ok(()),
+            Some(status) => Err(self.died(status).await),
+        }
+    }
+
+    /// Waits until QEMU ends by itself, as it does when its guest switches off.
+    ///
+    /// # Errors
+    /// If it ended otherwise.
+    pub async fn wait(&mut self) -> Result<(), Died> {
+        match self.running.child.wait().await {
+            Ok(status) if status.success() => Ok(()),
+            Ok(status) => Err(self.died(status).await),
+            // The child was waited for before, which tells its status again and does not fail.
+            Err(_) => Ok(()),
+        }
+    }
+
+    /// Presses the power button until the guest is off; after `patience` QEMU is told to end, and then killed.
+    ///
+    /// # Errors
+    /// If QEMU ended with an error.
+    pub async fn shut_down(&mut self, patience: Duration) -> Result<Ended, Died> {
+        let deadline = Instant::now() + patience;
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return self.quit().await;
+            }
+            // One that does not answer is waited for nevertheless: it may be about to end.
+            let _ = tokio::time::timeout(left, self.qmp.power_down()).await;
+            if let Ok(ended) = tokio::time::timeout(left.min(PRESS_AGAIN), self.wait()).await {
+                return ended.map(|()| Ended::PoweredDown);
+            }
+        }
+    }
+
+    /// Tells QEMU to end, as if power failed: what the guest wrote to its disks is flushed, what it did not is lost. Kills it
+    /// if it does not.
+    ///
+    /// # Errors
+    /// If QEMU ended with an error.
+    pub async fn quit(&mut self) -> Result<Ended, Died> {
+        let _ = tokio::time::timeout(QUIT, self.qmp.quit()).await;
+        if let Ok(ended) = tokio::time::timeout(QUIT, self.wait()).await {
+            return ended.map(|()| Ended::Quit);
+        }
+        self.kill().await;
+        Ok(Ended::Killed)
+    }
+
+    /// Kills QEMU at once. Its disks are as they are.
+    pub async fn kill(&mut self) {
+        // It may have ended before.
+        let _ = self.running.child.start_kill();
+        let _ = self.running.child.wait().await;
+    }
+
+    /// QEMU itself tries to bind, so that there is no moment at which another could.
+    async fn forward_one_of(
+        &self,
+        netdev: &str,
+        first: u16,
+        last: u16,
+        guest: u16,
+    ) -> Result<u16, StartError> {
+        for port in first..=last {
+            match self.qmp.add_forward(netdev, port, guest).await {
+                Ok(()) => return Ok(port),
+                Err(QmpError::Refused { description, .. }) if failure::is_port_taken(&description) => {}
+                Err(source) => return Err(StartError::Forward(source)),
+            }
+        }
+        Err(StartError::PortsTaken { first, last })
+    }
+}
+
+impl Running {
+    fn console(&self, lines: usize) -> String {
+        match self.serial {
+            Serial::None => String::new(),
+            Serial::Log | Serial::Socket => output::last_lines(&output::read(&self.wiring.serial_log), lines),
+        }
+    }
+}

@@ -1,0 +1,118 @@
+//! Snapshots with memory: a guest goes on in another process where it was.
+
+use std::time::Instant;
+
+use imgbuild_qemu::process::{Launch, Machine};
+use imgbuild_qemu::qmp::SnapshotSet;
+use imgbuild_qemu::spec::{Disk, DiskFormat, Host, HostForward, HostPort, MachineSpec, Nic};
+
+use crate::guest::{Guest, LONG};
+
+fn last_count(machine: &Machine) -> u32 {
+    let console = machine.console(1);
+    console.strip_prefix("count ").and_then(|count| count.parse().ok()).unwrap_or_else(|| panic!("{console}"))
+}
+
+/// Saves in one process and loads in another. Gives how long each took, in milliseconds.
+async fn goes_on(guest: &Guest, as_job: bool) {
+    let disk = guest.path(&format!("disk-{as_job}.qcow2"));
+    guest.images.create(&disk, DiskFormat::Qcow2, Some(1 << 30), None, &[]).await.unwrap();
+    let forward = |port| Nic::new(vec![HostForward { host: port, guest: 22 }]);
+    let spec = |port| MachineSpec {
+        disks: vec![Disk::new(&disk, DiskFormat::Qcow2)],
+        nics: vec![forward(port)],
+        ..guest.spec("count")
+    };
+    let set = SnapshotSet { tag: "warm".into(), memory: "disk0".into(), disks: vec!["disk0".into()] };
+    let host = Host {
+        emulator: &guest.emulator.build,
+        machine: guest.emulator.versioned_machine("pc"),
+        firmware: "",
+        processor: "",
+    };
+
+    let started = Instant::now();
+    let mut first = guest.launch(spec(HostPort::Any)).start(LONG).await.unwrap();
+    assert!(first.wait_for_console("count 5", LONG).await.unwrap());
+    let booted = started.elapsed();
+    let saving = Instant::now();
+    if as_job {
+        first.qmp().save_snapshot(&set, LONG).await.unwrap();
+    } else {
+        first.qmp().savevm("warm", LONG).await.unwrap();
+    }
+    let saved = saving.elapsed();
+    let at = last_count(&first);
+    let drives = first.qmp().block_devices().await.unwrap();
+    assert_eq!(drives[0].snapshots, ["warm"]);
+    first.kill().await;
+    drop(first);
+
+    let again = spec(HostPort::Any);
+    let was = spec(HostPort::Any).memory_fingerprint(&host).unwrap();
+    assert_eq!(was.differences(&again.memory_fingerprint(&host).unwrap()), []);
+    let loading = Instant::now();
+    let launch = Launch { paused: true, ..guest.launch(again) };
+    let mut second = launch.start(LONG).await.unwrap();
+    assert_eq!(second.qmp().status().await.unwrap().status, "prelaunch");
+    if as_job {
+        second.qmp().load_snapshot(&set, LONG).await.unwrap();
+    } else {
+        second.qmp().loadvm("warm", LONG).await.unwrap();
+    }
+    second.qmp().resume().await.unwrap();
+    assert!(second.wait_for_console("count ", LONG).await.unwrap());
+    let loaded = loading.elapsed();
+    eprintln!(
+        "job {as_job}: counts to 5 after {} ms, saved in {} ms, counts again {} ms after the start",
+        booted.as_millis(),
+        saved.as_millis(),
+        loaded.as_millis()
+    );
+    assert!(second.wait_for_console(&format!("count {}", at + 3), LONG).await.unwrap());
+    assert!(!second.console(100_000).contains("guest is up"), "it has not booted");
+
+    if as_job {
+        second.qmp().delete_snapshot(&set, LONG).await.unwrap();
+        let error = second.qmp().load_snapshot(&set, LONG).await.unwrap_err().to_string();
+        assert!(error.starts_with("QEMU refused `snapshot-load`: ") && error.contains("warm"), "{error}");
+    } else {
+        second.qmp().delvm("warm", LONG).await.unwrap();
+        let error = second.qmp().loadvm("warm", LONG).await.unwrap_err().to_string();
+        assert!(error.starts_with("QEMU refused `loadvm warm`: ") && error.contains("warm"), "{error}");
+    }
+    assert!(second.qmp().block_devices().await.unwrap()[0].snapshots.is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_guest_goes_on_in_another_process() {
+    let Some(guest) = Guest::new().await else { return };
+    goes_on(&guest, false).await;
+    goes_on(&guest, true).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_machine_does_not_take_the_memory() {
+    let Some(guest) = Guest::new().await else { return };
+    let disk = guest.path("disk.qcow2");
+    guest.images.create(&disk, DiskFormat::Qcow2, Some(1 << 30), None, &[]).await.unwrap();
+    let spec = |memory| MachineSpec {
+        disks: vec![Disk::new(&disk, DiskFormat::Qcow2)],
+        memory,
+        ..MachineSpec::default()
+    };
+    let first = guest.launch(spec(32)).start(LONG).await.unwrap();
+    first.qmp().savevm("warm", LONG).await.unwrap();
+    drop(first);
+    let launch = Launch { paused: true, ..guest.launch(spec(48)) };
+    // The kernel frees the image's lock a moment after the process was killed.
+    let second = loop {
+        match launch.start(LONG).await {
+            Err(error) if error.to_string().contains("is used by another process") => {}
+            other => break other.unwrap(),
+        }
+    };
+    let error = second.qmp().loadvm("warm", LONG).await.unwrap_err().to_string();
+    assert!(error.starts_with("QEMU refused `loadvm warm`: "), "{error}");
+    eprintln!("{error}");
+}
