@@ -62,7 +62,7 @@ impl Kind {
         context: &Context<'_>,
     ) -> Result<Attributes, Problem> {
         let schema = self.schema;
-        let mut values: [Option<Data>; 24] = [const { None }; 24];
+        let mut values: [Option<Data>; 32] = [const { None }; 32];
         for (name, value) in written {
             let Some(index) = schema.attributes.iter().position(|attribute| attribute.name == name) else {
                 let known = schema.attributes.iter().map(|attribute| attribute.name);
@@ -347,7 +347,7 @@ mod tests {
     #[test]
     fn no_kind_has_more_attributes_than_the_table() {
         for kind in imgbuild_kinds::all() {
-            assert!(kind.attributes.len() <= 24, "`{}`", kind.id);
+            assert!(kind.attributes.len() <= 32, "`{}`", kind.id);
         }
     }
 

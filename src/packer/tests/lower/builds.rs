@@ -123,7 +123,12 @@ fn builds_are_native_if_all_of_them_is() {
             recipe("null", &none, &[], &["manifest", "docker-push"]),
             "the post-processor `docker-push` is not built in yet",
         ),
-        (recipe("null", &json!({}), &[], &[]), "`null` with `communicator = \"ssh\"` is not built in yet"),
+        (recipe("null", &json!({}), &[], &[]), "native"),
+        (recipe("null", &json!({"ssh_private_key_file": "gone"}), &[], &[]), "there is no file `gone`"),
+        (
+            recipe("null", &json!({"communicator": "winrm"}), &[], &[]),
+            "`null` with `communicator = \"winrm\"` is not built in yet",
+        ),
         (recipe("docker", &json!({}), &[], &[]), "the builder `docker` is not built in yet"),
         // No other program has `rootfs`.
         (
@@ -134,6 +139,9 @@ fn builds_are_native_if_all_of_them_is() {
     ] {
         assert_eq!(lowered(&recipe, Purpose::Build), expected);
     }
+    // What is done to somebody's machine is no target.
+    let elsewhere = lowered(&recipe("null", &json!({}), &[], &[]), Purpose::Target);
+    assert_eq!(elsewhere, "`null` with `communicator = \"ssh\"` is not built in yet");
 }
 
 #[test]
