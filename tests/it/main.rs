@@ -6,6 +6,7 @@ mod basics;
 mod delegated;
 mod disks;
 mod examples;
+mod exported_disks;
 mod failures;
 mod faults;
 mod golden;

@@ -3,6 +3,7 @@
 //! Each export reads the layers of the image it stands on and writes into the store; what is written for the user
 //! comes from there. The formats themselves are another crate's.
 
+mod disk;
 mod image;
 mod keep;
 mod reuse;
@@ -33,6 +34,7 @@ pub fn executors() -> HashMap<&'static str, SharedExecutor> {
         ("docker_archive", export(Format::DockerArchive)),
         ("tarball", export(Format::Tarball)),
         ("directory", export(Format::Directory)),
+        ("disk", export(Format::Disk)),
         ("sbom", export(Format::Sbom)),
     ])
 }
@@ -44,6 +46,7 @@ enum Format {
     DockerArchive,
     Tarball,
     Directory,
+    Disk,
     Sbom,
 }
 
@@ -61,6 +64,7 @@ impl Executor for Export {
             Format::DockerArchive => docker_archive(context),
             Format::Tarball => tarball(context),
             Format::Directory => directory(context),
+            Format::Disk => disk::write(context),
             Format::Sbom => bill_of_materials(context),
         })
     }

@@ -83,6 +83,66 @@ pub(crate) static DIRECTORY: KindSchema = export(
     &[],
 );
 
+/// A disk that boots.
+pub(crate) static DISK: KindSchema = KindSchema {
+    key_version: 1,
+    ..export(
+        "disk",
+        "A disk image with the root file system on it, which boots by UEFI with the kernel and the loader of the image's own packages. The same image gives the same bytes.",
+        StateUse::None,
+        &[
+            content(
+                "format",
+                AttributeType::Enum(&["qcow2", "raw", "vmdk", "vhd", "vhdx"]),
+                Default::String("qcow2"),
+                "The format of the file: `vhd` is of a fixed size, as Azure takes it.",
+            ),
+            content(
+                "compression",
+                AttributeType::Enum(&["none", "zlib", "zstd"]),
+                Default::String("none"),
+                "How `qcow2` is compressed; `zstd` needs QEMU 5.1 or later.",
+            ),
+            content(
+                "size",
+                AttributeType::String,
+                Default::None,
+                "The size of the disk, as `\"10G\"`; what is on it and some room if absent.",
+            ),
+            content(
+                "table",
+                AttributeType::Enum(&["gpt", "mbr", "none"]),
+                Default::String("gpt"),
+                "The partition table; with `none` the file system is the whole disk, which does not boot by itself.",
+            ),
+            content(
+                "filesystem",
+                AttributeType::Enum(&["ext4"]),
+                Default::String("ext4"),
+                "The root file system.",
+            ),
+            content(
+                "bootloader",
+                AttributeType::Enum(&["auto", "systemd-boot", "grub", "none"]),
+                Default::String("auto"),
+                "What loads the kernel: `auto` is systemd-boot if the image has it, else GRUB.",
+            ),
+            content(
+                "cmdline",
+                AttributeType::String,
+                Default::String(""),
+                "What is put behind the kernel's command line.",
+            ),
+            content(
+                "hostname",
+                AttributeType::String,
+                Default::None,
+                "The name that the machine has; that of the image if absent.",
+            ),
+        ],
+    )
+};
+
 /// A list of what is inside.
 pub(crate) static SBOM: KindSchema = KindSchema {
     key_version: 2,

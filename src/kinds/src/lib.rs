@@ -76,6 +76,7 @@ static ALL: &[&KindSchema] = &[
     &export::DOCKER_ARCHIVE,
     &export::TARBALL,
     &export::DIRECTORY,
+    &export::DISK,
     &export::SBOM,
     &export::INDEX,
     &command::GENRULE,

@@ -3,7 +3,7 @@
 //! The trait is small so that tests make trees in memory, and so that a tree read from one disk can be written to
 //! another. Where trees come from is not said here.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Read};
 
 use imgbuild_tree::Metadata;
@@ -70,39 +70,56 @@ pub enum Node<'a> {
     },
 }
 
-/// A tree with some files replaced or added, owned by root with mode 0644.
+/// A tree with some files replaced or added, owned by root with mode 0644, and folders that it lacked, with mode 0755.
 pub struct Overlay<'t> {
     base: &'t dyn Tree,
-    files: BTreeMap<Vec<u8>, (Metadata, Vec<u8>)>,
+    /// By path; what has no contents is a folder.
+    added: BTreeMap<Vec<u8>, (Metadata, Option<Vec<u8>>)>,
 }
 
 impl<'t> Overlay<'t> {
     /// The tree as it is.
     #[must_use]
     pub fn new(base: &'t dyn Tree) -> Self {
-        Self { base, files: BTreeMap::new() }
+        Self { base, added: BTreeMap::new() }
     }
 
     /// Puts a file with `contents` at `path` (without a leading slash), changed at `mtime` in seconds since 1970,
     /// whatever stands there.
     pub fn put(&mut self, path: &str, contents: Vec<u8>, mtime: i64) {
         let metadata = Metadata { mode: 0o644, mtime, ..Metadata::default() };
-        self.files.insert(path.as_bytes().to_vec(), (metadata, contents));
+        self.added.insert(path.as_bytes().to_vec(), (metadata, Some(contents)));
+    }
+
+    /// Adds those of the folders (without a leading slash, each below one that is there) at whose place nothing stands,
+    /// changed at `mtime` in seconds since 1970.
+    pub fn add_missing_folders(&mut self, paths: &[&str], mtime: i64) {
+        let mut missing: BTreeSet<&[u8]> = paths.iter().map(|path| path.as_bytes()).collect();
+        for entry in self.base.entries() {
+            missing.remove(entry.path);
+        }
+        for path in missing {
+            let metadata = Metadata { mode: 0o755, mtime, ..Metadata::default() };
+            self.added.entry(path.to_vec()).or_insert((metadata, None));
+        }
     }
 }
 
 impl Tree for Overlay<'_> {
     fn entries<'s>(&'s self) -> Box<dyn Iterator<Item = Entry<'s>> + 's> {
         let mut added = self
-            .files
+            .added
             .iter()
             .map(|(path, (metadata, contents))| Entry {
                 path,
                 metadata,
-                node: Node::File { size: contents.len() as u64 },
+                node: match contents {
+                    Some(contents) => Node::File { size: contents.len() as u64 },
+                    None => Node::Directory,
+                },
             })
             .peekable();
-        let mut base = self.base.entries().filter(|entry| !self.files.contains_key(entry.path)).peekable();
+        let mut base = self.base.entries().filter(|entry| !self.added.contains_key(entry.path)).peekable();
         Box::new(std::iter::from_fn(move || match (base.peek(), added.peek()) {
             (Some(entry), Some(file)) if file.path < entry.path => added.next(),
             (Some(_), _) => base.next(),
@@ -111,8 +128,8 @@ impl Tree for Overlay<'_> {
     }
 
     fn open<'s>(&'s self, path: &[u8]) -> io::Result<Box<dyn Read + 's>> {
-        match self.files.get(path) {
-            Some((_, contents)) => Ok(Box::new(contents.as_slice())),
+        match self.added.get(path) {
+            Some((_, contents)) => Ok(Box::new(contents.as_deref().unwrap_or_default())),
             None => self.base.open(path),
         }
     }

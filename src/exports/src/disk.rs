@@ -1,0 +1,90 @@
+//! Disk images of a layer's files.
+
+use imgbuild_digest::{ContentHash as _, ContentHasher};
+use imgbuild_disk::{
+    Bootloader, ClusterCompression, DiskError, DiskFormat, DiskOptions, FileSystem, Identity, Overlay, Table,
+    parse_size, table::Architecture, write_disk,
+};
+use imgbuild_engine::{ActionContext, ActionError, Outcome};
+use imgbuild_model::{Architecture as Target, with_causes};
+
+use crate::image::Layers;
+use crate::keep::keep_file;
+use crate::{failed, output, squashed, workers};
+
+/// What a machine mounts file systems on before anything can make a folder; layers do not have them.
+const MOUNT_POINTS: [&str; 4] = ["dev", "proc", "run", "sys"];
+
+/// Writes the disk that the action's attributes describe.
+pub(crate) fn write(context: &ActionContext) -> Result<Outcome, ActionError> {
+    let name = output(context)?;
+    let layers = Layers::of_parent(context)?;
+    let options = options(context, &layers)?;
+    // Some formats hold the name of the file.
+    let path = context.temporary.join(&name);
+    let view = squashed(&layers)?;
+    let mut tree = Overlay::new(&view);
+    tree.add_missing_folders(&MOUNT_POINTS, options.epoch);
+    write_disk(&tree, &options, &path).map_err(refused)?;
+    Ok(Outcome { files: vec![keep_file(&context.cache, &path, &name)?], ..Outcome::default() })
+}
+
+fn options(context: &ActionContext, layers: &Layers) -> Result<DiskOptions, ActionError> {
+    let architecture = match context.platform().architecture {
+        Target::Amd64 => Architecture::X86_64,
+        Target::Arm64 => Architecture::Aarch64,
+        Target::Riscv64 => Architecture::Riscv64,
+        other => {
+            let what = format!("a disk for `{}` is not built in", other.oci_name());
+            return Err(ActionError::input(what).hint("disks are for amd64, arm64 and riscv64"));
+        }
+    };
+    let mut options = DiskOptions::new(identity(layers), architecture, layers.metadata.source_date);
+    let text = |name: &str| context.text(name).unwrap_or_default();
+    options.format = match &*text("format") {
+        "raw" => DiskFormat::Raw,
+        "vmdk" => DiskFormat::Vmdk { packed: false },
+        "vhd" => DiskFormat::Vhd,
+        "vhdx" => DiskFormat::Vhdx,
+        _ => DiskFormat::Qcow2 {
+            compression: match &*text("compression") {
+                "zlib" => Some(ClusterCompression::Zlib),
+                "zstd" => Some(ClusterCompression::Zstd),
+                _ => None,
+            },
+        },
+    };
+    options.table = match &*text("table") {
+        "mbr" => Table::Mbr,
+        "none" => Table::None,
+        _ => Table::Gpt,
+    };
+    options.file_system = FileSystem::Ext4;
+    options.bootloader = match &*text("bootloader") {
+        "systemd-boot" => Bootloader::SystemdBoot,
+        "grub" => Bootloader::Grub,
+        "none" => Bootloader::None,
+        _ => Bootloader::Auto,
+    };
+    let size = context.text("size").map(|size| parse_size(&size)).transpose();
+    options.size = size.map_err(|error| ActionError::input(error.to_string()))?;
+    options.command_line = text("cmdline");
+    options.hostname = context.text("hostname");
+    options.workers = workers();
+    Ok(options)
+}
+
+/// What the identifiers of the disk follow from: its files, and nothing of this build.
+fn identity(layers: &Layers) -> Identity {
+    let mut hasher = ContentHasher::new("imgbuild disk identity");
+    layers.ids.content_hash(&mut hasher);
+    Identity::new(hasher.finish().0)
+}
+
+/// What of a disk this machine is to blame for, and what the image.
+fn refused(error: DiskError) -> ActionError {
+    match error {
+        DiskError::Io { .. } | DiskError::Image { .. } | DiskError::Contents { .. } => failed(error),
+        other => ActionError::input(with_causes(&other)),
+    }
+}
