@@ -157,6 +157,47 @@ fn a_machine_is_provisioned_over_ssh_each_time() {
 }
 
 #[test]
+fn nothing_that_a_step_was_given_stays_on_the_machine() {
+    let Some(server) = Server::start() else { return };
+    let (place, name) = (server.path("place"), format!("imgbuild-test-{}", std::process::id()));
+    fs_err::create_dir(&place).unwrap();
+    let build = format!(
+        r#"
+  provisioner "file" {{
+    content     = "in the home\n"
+    destination = "~/{name}"
+  }}
+  provisioner "file" {{
+    content     = "there too\n"
+    destination = "{name}-2"
+  }}
+  provisioner "shell" {{
+    remote_folder    = "{place}"
+    use_env_var_file = true
+    env              = {{ TOKEN = var.token }}
+    inline           = ["cat ~/{name} ~/{name}-2", "rm ~/{name} ~/{name}-2", "echo $0 | grep -o {place}", "echo got $TOKEN"]
+  }}
+  provisioner "shell" {{
+    remote_folder = "{place}"
+    inline        = ["exit 3"]
+  }}
+"#
+    );
+    let workspace = server.workspace("user", "", &build, &[]);
+    let template = workspace.read("t.pkr.hcl");
+    let variable = "variable \"token\" {\n  default = \"s3cr3t-t0ken\"\n  sensitive = true\n}\n";
+    workspace.write("t.pkr.hcl", &format!("{variable}{template}"));
+    let said = workspace.fails(1, &["build", "t.pkr.hcl"]);
+    has(
+        &said,
+        &["in the home", "there too", &format!("==> null.web: {place}"), "got <sensitive>", "exit code 3"],
+    );
+    has_not(&said, &["s3cr3t-t0ken"]);
+    let left: Vec<_> = fs_err::read_dir(&place).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert!(left.is_empty(), "{left:?}");
+}
+
+#[test]
 fn a_machine_that_goes_away_is_reached_again_where_that_is_expected() {
     let Some(server) = Server::start() else { return };
     let cut = "kill -9 $(awk '/^PPid/ { print $2 }' /proc/$PPID/status)";

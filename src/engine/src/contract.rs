@@ -242,8 +242,6 @@ pub struct Command {
     pub new_privileges: bool,
     /// Folders and files of the host that it sees, read-only unless said otherwise.
     pub binds: Vec<Bind>,
-    /// Whether the binds stay where they had to be copied into the machine.
-    pub leave_binds: bool,
     /// What it finds in `/run/secrets`: masked in its output, and in no layer that it leaves.
     pub secrets: Vec<NamedSecret>,
     /// Further variables that hold secrets, by name; the values are those of `secrets`.
@@ -261,6 +259,8 @@ pub struct Bind {
     pub target: String,
     /// Whether the machine may write to it.
     pub writable: bool,
+    /// Whether it stays, where it had to be copied into the machine.
+    pub leave: bool,
 }
 
 /// How a command ended.

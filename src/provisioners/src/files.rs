@@ -27,7 +27,7 @@ pub(crate) struct Seal;
 
 fn absolute(context: &ActionContext, attribute: &str) -> Result<String, ActionError> {
     let path = context.text(attribute).unwrap_or_default();
-    if path.starts_with('/') || path.starts_with("~/") {
+    if path.starts_with('/') || (context.node().live && path.starts_with("~/")) {
         Ok(path)
     } else {
         Err(ActionError::input(format!(

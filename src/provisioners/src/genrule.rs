@@ -64,6 +64,7 @@ async fn in_image(context: &ActionContext, folder: &Path) -> Result<Exit, Action
         source: folder.join(name),
         target: format!("{shown}/{name}"),
         writable,
+        leave: false,
     };
     let command = Command {
         argv: vec!["/bin/sh".to_owned(), "-eu".to_owned(), format!("{shown}/script")],

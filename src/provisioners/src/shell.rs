@@ -72,11 +72,12 @@ impl Provisioner for Shell {
         let secrets = context.secrets().await?;
         // Lines that run a script make it executable first, and are to see that succeed.
         let writable = context.text("execute_command").is_some();
+        let skip_clean = context.flag("skip_clean");
         let mut binds = Vec::new();
         if let Some(target) = context.text("remote_path") {
-            binds.push(Bind { source: script, target, writable });
+            binds.push(Bind { source: script, target, writable, leave: skip_clean });
         }
-        binds.push(Bind { source: folder, target: shown, writable });
+        binds.push(Bind { source: folder, target: shown, writable, leave: skip_clean && binds.is_empty() });
         let command = Command {
             argv,
             env,
@@ -88,7 +89,6 @@ impl Provisioner for Shell {
             metadata: context.flag("metadata"),
             new_privileges: context.flag("new_privileges"),
             binds,
-            leave_binds: context.flag("skip_clean"),
             ..Command::default()
         };
         let exit = match session.exec(&command, &mut |stream, line| context.line(stream, line)).await {
@@ -119,7 +119,12 @@ fn by_command(
         script: &context.text("remote_path").unwrap_or_else(|| format!("{shown}/script")),
         variables_file: &format!("{shown}/variables"),
     };
-    fs_err::write(folder.join("variables"), line.variables_text()?)?;
+    if template.contains("EnvVarFile") {
+        let file = folder.join("variables");
+        fs_err::write(&file, line.variables_text()?)?;
+        // Who else is on a machine does not read it; in an image's tree there is nobody else.
+        set_mode(&file, if context.node().live { 0o600 } else { 0o644 })?;
+    }
     Ok(vec!["/bin/sh".to_owned(), "-c".to_owned(), line.render()?])
 }
 

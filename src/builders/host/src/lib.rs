@@ -105,7 +105,8 @@ impl Machine for Host {
         Ok(Snapshot::default())
     }
 
-    async fn discard(self: Box<Self>) -> Result<(), ActionError> {
+    async fn discard(mut self: Box<Self>) -> Result<(), ActionError> {
+        self.session.take_away().await;
         lock(&self.idle).insert(self.chain, self.session);
         Ok(())
     }

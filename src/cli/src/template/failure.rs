@@ -111,7 +111,8 @@ impl Prompt for Asker {
 pub(super) enum Next {
     /// The build ends.
     End,
-    /// It begins once more: what has succeeded is in the cache, but for commands on the host, which run again.
+    /// It begins once more: what has succeeded is in the cache, but for commands on the host and on machines that are there already, which run
+    /// again.
     Again,
 }
 

@@ -1,7 +1,7 @@
 //! Machines reached over SSH: connecting while they start, commands, files, tunnels.
 //!
 //! [`connect`] makes a [`Connection`] from [`Settings`], which hold what Packer's `ssh_*` attributes say. What is not here:
-//! reading those attributes and the environment, and what is done in a machine.
+//! reading those attributes and the environment. [`SshSession`] is a connection as steps use it.
 
 mod algorithms;
 mod auth;

@@ -7,6 +7,7 @@
 use std::fmt::Write as _;
 use std::os::fd::BorrowedFd;
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use imgbuild_engine::{ActionError, Command, Exit, FileOperation, OnLine, Session, Stat};
@@ -14,6 +15,10 @@ use imgbuild_model::Stream;
 
 use crate::{Connection, Error, Stdin, quote};
 
+/// How long a machine that went away may take to come back before a command, as Packer's `start_retry_timeout`.
+const START_RETRY: Duration = Duration::from_secs(5 * 60);
+/// How long is waited between two tries.
+const RETRY_PAUSE: Duration = Duration::from_secs(2);
 /// Who `owner` is where a step does not say it.
 const ROOT: &str = "root:root";
 
@@ -22,6 +27,8 @@ pub struct SshSession {
     connection: Connection,
     folder: String,
     login: Option<LoggedIn>,
+    /// What was copied into the machine for a command, and is still to be taken away.
+    shown: Vec<String>,
 }
 
 /// Who is logged in.
@@ -35,7 +42,12 @@ impl SshSession {
     /// Of a connection.
     #[must_use]
     pub fn new(connection: Connection) -> Self {
-        Self { connection, folder: format!("/tmp/imgbuild-{}", uuid::Uuid::new_v4().simple()), login: None }
+        Self {
+            connection,
+            folder: format!("/tmp/imgbuild-{}", uuid::Uuid::new_v4().simple()),
+            login: None,
+            shown: Vec::new(),
+        }
     }
 
     /// The connection.
@@ -184,24 +196,44 @@ impl SshSession {
     /// Copies what a command is shown into the machine.
     async fn show(&mut self, command: &Command) -> Result<(), ActionError> {
         for bind in &command.binds {
-            self.make_way(&bind.target).await?;
+            let target = self.path(&bind.target).await?;
+            if !bind.leave && !self.shown.contains(&target) {
+                self.shown.push(target.clone());
+            }
+            self.make_way(&target).await?;
             if bind.source.is_dir() {
-                self.connection.upload_folder(&bind.source, &bind.target).await?;
+                self.connection.upload_folder(&bind.source, &target).await?;
             } else {
-                self.connection.upload_file(&bind.source, &bind.target, None).await?;
+                self.connection.upload_file(&bind.source, &target, None).await?;
             }
         }
         Ok(())
     }
 
-    /// Takes it away again. That it stays is nothing that a step could fail of: the machine may be gone.
-    async fn take_away(&self, command: &Command) {
-        let targets: Vec<_> = command.binds.iter().map(|bind| quote(&bind.target)).collect();
-        if targets.is_empty() || command.leave_binds {
+    /// The same, also of a machine that goes away meanwhile and comes back: nothing has run yet.
+    async fn show_at_last(&mut self, command: &Command) -> Result<(), ActionError> {
+        let began = Instant::now();
+        loop {
+            match self.show(command).await {
+                Err(problem) if began.elapsed() < START_RETRY && self.connection.is_lost().await => {
+                    tracing::debug!(%problem, "the machine went away before the command ran");
+                    tokio::time::sleep(RETRY_PAUSE).await;
+                }
+                shown => return shown,
+            }
+        }
+    }
+
+    /// Takes away what commands were shown, also those that were cut short. That it stays is nothing that a step could fail of:
+    /// the machine may be gone.
+    pub async fn take_away(&mut self) {
+        if self.shown.is_empty() || self.connection.is_lost().await {
             return;
         }
-        if let Err(problem) = self.said(&format!("rm -rf {}", targets.join(" "))).await {
-            tracing::warn!(%problem, "what a step was given stays on the machine");
+        let targets: Vec<_> = self.shown.iter().map(|target| quote(target)).collect();
+        match self.said(&format!("rm -rf {}", targets.join(" "))).await {
+            Ok(_) => self.shown.clear(),
+            Err(problem) => tracing::warn!(%problem, "what a step was given stays on the machine"),
         }
     }
 
@@ -258,11 +290,15 @@ fn pattern_word(pattern: &str) -> String {
 
 impl From<Error> for ActionError {
     fn from(error: Error) -> Self {
-        let diagnostic = error.diagnostic();
-        match error {
-            Error::Lost { .. } | Error::NoExit(_) => Self::MachineLost(Box::new(diagnostic)),
-            _ => diagnostic.into(),
-        }
+        error.diagnostic().into()
+    }
+}
+
+/// The error of a command that had begun.
+fn of_command(error: Error) -> ActionError {
+    match error {
+        Error::Lost { .. } | Error::NoExit(_) => ActionError::MachineLost(Box::new(error.diagnostic())),
+        other => other.into(),
     }
 }
 
@@ -270,12 +306,14 @@ impl From<Error> for ActionError {
 impl Session for SshSession {
     async fn exec(&mut self, command: &Command, on_line: OnLine<'_>) -> Result<Exit, ActionError> {
         let line = self.line(command).await?;
-        self.show(command).await?;
-        let stdin = command.stdin.as_deref().map_or(Stdin::Empty, Stdin::Bytes);
-        let ended = self.connection.exec(&line, stdin, on_line).await;
-        if ended.is_ok() {
-            self.take_away(command).await;
-        }
+        let ended = match self.show_at_last(command).await {
+            Ok(()) => {
+                let stdin = command.stdin.as_deref().map_or(Stdin::Empty, Stdin::Bytes);
+                self.connection.exec(&line, stdin, on_line).await.map_err(of_command)
+            }
+            Err(error) => Err(error),
+        };
+        self.take_away().await;
         Ok(match ended? {
             crate::Exit::Code(code) => Exit::Code(i32::try_from(code).unwrap_or(i32::MAX)),
             crate::Exit::Signal(signal) => Exit::Signal(signal.number().unwrap_or_default()),
@@ -290,6 +328,7 @@ impl Session for SshSession {
     }
 
     async fn read(&mut self, path: &str) -> Result<Option<Vec<u8>>, ActionError> {
+        let path = &self.path(path).await?;
         if !self.run(&format!("test -e {}", quote(path))).await?.0.is_success() {
             return Ok(None);
         }
@@ -300,7 +339,7 @@ impl Session for SshSession {
     }
 
     async fn stat(&mut self, path: &str) -> Result<Option<Stat>, ActionError> {
-        let word = quote(path);
+        let word = quote(&self.path(path).await?);
         let line = format!(
             "if test -e {word} || test -L {word}; then stat -c '%f %u %g %s' {word} && readlink {word}; fi; true"
         );
@@ -321,7 +360,7 @@ impl Session for SshSession {
     }
 
     async fn list(&mut self, path: &str) -> Result<Vec<String>, ActionError> {
-        let word = quote(path);
+        let word = quote(&self.path(path).await?);
         let said = self.said(&format!("if test -d {word}; then ls -1A {word}; fi")).await?;
         let mut names: Vec<String> = said.lines().map(str::to_owned).collect();
         names.sort();

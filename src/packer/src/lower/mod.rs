@@ -170,6 +170,10 @@ fn foreign(recipe: &Recipe, communicator: &str, purpose: Purpose) -> Option<Diag
         "rootfs" => return None,
         // What is done to somebody's machine is no target, and nothing that a workspace could say instead.
         "null" if communicator == "ssh" && matches!(purpose, Purpose::Build | Purpose::Check) => {}
+        "null" if communicator == "ssh" => {
+            let what = "`null` over SSH works on a machine that is there already, which is no image";
+            return missing(what.to_owned(), &recipe.location);
+        }
         "null" if communicator != "none" => {
             let what = format!("`null` with `communicator = \"{communicator}\"` is not built in yet");
             return missing(what, &recipe.location);

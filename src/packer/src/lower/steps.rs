@@ -180,7 +180,7 @@ fn shell(step: &Step, config: &Config<'_>, chain: &mut Chain<'_>) {
             ("network", if network { Value::Bool(true) } else { Value::None }),
             // Scripts of templates call `sudo` whoever they run as.
             ("new_privileges", Value::Bool(true)),
-            ("remote_path", machine_path(config, chain.machine)),
+            ("remote_path", machine_path(config, chain, place)),
             ("expect_disconnect", in_machine_only(config, "expect_disconnect", chain.machine)),
             ("skip_clean", in_machine_only(config, "skip_clean", chain.machine)),
             ("pause_after", if place == last { duration(config, "pause_after") } else { Value::None }),
@@ -191,14 +191,19 @@ fn shell(step: &Step, config: &Config<'_>, chain: &mut Chain<'_>) {
 }
 
 /// Where the template wants its script to be, in a machine.
-fn machine_path(config: &Config<'_>, machine: Machine) -> Value {
-    if machine != Machine::Host {
+fn machine_path(config: &Config<'_>, chain: &Chain<'_>, place: usize) -> Value {
+    if chain.machine != Machine::Host {
         return Value::None;
     }
     let (folder, file) = (config.text("remote_folder"), config.text("remote_file"));
     let path = config.text("remote_path").or_else(|| {
-        let folder = folder.as_deref().unwrap_or("/tmp");
-        file.map(|file| format!("{}/{file}", folder.trim_end_matches('/')))
+        let file = match (&folder, file) {
+            (None, None) => return None,
+            // Several scripts and several builds may be there at once.
+            (Some(_), None) => format!("script_{}_{place}.sh", chain.recipe.source),
+            (_, Some(file)) => file,
+        };
+        Some(format!("{}/{file}", folder.as_deref().unwrap_or("/tmp").trim_end_matches('/')))
     });
     path.map_or(Value::None, |path| Value::string(&path))
 }
@@ -253,6 +258,7 @@ fn breakpoint(step: &Step, config: &Config<'_>, chain: &mut Chain<'_>) {
 fn in_machine(path: &str, machine: Machine) -> String {
     match machine {
         _ if path.starts_with('/') => path.to_owned(),
+        Machine::Host if path.starts_with("~/") => path.to_owned(),
         Machine::Host => format!("~/{path}"),
         _ => format!("{HOME}/{path}"),
     }

@@ -141,7 +141,7 @@ fn builds_are_native_if_all_of_them_is() {
     }
     // What is done to somebody's machine is no target.
     let elsewhere = lowered(&recipe("null", &json!({}), &[], &[]), Purpose::Target);
-    assert_eq!(elsewhere, "`null` with `communicator = \"ssh\"` is not built in yet");
+    assert_eq!(elsewhere, "`null` over SSH works on a machine that is there already, which is no image");
 }
 
 #[test]
