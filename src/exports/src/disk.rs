@@ -59,7 +59,10 @@ fn options(context: &ActionContext, layers: &Layers) -> Result<DiskOptions, Acti
         "none" => Table::None,
         _ => Table::Gpt,
     };
-    options.file_system = FileSystem::Ext4;
+    options.file_system = match &*text("filesystem") {
+        "btrfs" => FileSystem::Btrfs,
+        _ => FileSystem::Ext4,
+    };
     options.bootloader = match &*text("bootloader") {
         "systemd-boot" => Bootloader::SystemdBoot,
         "grub" => Bootloader::Grub,

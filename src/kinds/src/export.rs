@@ -117,9 +117,9 @@ pub(crate) static DISK: KindSchema = KindSchema {
             ),
             content(
                 "filesystem",
-                AttributeType::Enum(&["ext4"]),
+                AttributeType::Enum(&["ext4", "btrfs"]),
                 Default::String("ext4"),
-                "The root file system.",
+                "The root file system; `btrfs` is refused, as nothing here writes it yet.",
             ),
             content(
                 "bootloader",
