@@ -133,7 +133,7 @@ fn a_machine_is_provisioned_over_ssh_each_time() {
             &first,
             &[
                 "==> null.web: Using SSH communicator to connect",
-                "is not in ~/.ssh/known_hosts; its key ssh-ed25519 SHA256:",
+                " is not in ~/.ssh/known_hosts; its key ssh-ed25519 SHA256:",
                 "==> null.web: Connected to SSH!",
                 "==> null.web: hello from web, it's two",
                 "==> null.web: oops",
@@ -215,7 +215,10 @@ fn a_machine_that_goes_away_is_reached_again_where_that_is_expected() {
     };
     let said = server.workspace("user", "", &build(true), &[]).ok(&["build", "t.pkr.hcl"]);
     has(&said, &["==> null.web: first", "==> null.web: later"]);
-    let said = server.workspace("user", "", &build(false), &[]).fails(1, &["build", "t.pkr.hcl"]);
+    // What cleans up finds the port of the tunnel free.
+    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let tunnel = format!("  ssh_local_tunnels = [\"{port}:127.0.0.1:{}\"]", server.port);
+    let said = server.workspace("user", &tunnel, &build(false), &[]).fails(1, &["build", "t.pkr.hcl"]);
     has(&said, &["Build 'null.web' errored after", "lost", "==> null.web: cleaned"]);
     has_not(&said, &["later"]);
 }

@@ -446,6 +446,11 @@ pub trait Builder: Send + Sync {
     /// # Errors
     /// If this machine does not allow it; the message says what to switch on.
     async fn start(&self, from: &Snapshot, spec: &MachineSpec) -> Result<Box<dyn Machine>, ActionError>;
+
+    /// Ends what it holds ready for further steps of a run that is over, by the run's id.
+    async fn run_ended(&self, run: &str) {
+        let _ = run;
+    }
 }
 
 /// One running, or entered, copy of a snapshot.

@@ -207,6 +207,9 @@ pub async fn execute(request: RunRequest) -> Result<RunReport, ActionError> {
                 Diagnostic::error(format!("the actions wait for each other: {cycle}")).class(Class::Bug),
             )
         })?;
+    for builder in shared.request.registry.builders.values() {
+        builder.run_ended(shared.run.id().as_str()).await;
+    }
     let mut summary = RunReport {
         hits,
         run: shared.run.id().as_str().to_owned(),

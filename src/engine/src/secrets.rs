@@ -173,6 +173,9 @@ impl Fillings {
         match value {
             Value::String(text) => Value::string(&self.fill(text)),
             Value::List(items) => Value::list(items.iter().map(|item| self.fill_value(item))),
+            Value::Dict(entries) => Value::Dict(
+                entries.iter().map(|(name, value)| (name.clone(), self.fill_value(value))).collect(),
+            ),
             other => other.clone(),
         }
     }

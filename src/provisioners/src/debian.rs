@@ -18,7 +18,7 @@ use imgbuild_engine::{
     ActionContext, ActionError, Executor, LayerMetadata, Machine, MachineSpec, Outcome, SharedExecutor,
     Snapshot,
 };
-use imgbuild_model::{Attributes, ChainState, Class, Diagnostic};
+use imgbuild_model::{ChainState, Class, Diagnostic};
 use imgbuild_plan::{DebianPin, DebianRequest, PackageArchive, PackageState};
 
 use crate::resolve::{Archive, ArchiveConfig, download_packages, locked_closure};
@@ -116,13 +116,7 @@ async fn make(
     let download = download_packages(archive, distribution, suite, &packages, closure.date, &progress);
     let files = context.cancel.unless_cancelled(download).await.ok_or(ActionError::Cancelled)??;
 
-    let spec = MachineSpec {
-        platform: context.platform(),
-        source_date,
-        run: context.run.clone(),
-        chain: String::new(),
-        source: Attributes::default(),
-    };
+    let spec = MachineSpec { source_date, ..context.machine_spec() };
     let mut machine = context.builder.start(parent, &spec).await?;
     let target =
         Target { closure, files: &files, native: context.platform().architecture.debian_name(), bootstrap };

@@ -8,16 +8,20 @@ mod settings;
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use imgbuild_engine::{
     ActionContext, ActionError, Builder, Executor, Machine, MachineSpec, Outcome, Session, Snapshot,
 };
 use imgbuild_model::Stream;
-use imgbuild_ssh::{SshSession, connect};
+use imgbuild_ssh::{Believed, SshSession, connect};
 
 /// The builder's name and version, as it enters keys.
 pub const KEY: &str = "host/1";
+
+/// How long a machine may take to take away what its steps were given, when a run ends.
+const FAREWELL: Duration = Duration::from_secs(10);
 
 /// What of the user's surroundings matters to connections.
 #[derive(Clone, Debug, Default)]
@@ -32,14 +36,18 @@ pub struct Surroundings {
 #[derive(Clone)]
 pub struct HostBuilder {
     surroundings: Arc<Surroundings>,
-    idle: Arc<Mutex<HashMap<String, SshSession>>>,
+    idle: Idle,
+    believed: Believed,
 }
+
+/// Sessions that wait for the next step of a chain, by run and chain.
+type Idle = Arc<Mutex<HashMap<(String, String), SshSession>>>;
 
 impl HostBuilder {
     /// With the user's surroundings.
     #[must_use]
     pub fn new(surroundings: Surroundings) -> Self {
-        Self { surroundings: Arc::new(surroundings), idle: Arc::default() }
+        Self { surroundings: Arc::new(surroundings), idle: Idle::default(), believed: Believed::default() }
     }
 }
 
@@ -62,16 +70,27 @@ impl Builder for HostBuilder {
         };
         Ok(Box::new(Host { session, chain, idle: self.idle.clone() }))
     }
+
+    async fn run_ended(&self, ended: &str) {
+        let sessions: Vec<SshSession> = {
+            let mut idle = lock(&self.idle);
+            idle.extract_if(|(run, _), _| run == ended).map(|(_, session)| session).collect()
+        };
+        for session in sessions {
+            // A machine that is gone without a word would be waited for.
+            let _ = tokio::time::timeout(FAREWELL, session.end()).await;
+        }
+    }
 }
 
-/// A run that comes later connects anew: the machine may be another by then.
-fn name(spec: &MachineSpec) -> String {
-    format!("{} {}", spec.run.id(), spec.chain)
+/// What a session waits for.
+fn name(spec: &MachineSpec) -> (String, String) {
+    (spec.run.id().to_string(), spec.chain.clone())
 }
 
 impl HostBuilder {
     async fn connect(&self, spec: &MachineSpec) -> Result<SshSession, ActionError> {
-        let settings = settings::read(&spec.source, &self.surroundings)?;
+        let settings = settings::read(&spec.source, &self.surroundings, &self.believed)?;
         let pause = settings::milliseconds(&spec.source, "pause_before_connecting");
         let once = connect(settings.clone()).await?;
         let connection = match pause.filter(|pause| !pause.is_zero()) {
@@ -90,8 +109,8 @@ impl HostBuilder {
 /// One machine, connected.
 struct Host {
     session: SshSession,
-    chain: String,
-    idle: Arc<Mutex<HashMap<String, SshSession>>>,
+    chain: (String, String),
+    idle: Idle,
 }
 
 #[async_trait]
@@ -130,12 +149,15 @@ impl Executor for Reach {
     async fn execute(&self, context: &ActionContext) -> Result<Outcome, ActionError> {
         context.line(Stream::Stdout, "Waiting for SSH to become available...");
         let spec = context.machine_spec();
+        let before = self.builder.believed.hosts();
         let session = context.cancel.unless_cancelled(self.builder.connect(&spec)).await;
         let session = session.unwrap_or(Err(ActionError::Cancelled))?;
-        if let Some(key) = session.connection().believed() {
-            let warning =
-                format!("Warning: the machine is not in ~/.ssh/known_hosts; its key {key} is believed");
-            context.line(Stream::Stderr, &warning);
+        for (host, key) in self.builder.believed.hosts() {
+            if !before.contains_key(&host) {
+                let warning =
+                    format!("Warning: {host} is not in ~/.ssh/known_hosts; its key {key} is believed");
+                context.line(Stream::Stderr, &warning);
+            }
         }
         context.line(Stream::Stdout, "Connected to SSH!");
         lock(&self.builder.idle).insert(name(&spec), session);

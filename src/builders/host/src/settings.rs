@@ -6,8 +6,8 @@ use std::time::Duration;
 use imgbuild_engine::ActionError;
 use imgbuild_model::{Attributes, Secret, Value};
 use imgbuild_ssh::{
-    Algorithms, Bastion, HostKeys, Key, KeySource, Login, Patience, Proxy, Route, Settings, TransferMethod,
-    Tunnel,
+    Algorithms, Bastion, Believed, HostKeys, Key, KeySource, Login, Patience, Proxy, Route, Settings,
+    TransferMethod, Tunnel,
 };
 
 use crate::Surroundings;
@@ -16,11 +16,15 @@ use crate::Surroundings;
 ///
 /// # Errors
 /// What of it cannot be used.
-pub(crate) fn read(source: &Attributes, around: &Surroundings) -> Result<Settings, ActionError> {
+pub(crate) fn read(
+    source: &Attributes,
+    around: &Surroundings,
+    believed: &Believed,
+) -> Result<Settings, ActionError> {
     let reader = Reader { source, around };
     let known = around.home.as_ref().map(|home| home.join(".ssh/known_hosts"));
     // As with Packer, which trusts whoever answers: what the user knows is held against it, the rest is believed.
-    let host_keys = known.map_or(HostKeys::AcceptAny, HostKeys::AcceptNew);
+    let host_keys = HostKeys::AcceptNew(known, believed.clone());
     let login = reader.login("ssh")?;
     let host = reader.text("ssh_host").unwrap_or_default();
     let mut settings = Settings::new(host, reader.port("ssh_port", 22), login, host_keys.clone());
@@ -166,7 +170,7 @@ mod tests {
             ("ssh_bastion_username", Value::string("guest")),
             ("ssh_local_tunnels", Value::list([Value::string("8080:localhost:80")])),
         ]);
-        let settings = read(&source, &around).unwrap();
+        let settings = read(&source, &around, &Believed::default()).unwrap();
         assert_eq!(settings.address(), "web:2222");
         assert_eq!(settings.login.agent.as_deref(), Some(Path::new("/run/agent")));
         assert!(
@@ -178,7 +182,7 @@ mod tests {
         let Route::Bastion(bastion) = &settings.route else { panic!("{:?}", settings.route) };
         assert_eq!((&*bastion.host, bastion.port, bastion.login.keys.len()), ("door", 22, 1));
         assert!(
-            matches!(&settings.host_keys, HostKeys::AcceptNew(path) if path.ends_with(".ssh/known_hosts"))
+            matches!(&settings.host_keys, HostKeys::AcceptNew(Some(path), _) if path.ends_with(".ssh/known_hosts"))
         );
     }
 
@@ -190,7 +194,8 @@ mod tests {
             ("ssh_ciphers", Value::list([Value::string("rot13")]), "rot13"),
             ("ssh_remote_tunnels", Value::list([Value::string("80")]), "`80` is not a tunnel"),
         ] {
-            let error = read(&attributes(&[(name, value)]), &around).unwrap_err().to_string();
+            let error =
+                read(&attributes(&[(name, value)]), &around, &Believed::default()).unwrap_err().to_string();
             assert!(error.contains(expected), "{error}");
         }
     }

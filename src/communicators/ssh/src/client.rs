@@ -27,22 +27,20 @@ pub(crate) struct Trust {
     pub(crate) port: u16,
     pub(crate) keys: HostKeys,
     known: Option<(String, KnownHosts)>,
-    /// The key of a host that is not known, and was believed.
-    pub(crate) believed: Arc<OnceLock<String>>,
 }
 
 impl Trust {
     pub(crate) fn load(host: &str, port: u16, keys: &HostKeys) -> Result<Self, Error> {
         let known = match keys {
-            HostKeys::AcceptNew(file) if !file.exists() => {
-                Some((file.display().to_string(), KnownHosts::parse("")))
+            HostKeys::AcceptNew(file, _) if file.as_ref().is_none_or(|file| !file.exists()) => {
+                Some((String::new(), KnownHosts::parse("")))
             }
-            HostKeys::KnownHosts(file) | HostKeys::AcceptNew(file) => {
+            HostKeys::KnownHosts(file) | HostKeys::AcceptNew(Some(file), _) => {
                 Some((file.display().to_string(), KnownHosts::read(file)?))
             }
-            HostKeys::Pinned(_) | HostKeys::AcceptAny => None,
+            HostKeys::AcceptNew(None, _) | HostKeys::Pinned(_) | HostKeys::AcceptAny => None,
         };
-        Ok(Self { host: host.to_owned(), port, keys: keys.clone(), known, believed: Arc::default() })
+        Ok(Self { host: host.to_owned(), port, keys: keys.clone(), known })
     }
 
     /// Asks first for keys of the kinds that are known: a server shows one only.
@@ -90,19 +88,15 @@ impl Trust {
             }
             _ => return Ok(()),
         };
-        match verdict {
-            Verdict::Known => Ok(()),
-            Verdict::Unknown if matches!(self.keys, HostKeys::AcceptNew(_)) => {
-                // Who was believed once is known from then on.
-                if *self.believed.get_or_init(|| offered.clone()) == offered {
-                    return Ok(());
-                }
-                let expected = self.believed.get().cloned().into_iter().collect();
-                Err(Error::HostKeyDiffers { address, offered, expected })
-            }
-            Verdict::Unknown => Err(Error::HostKeyUnknown { address, offered, file }),
-            Verdict::Differs(expected) => Err(Error::HostKeyDiffers { address, offered, expected }),
-            Verdict::Revoked => Err(Error::HostKeyRevoked { address, offered, file }),
+        match (verdict, &self.keys) {
+            (Verdict::Unknown, HostKeys::AcceptNew(_, believed)) => match believed.hold(&address, &offered) {
+                held if held == offered => Ok(()),
+                held => Err(Error::HostKeyDiffers { address, offered, expected: vec![held] }),
+            },
+            (Verdict::Known, _) => Ok(()),
+            (Verdict::Unknown, _) => Err(Error::HostKeyUnknown { address, offered, file }),
+            (Verdict::Differs(expected), _) => Err(Error::HostKeyDiffers { address, offered, expected }),
+            (Verdict::Revoked, _) => Err(Error::HostKeyRevoked { address, offered, file }),
         }
     }
 }

@@ -29,7 +29,7 @@ const WINDOW: u32 = 32 << 20;
 pub(crate) struct Prepared {
     pub(crate) settings: Settings,
     keys: Vec<Loaded>,
-    pub(crate) trust: Trust,
+    trust: Trust,
     bastion: Option<(Vec<Loaded>, Trust)>,
 }
 

@@ -230,12 +230,6 @@ impl Connection {
         self.core.settings()
     }
 
-    /// Algorithm and fingerprint of the machine's key, if it is not known and was believed ([`crate::HostKeys::AcceptNew`]).
-    #[must_use]
-    pub fn believed(&self) -> Option<&str> {
-        self.core.prepared.trust.believed.get().map(String::as_str)
-    }
-
     /// Runs a command line by the user's login shell, in a terminal if [`Settings::pty`] says so. In a terminal everything is
     /// standard output. `on_line` is called for each line as it comes. Whoever puts words of others into the line quotes them
     /// ([`crate::quote`]). If the future is dropped, the server is asked to end the

@@ -69,12 +69,14 @@ impl Signal {
     /// Its number on Linux, for those that SSH has a name for.
     #[must_use]
     pub fn number(&self) -> Option<i32> {
-        const NAMES: [(&str, i32); 13] = [
+        const NAMES: [(&str, i32); 16] = [
             ("HUP", 1),
             ("INT", 2),
             ("QUIT", 3),
             ("ILL", 4),
+            ("TRAP", 5),
             ("ABRT", 6),
+            ("BUS", 7),
             ("FPE", 8),
             ("KILL", 9),
             ("USR1", 10),
@@ -83,6 +85,7 @@ impl Signal {
             ("PIPE", 13),
             ("ALRM", 14),
             ("TERM", 15),
+            ("SYS", 31),
         ];
         NAMES.iter().find(|(name, _)| *name == self.0).map(|&(_, number)| number)
     }

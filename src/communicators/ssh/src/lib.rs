@@ -33,7 +33,7 @@ pub use quote::quote;
 pub use russh::keys::{Certificate, PublicKey};
 pub use session::SshSession;
 pub use settings::{
-    Ask, Bastion, HostKey, HostKeys, Key, KeySource, Login, Patience, Proxy, Route, Settings, TransferMethod,
-    Tunnel, Waits,
+    Ask, Bastion, Believed, HostKey, HostKeys, Key, KeySource, Login, Patience, Proxy, Route, Settings,
+    TransferMethod, Tunnel, Waits,
 };
 pub use transfer::{Downloaded, Uploaded};

@@ -224,6 +224,12 @@ impl SshSession {
         }
     }
 
+    /// Says goodbye, once what commands were shown is taken away.
+    pub async fn end(mut self) {
+        self.take_away().await;
+        self.connection.disconnect().await;
+    }
+
     /// Takes away what commands were shown, also those that were cut short. That it stays is nothing that a step could fail of:
     /// the machine may be gone.
     pub async fn take_away(&mut self) {
@@ -314,10 +320,13 @@ impl Session for SshSession {
             Err(error) => Err(error),
         };
         self.take_away().await;
-        Ok(match ended? {
-            crate::Exit::Code(code) => Exit::Code(i32::try_from(code).unwrap_or(i32::MAX)),
-            crate::Exit::Signal(signal) => Exit::Signal(signal.number().unwrap_or_default()),
-        })
+        match ended? {
+            crate::Exit::Code(code) => Ok(Exit::Code(i32::try_from(code).unwrap_or(i32::MAX))),
+            crate::Exit::Signal(signal) => match signal.number() {
+                Some(number) => Ok(Exit::Signal(number)),
+                None => Err(ActionError::input(format!("it was ended by signal `{signal}`"))),
+            },
+        }
     }
 
     async fn apply(&mut self, operations: Vec<FileOperation>) -> Result<(), ActionError> {

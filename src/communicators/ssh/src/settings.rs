@@ -1,10 +1,11 @@
 //! How a machine is reached: what the `ssh_*` attributes say, in types. Reading templates, `~` and the environment is not
 //! done here, and neither is connecting.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures::future::BoxFuture;
@@ -141,11 +142,29 @@ pub enum HostKeys {
     Pinned(Vec<HostKey>),
     /// What a file in the format of OpenSSH's `known_hosts` says.
     KnownHosts(PathBuf),
-    /// The same for hosts that are in it; others are believed ([`crate::Connection::believed`]), and must show the same key
-    /// again when the connection is made anew. A file that is not there names none.
-    AcceptNew(PathBuf),
+    /// The same for hosts that are in such a file, if there is one; others are believed, and held to the key that they have
+    /// shown first by all connections that share the list.
+    AcceptNew(Option<PathBuf>, Believed),
     /// Any: whoever answers is believed. This is what Packer does.
     AcceptAny,
+}
+
+/// The hosts that were believed, with algorithm and fingerprint of their keys. Clones share one list.
+#[derive(Clone, Debug, Default)]
+pub struct Believed(Arc<Mutex<BTreeMap<String, String>>>);
+
+impl Believed {
+    /// Hosts as `host:port`, each with its key.
+    #[must_use]
+    pub fn hosts(&self) -> BTreeMap<String, String> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The key that a host is held to: the one that it shows now, if it has shown none before.
+    pub(crate) fn hold(&self, address: &str, shown: &str) -> String {
+        let mut hosts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        hosts.entry(address.to_owned()).or_insert_with(|| shown.to_owned()).clone()
+    }
 }
 
 /// The public key of a host.
