@@ -4,15 +4,18 @@ use std::collections::HashMap;
 use std::num::NonZero;
 use std::sync::Arc;
 
+use async_trait::async_trait;
 use imgbuild::args::Environment;
 use imgbuild::config::Config;
 use imgbuild_cache::Cache;
-use imgbuild_engine::{Builder, Registry, SharedExecutor};
-use imgbuild_host::{HostBuilder, Reach, Surroundings};
-use imgbuild_model::EventSink;
+use imgbuild_engine::{ActionContext, ActionError, Builder, Executor, Outcome, Registry, SharedExecutor};
+use imgbuild_host::{HostBuilder, Reach};
+use imgbuild_model::{EventSink, KindClass};
 use imgbuild_plan::Builders;
 use imgbuild_provisioners::{ArchiveConfig, Proxies};
+use imgbuild_qemu::builder::{DiskExport, QemuBuilder, QemuSource, Resume};
 use imgbuild_rootfs::RootfsBuilder;
+use imgbuild_ssh::Surroundings;
 
 /// Where packages and images come from, by flags, environment and configuration.
 pub(crate) fn archives(
@@ -56,15 +59,50 @@ pub(crate) fn registry(archives: Arc<ArchiveConfig>, environment: &Environment) 
     executors.extend(imgbuild_provisioners::source_executors(archives));
     executors.extend(imgbuild_exports::executors());
     let surroundings = Surroundings { home: environment.home.clone(), agent: environment.ssh_agent.clone() };
-    let host = HostBuilder::new(surroundings);
+    let host = HostBuilder::new(surroundings.clone());
     executors.insert("host", Arc::new(Reach::new(host.clone())));
-    let builders: [Arc<dyn Builder>; 2] = [Arc::new(RootfsBuilder::new(cache)), Arc::new(host)];
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let folders = std::env::split_paths(&path).collect();
+    let qemu = QemuBuilder::new(cache.clone(), surroundings, folders, Resume::default());
+    executors.insert("qemu", Arc::new(QemuSource::new(qemu.clone())));
+    for (name, executor) in &mut executors {
+        if imgbuild_kinds::find(name).is_some_and(|schema| schema.class == KindClass::Export) {
+            let of_disks: Option<SharedExecutor> =
+                (*name == "disk").then(|| Arc::new(DiskExport::new(qemu.clone())) as SharedExecutor);
+            *executor = Arc::new(ByBuilder { of_trees: executor.clone(), of_disks });
+        }
+    }
+    let builders: [Arc<dyn Builder>; 3] =
+        [Arc::new(RootfsBuilder::new(cache)), Arc::new(host), Arc::new(qemu)];
     Registry::new(builders, executors)
+}
+
+/// An export, which reads layers and so is another for each form that they have.
+struct ByBuilder {
+    of_trees: SharedExecutor,
+    of_disks: Option<SharedExecutor>,
+}
+
+#[async_trait]
+impl Executor for ByBuilder {
+    async fn execute(&self, context: &ActionContext) -> Result<Outcome, ActionError> {
+        match (context.node().builder, &self.of_disks) {
+            ("qemu", Some(of_disks)) => of_disks.execute(context).await,
+            ("qemu", None) => {
+                let kind = context.node().schema.id;
+                Err(ActionError::input(format!(
+                    "`{kind}` is made from a tree, and a virtual machine has disks"
+                ))
+                .hint("export it as `disk(...)`"))
+            }
+            _ => self.of_trees.execute(context).await,
+        }
+    }
 }
 
 /// What the builders are called in keys.
 pub(crate) fn builders() -> Arc<Builders> {
-    Arc::new(Builders::new([imgbuild_rootfs::KEY, imgbuild_host::KEY]))
+    Arc::new(Builders::new([imgbuild_rootfs::KEY, imgbuild_host::KEY, imgbuild_qemu::builder::KEY]))
 }
 
 #[cfg(test)]

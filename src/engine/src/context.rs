@@ -1,5 +1,6 @@
 //! What the code behind a kind is given.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -12,7 +13,7 @@ use imgbuild_model::{
 use imgbuild_plan::{ActionGraph, ActionNode, LockFile};
 
 use crate::secrets::{Fillings, NamedSecret, SHORTEST, SecretStore};
-use crate::{ActionError, Builder, Cancel, LayerMetadata, Machine, MachineSpec, Prompt, Snapshot};
+use crate::{ActionError, Builder, Cancel, LayerMetadata, Machine, MachineSpec, Prompt, Snapshot, Told};
 
 /// A file or folder that an action reads, on this host.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -141,7 +142,29 @@ impl ActionContext {
             run: self.run.clone(),
             chain: format!("{} {}", self.node().label(), self.platform()),
             source: self.source_attributes(),
+            files: self.source_files(),
+            sensitive: self.node().action.attributes.iter().any(|(_, value)| self.fillings.changes(value)),
+            told: self.told(),
         }
+    }
+
+    /// Takes lines as [`Self::line`] does, also apart from the context.
+    fn told(&self) -> Told {
+        let (id, log) = (self.id, self.log.clone());
+        let (events, fillings) = (self.events.clone(), self.fillings.clone());
+        Told::new(move |line| take(&fillings, &log, &*events, id, Stream::Stdout, line))
+    }
+
+    /// The files of the host that its chain's source names. One that is not there is none of them: what needs it says so.
+    fn source_files(&self) -> BTreeMap<Arc<str>, Vec<PathBuf>> {
+        let Some(source) = self.node().chain_source.map(|place| &self.graph.nodes[place]) else {
+            return BTreeMap::new();
+        };
+        let paths = |(name, value): (&str, &Value)| {
+            let files = self.files_of(value).unwrap_or_default();
+            (Arc::from(name), files.into_iter().map(|file| file.path).collect::<Vec<_>>())
+        };
+        source.attributes().iter().map(paths).filter(|(_, paths)| !paths.is_empty()).collect()
     }
 
     /// The attributes of its chain's source, with what is sensitive in them.
@@ -371,9 +394,7 @@ impl ActionContext {
 
     /// Takes a line of output: into the log and to whoever watches.
     pub fn line(&self, stream: Stream, line: &str) {
-        let line = &*self.fillings.mask(line);
-        self.keep(line);
-        self.events.emit(Event::Output { id: self.id, stream, line: line.to_owned() });
+        take(&self.fillings, &self.log, &*self.events, self.id, stream, line);
     }
 
     /// Takes note of an attempt that failed, after which there are some left, or the chain goes on.
@@ -384,15 +405,33 @@ impl ActionContext {
     }
 
     fn keep(&self, line: &str) {
-        if let Ok(mut log) = self.log.lock() {
-            log.extend_from_slice(line.as_bytes());
-            log.push(b'\n');
-        }
+        keep(&self.log, line);
     }
 
     /// Says how far it is.
     pub fn progress(&self, message: &str, done: u64, total: u64) {
         self.events.emit(Event::Progress { id: self.id, message: message.into(), done, total });
+    }
+}
+
+/// Takes a line of output: into the log and to whoever watches.
+fn take(
+    fillings: &Fillings,
+    log: &Mutex<Vec<u8>>,
+    events: &dyn EventSink,
+    id: ActionId,
+    stream: Stream,
+    line: &str,
+) {
+    let line = &*fillings.mask(line);
+    keep(log, line);
+    events.emit(Event::Output { id, stream, line: line.to_owned() });
+}
+
+fn keep(log: &Mutex<Vec<u8>>, line: &str) {
+    if let Ok(mut log) = log.lock() {
+        log.extend_from_slice(line.as_bytes());
+        log.push(b'\n');
     }
 }
 

@@ -219,6 +219,34 @@ pub struct MachineSpec {
     pub chain: String,
     /// The attributes of the chain's source, with what is sensitive in them.
     pub source: Attributes,
+    /// The files that attributes of the source name, by attribute.
+    pub files: BTreeMap<Arc<str>, Vec<PathBuf>>,
+    /// Whether the step that it is for puts something sensitive into it.
+    pub sensitive: bool,
+    /// Who hears what becomes of it.
+    pub told: Told,
+}
+
+/// Who hears, line by line, what becomes of a machine while it starts and ends.
+#[derive(Clone)]
+pub struct Told(Arc<dyn Fn(&str) + Send + Sync>);
+
+impl Told {
+    /// This one.
+    pub fn new(hears: impl Fn(&str) + Send + Sync + 'static) -> Self {
+        Self(Arc::new(hears))
+    }
+
+    /// Nobody.
+    #[must_use]
+    pub fn nobody() -> Self {
+        Self::new(|_| {})
+    }
+
+    /// Says a line.
+    pub fn line(&self, line: &str) {
+        (self.0)(line);
+    }
 }
 
 /// A command to run in a machine.
@@ -397,8 +425,10 @@ pub enum FileOperation {
         /// What to do with it.
         state: UnitState,
     },
-    /// Removes what belongs to one machine and not to an image.
+    /// Removes what belongs to one machine and not to an image; a machine that runs is switched off then.
     Seal,
+    /// Switches the machine off.
+    PowerOff,
 }
 
 /// A user account.

@@ -27,7 +27,7 @@ pub use context::{ActionContext, InputFile};
 pub use contract::{
     ActionError, Bind, Builder, Command, DelegatedArtifact, Executor, Exit, FREE_SPACE, FileOperation,
     LayerMetadata, Machine, MachineSpec, Nobody, OnLine, Outcome, Prompt, Session, SharedExecutor, Snapshot,
-    Stat, UnitState, UserSpec, files_output, layer_output,
+    Stat, Told, UnitState, UserSpec, files_output, layer_output,
 };
 pub use execute::{
     FAILED_MEMO, FailedState, Failure, LOG_MEMO, Registry, RunOptions, RunReport, RunRequest, execute,

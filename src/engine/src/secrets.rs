@@ -167,6 +167,12 @@ impl Fillings {
         Self { texts, finder: SecretFinder::new(masked) }
     }
 
+    /// Whether a value has marks in it.
+    #[must_use]
+    pub fn changes(&self, value: &Value) -> bool {
+        !self.texts.is_empty() && self.fill_value(value) != *value
+    }
+
     /// A value with what the marks in its texts stand for.
     #[must_use]
     pub fn fill_value(&self, value: &Value) -> Value {

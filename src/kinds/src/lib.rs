@@ -46,6 +46,7 @@ static ALL: &[&KindSchema] = &[
     &source::ROOTFS_TAR,
     &source::SCRATCH,
     &source::HOST,
+    &source::QEMU,
     &step::SHELL,
     &step::SHELL_LOCAL,
     &step::SLEEP,
@@ -62,6 +63,7 @@ static ALL: &[&KindSchema] = &[
     &step::COPY_FROM,
     &step::SYSTEMD_UNIT,
     &step::SEAL,
+    &step::POWER_OFF,
     &state::ENV,
     &state::RUN_AS,
     &state::WORKDIR,
@@ -118,7 +120,7 @@ mod tests {
             assert!(seen.insert(schema.id), "`{}` twice", schema.id);
             assert!(!schema.doc.is_empty(), "`{}` has no doc", schema.id);
             let mut attributes = HashSet::new();
-            for attribute in schema.attributes {
+            for attribute in schema.table().all_attributes() {
                 assert!(attributes.insert(attribute.name), "`{}.{}` twice", schema.id, attribute.name);
                 assert!(!attribute.doc.is_empty(), "`{}.{}` has no doc", schema.id, attribute.name);
             }

@@ -1,8 +1,10 @@
 //! Where chains start.
 
-use imgbuild_model::{AttributeSchema, AttributeType, Default, Effect, KindClass, KindSchema, StateUse};
+use imgbuild_model::{
+    AttributeSchema, AttributeType, Default, Effect, KindClass, KindSchema, Role, StateUse,
+};
 
-use crate::attribute::content;
+use crate::attribute::{content, unkeyed};
 
 const fn source(id: &'static str, doc: &'static str, attributes: &'static [AttributeSchema]) -> KindSchema {
     KindSchema {
@@ -114,7 +116,7 @@ pub(crate) static ROOTFS_TAR: KindSchema = source(
 
 /// A machine that is there.
 pub(crate) static HOST: KindSchema = KindSchema {
-    includes: &[&crate::packer::CONNECTION, &crate::packer::SSH],
+    includes: &[&crate::packer::OVER_SSH],
     builder: "host",
     live: true,
     ..source(
@@ -123,6 +125,106 @@ pub(crate) static HOST: KindSchema = KindSchema {
         &[],
     )
 };
+
+/// A machine of QEMU.
+pub(crate) static QEMU: KindSchema = KindSchema {
+    includes: &[&crate::packer::QEMU_MACHINE],
+    builder: "qemu",
+    ..source(
+        "qemu",
+        "A virtual machine of QEMU that starts from a disk, or is installed from a medium, and is provisioned over SSH. Each step's result is what it wrote to the disks, over those below; the machine goes on from one step to the next, and a later build from the last snapshot that holds.",
+        QEMU_OWN,
+    )
+};
+
+const QEMU_OWN: &[AttributeSchema] = &[
+    content(
+        "disk",
+        AttributeType::File,
+        Default::None,
+        "The disk or medium: a file of the workspace, or of another target, such as the `disk` of an image. This or `urls`.",
+    ),
+    unkeyed(
+        "urls",
+        AttributeType::StringList,
+        Default::EmptyList,
+        Role::Placement,
+        "Where the disk or medium is fetched from, tried in order; `checksum` says what it is.",
+    ),
+    content(
+        "checksum",
+        AttributeType::String,
+        Default::None,
+        "The digest of the disk or medium, as `sha256:…`; also of md5, sha1 and sha512. `urls` need one.",
+    ),
+    content(
+        "installer",
+        AttributeType::Bool,
+        Default::Bool(false),
+        "Whether it is a medium that installs a system on an empty disk, in place of a disk that boots.",
+    ),
+    content(
+        "network",
+        AttributeType::Bool,
+        Default::Bool(false),
+        "Whether the machine reaches more than this program: the first networked action of a chain has an age.",
+    ),
+    content(
+        "seed",
+        AttributeType::Enum(&["none", "nocloud"]),
+        Default::String("none"),
+        "What the machine is told at each boot: with `nocloud` cloud-init makes `ssh_username` and lets in a key that is made for the boot; no layer keeps it.",
+    ),
+    content(
+        "hostname",
+        AttributeType::String,
+        Default::None,
+        "The machine's name, with a seed; that of the image if absent.",
+    ),
+    content(
+        "http",
+        AttributeType::File,
+        Default::None,
+        "A folder whose files are served while it boots first, at `{{ .HTTPIP }}:{{ .HTTPPort }}` of `boot_command`.",
+    ),
+    content(
+        "http_content",
+        AttributeType::StringDict,
+        Default::EmptyDict,
+        "Texts that are served, by path; paths start with `/`. This or `http`.",
+    ),
+    content(
+        "floppy",
+        AttributeType::Files,
+        Default::EmptyList,
+        "Files and folders for the root of a floppy disk.",
+    ),
+    content(
+        "floppy_content",
+        AttributeType::StringDict,
+        Default::EmptyDict,
+        "Texts for a floppy disk, by path.",
+    ),
+    content("floppy_label", AttributeType::String, Default::None, "The floppy disk's label."),
+    content("cd", AttributeType::Files, Default::EmptyList, "Files and folders for a CD."),
+    content("cd_content", AttributeType::StringDict, Default::EmptyDict, "Texts for a CD, by path."),
+    content("cd_label", AttributeType::String, Default::None, "The CD's label; `cidata` for cloud-init."),
+    unkeyed(
+        "host_port_min",
+        AttributeType::Int,
+        Default::None,
+        Role::Transport,
+        "The first port of the host's loopback to try for SSH; any that is free if absent.",
+    ),
+    unkeyed("host_port_max", AttributeType::Int, Default::None, Role::Transport, "The last port to try."),
+    unkeyed(
+        "warm",
+        AttributeType::Bool,
+        Default::Bool(true),
+        Role::Policy,
+        "Whether the machine's memory is kept beside the disks, on this host alone, so that the next build goes on without a boot.",
+    ),
+];
 
 /// Nothing.
 pub(crate) static SCRATCH: KindSchema = source("scratch", "An empty tree.", &[]);

@@ -491,6 +491,14 @@ pub(crate) static SYSTEMD_UNIT: KindSchema = step(
     ],
 );
 
+/// Ends a machine as its owner would.
+pub(crate) static POWER_OFF: KindSchema = step(
+    "power_off",
+    "Switches the machine off, by `shutdown_command` or its power button, so that its disks are as after a day's work.",
+    true,
+    &[],
+);
+
 /// Makes an image out of a machine.
 pub(crate) static SEAL: KindSchema = KindSchema {
     key_version: 2,

@@ -91,6 +91,12 @@ impl ActionNode {
         self.schema.id == "shell_local"
     }
 
+    /// Whether its chain is carried out on machines that are logged in to, and not in a tree that lies open.
+    #[must_use]
+    pub fn logs_in(&self) -> bool {
+        self.builder != "rootfs"
+    }
+
     /// Whether it is a step that brings files out of the machine: they are wanted whatever is built above it.
     #[must_use]
     pub fn brings_files(&self) -> bool {

@@ -336,7 +336,8 @@ fn identity(common: Option<&Common<'_>>, pin: &DebianPin) -> Hash {
 fn head(context: KeyContext<'_>, node: &ActionNode) -> Hash {
     let mut sink = Sink::Key(ContentHasher::new("imgbuild action head"));
     encode_head(context, node, &mut sink);
-    let keyed = node.schema.attributes.iter().filter(|schema| schema.role.is_keyed(node.parent.is_none()));
+    let keyed =
+        node.schema.table().all_attributes().filter(|schema| schema.role.is_keyed(node.parent.is_none()));
     for schema in keyed {
         sink.add(("default", schema.name), |hasher| hash_default(schema.default, hasher), || None);
     }
@@ -383,7 +384,7 @@ fn encode(
     encode_packages(context, common, node, reference, sink)?;
     let attributes = node.attributes();
     let first_of_chain = node.parent.is_none();
-    for schema in node.schema.attributes {
+    for schema in node.schema.table().all_attributes() {
         // What a pinned source's attributes mean is in its pinned identity.
         if schema.role.is_keyed(first_of_chain) && !(pinned && schema.role == Role::Content) {
             encode_attribute(context, schema, attributes.get(schema.name), reference, sink, false);
@@ -662,7 +663,7 @@ fn encode_step(
         },
         || Some(step.kind.as_str().to_owned()),
     );
-    for attribute in schema.map(|schema| schema.attributes).unwrap_or_default() {
+    for attribute in schema.into_iter().flat_map(|schema| schema.table().all_attributes()) {
         if attribute.role == Role::Content {
             encode_attribute(context, attribute, step.attributes.get(attribute.name), reference, sink, true);
         }

@@ -22,7 +22,7 @@ impl Executor for Download {
         let copied = machine.session().download(&source, &folder).await;
         machine.discard().await?;
         if copied?.is_empty() {
-            let place = if context.node().live { "on the machine" } else { "in the image" };
+            let place = if context.node().logs_in() { "on the machine" } else { "in the image" };
             return Err(ActionError::input(format!("`{source}` matches nothing {place}")));
         }
         let mut files = Vec::new();

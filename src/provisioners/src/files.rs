@@ -24,10 +24,12 @@ pub(crate) struct CopyFrom;
 pub(crate) struct SystemdUnit;
 /// The code behind `seal`.
 pub(crate) struct Seal;
+/// The code behind `power_off`.
+pub(crate) struct PowerOff;
 
 fn absolute(context: &ActionContext, attribute: &str) -> Result<String, ActionError> {
     let path = context.text(attribute).unwrap_or_default();
-    if path.starts_with('/') || (context.node().live && path.starts_with("~/")) {
+    if path.starts_with('/') || (context.node().logs_in() && path.starts_with("~/")) {
         Ok(path)
     } else {
         Err(ActionError::input(format!(
@@ -229,5 +231,16 @@ impl Provisioner for Seal {
         session: &mut dyn Session,
     ) -> Result<(), ActionError> {
         session.apply(vec![FileOperation::Seal]).await
+    }
+}
+
+#[async_trait]
+impl Provisioner for PowerOff {
+    async fn provision(
+        &self,
+        _context: &ActionContext,
+        session: &mut dyn Session,
+    ) -> Result<(), ActionError> {
+        session.apply(vec![FileOperation::PowerOff]).await
     }
 }

@@ -51,6 +51,7 @@ pub fn executors() -> HashMap<&'static str, SharedExecutor> {
         ("copy_from", step(files::CopyFrom)),
         ("systemd_unit", step(files::SystemdUnit)),
         ("seal", step(files::Seal)),
+        ("power_off", step(files::PowerOff)),
         ("genrule", Arc::new(genrule::Genrule) as SharedExecutor),
         ("packer_build", Arc::new(packer_build::PackerBuild)),
         ("write_file", Arc::new(write_file::WriteFile)),

@@ -123,7 +123,7 @@ fn by_command(
         let file = folder.join("variables");
         fs_err::write(&file, line.variables_text()?)?;
         // Who else is on a machine does not read it; in an image's tree there is nobody else.
-        set_mode(&file, if context.node().live { 0o600 } else { 0o644 })?;
+        set_mode(&file, if context.node().logs_in() { 0o600 } else { 0o644 })?;
     }
     Ok(vec!["/bin/sh".to_owned(), "-c".to_owned(), line.render()?])
 }

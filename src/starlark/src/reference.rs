@@ -10,6 +10,7 @@ use starlark::docs::{DocFunction, DocItem, DocMember, DocModule, DocParam, DocSt
 use starlark::values::OwnedFrozenValue;
 
 use crate::loader::base_globals;
+use crate::schema::is_writable;
 use crate::values::provider::ProviderType;
 use crate::values::rule::{FrozenRule, RuleInfo};
 use crate::{NoFiles, Starlark};
@@ -149,11 +150,13 @@ impl Page {
 
     /// The table of a kind's attributes.
     fn kind(&mut self, kind: &KindSchema) {
-        if kind.attributes.is_empty() {
+        let mut attributes =
+            kind.table().all_attributes().filter(|attribute| is_writable(attribute.type_)).peekable();
+        if attributes.peek().is_none() {
             return;
         }
         self.line("| attribute | type | default | |\n|---|---|---|---|");
-        for attribute in kind.attributes {
+        for attribute in attributes {
             let keyed = if attribute.role.is_keyed(true) { "" } else { " *Not keyed.*" };
             self.row(
                 attribute.name,
@@ -348,7 +351,8 @@ mod tests {
 
     #[test]
     fn each_kind_that_users_write_has_a_function_of_its_name() {
-        let made_by_the_program = ["apt_resolve", "host", "seal", "index", "packer_build", "write_file"];
+        let made_by_the_program =
+            ["apt_resolve", "host", "power_off", "seal", "index", "packer_build", "write_file"];
         let names = public_names();
         for kind in imgbuild_kinds::all() {
             let public = names.iter().any(|(name, _)| name == kind.id);

@@ -3,10 +3,7 @@
 //! Such a machine is not made, not copied and not ended here: what steps do to it stays, nothing of it is a layer, and so
 //! every step runs in every build. What is not here: the protocol, which is `imgbuild-ssh`'s.
 
-mod settings;
-
 use std::collections::HashMap;
-use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -15,22 +12,13 @@ use imgbuild_engine::{
     ActionContext, ActionError, Builder, Executor, Machine, MachineSpec, Outcome, Session, Snapshot,
 };
 use imgbuild_model::Stream;
-use imgbuild_ssh::{Believed, SshSession, connect};
+use imgbuild_ssh::{Believed, HostKeys, SshSession, Surroundings, connect, milliseconds, settings_of};
 
 /// The builder's name and version, as it enters keys.
 pub const KEY: &str = "host/1";
 
 /// How long a machine may take to take away what its steps were given, when a run ends.
 const FAREWELL: Duration = Duration::from_secs(10);
-
-/// What of the user's surroundings matters to connections.
-#[derive(Clone, Debug, Default)]
-pub struct Surroundings {
-    /// The home folder: what `~` in paths of keys means, and where `.ssh/known_hosts` is.
-    pub home: Option<PathBuf>,
-    /// The socket of the user's agent (`SSH_AUTH_SOCK`).
-    pub agent: Option<PathBuf>,
-}
 
 /// Machines that are there already. The steps of a chain share one connection.
 #[derive(Clone)]
@@ -90,8 +78,11 @@ fn name(spec: &MachineSpec) -> (String, String) {
 
 impl HostBuilder {
     async fn connect(&self, spec: &MachineSpec) -> Result<SshSession, ActionError> {
-        let settings = settings::read(&spec.source, &self.surroundings, &self.believed)?;
-        let pause = settings::milliseconds(&spec.source, "pause_before_connecting");
+        let known = self.surroundings.home.as_ref().map(|home| home.join(".ssh/known_hosts"));
+        // As with Packer, which trusts whoever answers: what the user knows is held against it, the rest is believed.
+        let host_keys = HostKeys::AcceptNew(known, self.believed.clone());
+        let settings = settings_of(&spec.source, &self.surroundings, host_keys)?;
+        let pause = milliseconds(&spec.source, "pause_before_connecting");
         let once = connect(settings.clone()).await?;
         let connection = match pause.filter(|pause| !pause.is_zero()) {
             None => once,

@@ -281,6 +281,37 @@ impl ImageTool {
         self.answer(command, "convert", source).await.map(drop)
     }
 
+    /// As [`ImageTool::convert`], of a qcow2 image over others, the highest first; what they say of backing files themselves does
+    /// not count.
+    ///
+    /// # Errors
+    /// As [`ImageTool::convert`]; if there is no image.
+    pub async fn flatten(
+        &self,
+        images: &[PathBuf],
+        target: &Path,
+        conversion: &Conversion,
+    ) -> Result<(), ImageError> {
+        let Conversion { to, compress, arguments, .. } = conversion;
+        let mut options = String::new();
+        let mut place = String::new();
+        for path in images {
+            let path = path.to_str().ok_or_else(|| ImageError::NotText(path.clone()))?;
+            let comma = if options.is_empty() { "" } else { "," };
+            options += &format!(
+                "{comma}{place}driver=qcow2,{place}file.driver=file,{place}file.filename={}",
+                doubled_commas(path)
+            );
+            place += "backing.";
+        }
+        let mut command = self.command("convert", &["-q", "-O", to]);
+        if *compress {
+            command.arg("-c");
+        }
+        command.args(arguments).args(["--image-opts", &options]).arg(named(target));
+        self.answer(command, "convert", target).await.map(drop)
+    }
+
     /// Looks for errors in an image's own tables; nothing is repaired. A raw image has none.
     ///
     /// # Errors

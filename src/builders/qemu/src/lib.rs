@@ -1,10 +1,11 @@
-//! Machines of QEMU: how they are described, started, spoken to and ended.
+//! The builder `qemu`, and machines of QEMU: how they are described, started, spoken to and ended.
 //!
-//! The lower half of the builder `qemu`. What is not here: layers, keys, the cache, the journal, and when a machine is
-//! needed; who calls says where things lie and keeps what a machine made.
+//! [`builder`] is what the engine sees: layers, and machines that go on from one step to the next. All other modules are below it, and
+//! know nothing of layers, keys and the cache; who calls them says where things lie and keeps what a machine made.
 //!
 //! | module | for |
 //! |---|---|
+//! | [`builder`] | layers that are disks, snapshots with memory, the source `qemu`, the export `disk` |
 //! | [`probe`] | which QEMU is there, and which accelerator really runs guests |
 //! | [`spec`] | a machine in types, QEMU's arguments for it, what a snapshot with memory depends on |
 //! | [`process`] | a machine that runs: start, console, why it died, end; it never outlives the program |
@@ -37,6 +38,7 @@
 //!     working_folder: None,
 //!     environment: Vec::new(),
 //!     paused: false,
+//!     incoming: false,
 //! };
 //! let starting = launch.spawn()?;
 //! println!("journaled: {}", starting.pid());
@@ -48,6 +50,7 @@
 //! ```
 
 pub mod boot_command;
+pub mod builder;
 pub mod http;
 pub mod image;
 pub mod media;

@@ -56,6 +56,8 @@ pub struct Launch {
     pub environment: Vec<(OsString, OsString)>,
     /// Whether the processors stand still until they are told to run, as is right before a snapshot is loaded.
     pub paused: bool,
+    /// Whether its memory comes from a stream ([`crate::qmp::Qmp::load_memory`]), before which nothing runs.
+    pub incoming: bool,
 }
 
 impl std::fmt::Debug for Launch {
@@ -69,6 +71,7 @@ impl std::fmt::Debug for Launch {
             .field("working_folder", &self.working_folder)
             .field("environment", &variables)
             .field("paused", &self.paused)
+            .field("incoming", &self.incoming)
             .finish()
     }
 }
@@ -208,6 +211,9 @@ impl Launch {
         command.args(["-chardev", &socket, "-mon", "chardev=imgbuild-monitor,mode=control"]);
         if self.paused {
             command.arg("-S");
+        }
+        if self.incoming {
+            command.args(["-incoming", "defer"]);
         }
         command.envs(self.environment.iter().cloned());
         if let Some(folder) = &self.working_folder {

@@ -5,6 +5,7 @@
 //! or how long its guest may take for something.
 
 mod event;
+mod streams;
 mod verbs;
 
 use std::collections::BTreeMap;
@@ -21,6 +22,7 @@ use tokio::net::UnixStream;
 use tokio::sync::{broadcast, mpsc, oneshot};
 
 pub use event::{Event, EventKind};
+pub use streams::{NewOverlay, Stream};
 pub use verbs::{BlockDevice, Forward, RunStatus, SnapshotSet};
 
 /// The longest line that is read, in bytes. The longest answers, those about all devices, have some hundred thousand.

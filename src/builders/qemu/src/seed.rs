@@ -29,7 +29,7 @@ pub struct Seed {
     pub user: Option<SeedUser>,
     /// The key by which the guest proves who it is; it makes its own if absent.
     pub host_key: Option<HostKey>,
-    /// The network in the form of netplan's version 2; DHCP on each card if absent.
+    /// The network in the form of netplan's version 2; DHCP on the first card if absent.
     pub network: Option<Value>,
     /// Further user data, which take the place of what is made here.
     pub more: Map<String, Value>,
@@ -47,18 +47,18 @@ pub struct SeedUser {
 }
 
 impl Seed {
-    /// The files: `user-data`, `meta-data`, `network-config`.
+    /// The files: `user-data`, `meta-data`, and `network-config` where there is something to say.
     ///
     /// # Errors
     /// None of its own; a medium refuses two files of one name.
     pub fn files(&self) -> Result<Files, MediaError> {
         let meta = json!({"instance-id": self.instance, "local-hostname": self.hostname});
-        let network = self.network.clone().unwrap_or_else(
-            || json!({"version": 2, "ethernets": {"all": {"match": {"name": "e*"}, "dhcp4": true}}}),
-        );
         let mut files = Files::new();
         files.add("meta-data", yaml(&meta))?;
-        files.add("network-config", yaml(&network))?;
+        // Without it cloud-init asks DHCP on the first card, by its own name; a pattern of names means nothing to older ones.
+        if let Some(network) = &self.network {
+            files.add("network-config", yaml(network))?;
+        }
         files.add("user-data", format!("#cloud-config\n{}", yaml(&Value::Object(self.user_data()))))?;
         Ok(files)
     }
@@ -161,7 +161,9 @@ mod tests {
         assert_eq!(data["ssh_pwauth"], json!(false));
         assert_eq!(data["ssh_keys"]["ed25519_public"], json!(HostKey::from_seed([7; 32]).public()));
         let paths: Vec<String> = seed().files().unwrap().iter().map(|(path, _)| path.to_owned()).collect();
-        assert_eq!(paths, ["meta-data", "network-config", "user-data"]);
+        assert_eq!(paths, ["meta-data", "user-data"]);
+        let told = Seed { network: Some(json!({"version": 2})), ..seed() };
+        assert_eq!(told.files().unwrap().iter().count(), 3);
         assert_eq!(seed().image().unwrap(), seed().image().unwrap());
 
         let user =

@@ -184,8 +184,10 @@ impl DiskFormat {
 /// A disk. Its node in QEMU is named `disk0`, `disk1`, … in the order of [`MachineSpec::disks`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Disk {
-    /// The file, an absolute path; that of the backing file, if it has one, is in the image itself.
+    /// The file, an absolute path; that of the backing file is in the image itself, if it has one and `below` names none.
     pub path: PathBuf,
+    /// The images below it in qcow2, the nearest first. What they say of backing files themselves does not count.
+    pub below: Vec<PathBuf>,
     /// Its format; it is never guessed, because a guest could write what makes a guess go wrong.
     pub format: DiskFormat,
     /// How it is attached.
@@ -208,6 +210,7 @@ impl Disk {
     pub fn new(path: impl Into<PathBuf>, format: DiskFormat) -> Self {
         Self {
             path: path.into(),
+            below: Vec::new(),
             format,
             interface: DiskInterface::Virtio,
             cache: DiskCache::Writeback,

@@ -381,6 +381,9 @@ impl RootfsSession {
                 }
                 .map_err(files_error)
             }
+            FileOperation::PowerOff => {
+                Err(ActionError::input("an image's tree does not run, and cannot be switched off"))
+            }
             FileOperation::Seal => seal::seal(root).map_err(files_error),
         }
     }

@@ -190,6 +190,17 @@ fn images(
         }
         false => format!("Image files: {}", shown.join(", ")),
     };
+    if planned.keys.graph.nodes.iter().any(|node| node.builder == "qemu") {
+        let folder = shown.first().and_then(|file| Path::new(file).parent()).unwrap_or(Path::new("."));
+        return Ok(Artifact {
+            builder_id: "transcend.qemu".to_owned(),
+            id: "VM".to_owned(),
+            description: format!("VM files in directory: {}", folder.display()),
+            files,
+            destroy: Destroy::Files,
+            ..Artifact::default()
+        });
+    }
     Ok(Artifact {
         builder_id: "imgbuild.rootfs".to_owned(),
         id,

@@ -1,5 +1,6 @@
 //! `run` and `shell`: a throw-away copy of an image, entered.
 
+use std::collections::BTreeMap;
 use std::io::{IsTerminal as _, Write as _};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -9,7 +10,7 @@ use imgbuild::ui::Aim;
 use imgbuild_cache::Run as CacheRun;
 use imgbuild_engine::{
     ActionError, Builder as _, Command, Exit, FAILED_MEMO, FailedState, LayerMetadata, MachineSpec, Snapshot,
-    failed_memo_key,
+    Told, failed_memo_key,
 };
 use imgbuild_model::{Attributes, ChainState, Diagnostic, Diagnostics, Platform, Stream};
 use imgbuild_rootfs::RootfsBuilder;
@@ -158,6 +159,9 @@ fn enter(session: &mut Session, copy: &Copy, argv: Vec<String>) -> Result<ExitCo
             run,
             chain: String::new(),
             source: Attributes::default(),
+            files: BTreeMap::new(),
+            sensitive: false,
+            told: Told::nobody(),
         };
         let mut machine = RootfsBuilder::new(cache.clone()).start(&copy.snapshot, &spec).await?;
         let exit = machine

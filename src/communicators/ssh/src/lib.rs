@@ -1,9 +1,10 @@
 //! Machines reached over SSH: connecting while they start, commands, files, tunnels.
 //!
-//! [`connect`] makes a [`Connection`] from [`Settings`], which hold what Packer's `ssh_*` attributes say. What is not here:
-//! reading those attributes and the environment. [`SshSession`] is a connection as steps use it.
+//! [`connect`] makes a [`Connection`] from [`Settings`], which hold what Packer's `ssh_*` attributes say; [`settings_of`] reads
+//! those. What is not here: reading the environment. [`SshSession`] is a connection as steps use it.
 
 mod algorithms;
+mod attributes;
 mod auth;
 mod client;
 mod connect;
@@ -24,6 +25,7 @@ mod tunnel;
 mod wire;
 
 pub use algorithms::Algorithms;
+pub use attributes::{Surroundings, milliseconds, settings_of};
 pub use connect::LOST_AFTER;
 pub use connection::{Connection, Output, connect};
 pub use error::Error;

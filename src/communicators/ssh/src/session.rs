@@ -165,7 +165,7 @@ impl SshSession {
                 Err(ActionError::input("accounts and units are not made over SSH yet")
                     .hint("make them by commands in a `shell` step"))
             }
-            FileOperation::CopyFrom { .. } | FileOperation::Seal => {
+            FileOperation::CopyFrom { .. } | FileOperation::Seal | FileOperation::PowerOff => {
                 Err(ActionError::input("this cannot be done to a machine that is reached over SSH"))
             }
         }

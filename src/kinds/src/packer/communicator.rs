@@ -15,12 +15,15 @@ pub(super) const COMMUNICATOR: AttributeSchema =
     word("communicator", TYPES, Transport, "How the machine is reached.");
 
 /// Everything but `communicator` itself.
-pub(crate) const CONNECTION: Table = Table::of(&[dur(
+pub(super) const CONNECTION: Table = Table::EMPTY.includes(&[&OVER_SSH, &WINRM]);
+
+/// What there is to say of a connection over SSH.
+pub(crate) const OVER_SSH: Table = Table::of(&[dur(
     "pause_before_connecting",
     Transport,
     "How long to wait after a first connection before it is made again.",
 )])
-.includes(&[&SSH, &WINRM]);
+.includes(&[&SSH]);
 
 /// All attributes of communicators, SSH being the default.
 pub(super) const COMM: Table = Table::of(&[COMMUNICATOR.or_text("ssh")]).includes(&[&CONNECTION]);
@@ -37,7 +40,7 @@ pub(super) const COMM_WITH_LOGIN: Table = Table::EMPTY.includes(&[&COMM, &LOGIN]
 const BYTES: AttributeType = AttributeType::Bytes;
 
 /// SSH.
-pub(crate) const SSH: Table = Table::of(&[
+const SSH: Table = Table::of(&[
     text("ssh_host", Transport, "The address, in place of what the builder knows."),
     int("ssh_port", Transport, "The port.").or_int(22).between(1, 65535),
     text("ssh_username", Content, "Who logs in, and so who runs what provisioners do."),

@@ -26,7 +26,7 @@ mod checks;
 mod common;
 #[rustfmt::skip]
 mod communicator;
-pub(crate) use communicator::{CONNECTION, SSH};
+pub(crate) use communicator::OVER_SSH;
 #[rustfmt::skip]
 mod digitalocean;
 #[rustfmt::skip]
@@ -42,6 +42,7 @@ mod openstack;
 mod proxmox;
 #[rustfmt::skip]
 mod qemu;
+pub(crate) use qemu::MACHINE as QEMU_MACHINE;
 #[rustfmt::skip]
 mod vagrant;
 #[rustfmt::skip]

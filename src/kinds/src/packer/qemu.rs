@@ -5,14 +5,23 @@ use imgbuild_model::{BlockSchema, KindSchema, Rule, Table};
 
 use super::attribute::{builder, flag, int, rows, secret, text, texts, word};
 use super::common::{BOOT_VNC, CD, FLOPPY, HTTP, ISO_OPTIONAL, SHUTDOWN};
-use super::communicator::COMM_WITH_LOGIN;
+use super::communicator::{COMM_WITH_LOGIN, OVER_SSH};
 
 /// Each component of the plugin.
 pub(super) static ALL: &[&KindSchema] = &[&QEMU];
 
 const DISK: Table = Table::of(&[
     flag("disk_image", Content, "Whether the medium is a disk that boots, in place of an installer."),
+    flag("skip_compaction", Content, "Whether the disk is left as the guest wrote it."),
+    flag("disk_compression", Content, "Whether the disk is compressed."),
+    word("format", &["qcow2", "raw"], Content, "The disk's format.").or_text("qcow2"),
     flag("use_backing_file", Content, "Whether the disk is an overlay over the medium."),
+])
+.rules(&[Rule::Needs("use_backing_file", &["disk_image"]), Rule::Needs("skip_resize_disk", &["disk_image"])])
+.includes(&[&ISO_OPTIONAL, &DISKS]);
+
+/// Disks, whatever is on them.
+const DISKS: Table = Table::of(&[
     flag("skip_resize_disk", Content, "Whether the disk keeps its size."),
     text("disk_size", Machine, "The disk's size, with a unit; mebibytes if there is none.").or_text("40960M"),
     texts("disk_additional_size", Machine, "Sizes of further disks."),
@@ -20,12 +29,7 @@ const DISK: Table = Table::of(&[
     word("disk_cache", &["writethrough", "writeback", "none", "unsafe", "directsync"], Policy, "How writes to the disk are cached.").or_text("writeback"),
     word("disk_discard", &["unmap", "ignore"], Policy, "What becomes of discarded blocks.").or_text("ignore"),
     word("disk_detect_zeroes", &["unmap", "on", "off"], Policy, "What becomes of blocks of zeros.").or_text("off"),
-    flag("skip_compaction", Content, "Whether the disk is left as the guest wrote it."),
-    flag("disk_compression", Content, "Whether the disk is compressed."),
-    word("format", &["qcow2", "raw"], Content, "The disk's format.").or_text("qcow2"),
-])
-.rules(&[Rule::Needs("use_backing_file", &["disk_image"]), Rule::Needs("skip_resize_disk", &["disk_image"])])
-.includes(&[&ISO_OPTIONAL]);
+]);
 
 const HARDWARE: Table = Table::of(&[
     word("accelerator", &["none", "kvm", "tcg", "hax", "hvf", "whpx", "xen"], Placement, "What runs the guest's code; `kvm` where there is one, else `tcg`."),
@@ -52,6 +56,9 @@ const HARDWARE: Table = Table::of(&[
     rows("qemuargs", Machine, "Switches of QEMU with their values; one replaces all defaults of its switch.").late(),
     text("qemu_binary", Placement, "The program.").or_text("qemu-system-x86_64"),
 ]);
+
+/// What a machine of QEMU is, how its disks are made and how it is spoken to: what templates and workspaces have in common.
+pub(crate) const MACHINE: Table = Table::EMPTY.includes(&[&DISKS, &HARDWARE, &BOOT_VNC, &SHUTDOWN, &OVER_SSH]);
 
 const CONTROL: Table = Table::of(&[
     flag("headless", Transport, "Whether there is no window."),

@@ -1,7 +1,7 @@
 //! Reading a configuration that was checked, under Packer's conversions.
 
 use imgbuild_kinds::Dialect;
-use imgbuild_model::{Location, Node, NodeData};
+use imgbuild_model::{Location, Node, NodeData, Value};
 
 use super::Holes;
 
@@ -88,6 +88,18 @@ impl<'a> Config<'a> {
             }
             None => Vec::new(),
         }
+    }
+
+    /// A list of lists of texts, with marks in place of what is sensitive.
+    pub(super) fn rows(&self, name: &str) -> Option<Vec<Value>> {
+        let NodeData::List(rows) = &self.get(name)?.data else { return None };
+        let row = |row: &Node| {
+            let NodeData::List(items) = &row.data else { return Value::list([]) };
+            let secret = |item: &Node| row.secret || item.secret;
+            let texts = items.iter().filter_map(|item| Some(self.holes.hide(&plain(item)?, secret(item))));
+            Value::list(texts.map(|text| Value::string(&text)))
+        };
+        Some(rows.iter().map(row).collect())
     }
 
     /// A list of `KEY=value`, of which only the value may be a mark; `Err` is one that has no `=`.

@@ -1,4 +1,5 @@
-//! The builder `null` on a machine that is there already: its connection is what starts the chain.
+//! The builder `null` on a machine that is there already: its connection is what starts the chain. And how any machine's
+//! connection is read.
 
 use imgbuild_kinds::find;
 use imgbuild_model::{AttributeSchema, AttributeType, Attributes, ChainState, Diagnostic, Value};
@@ -17,6 +18,14 @@ const FILES: [&str; 4] = [
 
 /// Declares the whole build.
 pub(super) fn lower(config: &Config<'_>, chain: &mut Chain<'_>) {
+    let attributes = machine("host", config, chain);
+    chain.machine = Machine::Host;
+    chain.start("host", attributes, ChainState::default());
+    chain.provision();
+}
+
+/// The attributes of a kind of machine that a template's source gives under the same names.
+pub(super) fn machine(kind: &str, config: &Config<'_>, chain: &mut Chain<'_>) -> Attributes {
     for name in FILES {
         let Some(path) = config.text(name).filter(|path| !path.starts_with('~')) else { continue };
         if chain.around.files.kind(&chain.absolute(&path)).is_none() {
@@ -24,10 +33,7 @@ pub(super) fn lower(config: &Config<'_>, chain: &mut Chain<'_>) {
             chain.problem(error.at(config.location(name)));
         }
     }
-    let attributes = find("host").map(|schema| attributes(config, chain, schema.table().all_attributes()));
-    chain.machine = Machine::Host;
-    chain.start("host", attributes.unwrap_or_default(), ChainState::default());
-    chain.provision();
+    find(kind).map(|schema| attributes(config, chain, schema.table().all_attributes())).unwrap_or_default()
 }
 
 fn attributes(
@@ -47,6 +53,14 @@ fn value(config: &Config<'_>, chain: &Chain<'_>, schema: &AttributeSchema) -> Op
         AttributeType::GoDuration => {
             let duration = go_time::duration(&config.text(name)?).unwrap_or_default();
             Value::Int(i64::try_from(duration.as_millis()).unwrap_or(i64::MAX))
+        }
+        // Of those the caller knows more.
+        AttributeType::File | AttributeType::Files => return None,
+        AttributeType::List(AttributeType::StringList) => Value::list(config.rows(name)?),
+        AttributeType::StringDict => {
+            config.get(name)?;
+            let pairs = config.hidden_pairs(name).into_iter();
+            Value::Dict(pairs.map(|(name, text)| (name.into(), Value::string(&text))).collect())
         }
         AttributeType::StringList => {
             config.get(name)?;

@@ -9,6 +9,7 @@ mod config;
 mod delegate;
 mod holes;
 mod host;
+mod qemu;
 mod rootfs;
 mod steps;
 
@@ -144,13 +145,14 @@ pub fn lower(recipe: &Recipe, around: &Surroundings<'_>) -> Result<Lowering, Dia
     let config = Config::new(&recipe.settings, around.holes, recipe.dialect);
     let communicator = config.text("communicator").unwrap_or_else(|| "ssh".to_owned());
     let mut chain = Chain::new(recipe, around);
-    if let Some(why) = foreign(recipe, &communicator, around.purpose) {
+    if let Some(why) = foreign(recipe, &config, &communicator, around.purpose) {
         chain.look_for_files();
         return chain.finish().map(|_| Lowering::Foreign(why));
     }
     match &*recipe.kind {
         "rootfs" => rootfs::lower(&config, &mut chain),
         "null" if communicator == "ssh" => host::lower(&config, &mut chain),
+        "qemu" => qemu::lower(&config, &mut chain),
         kind => {
             chain.start_from_nothing();
             chain.provision();
@@ -163,7 +165,7 @@ pub fn lower(recipe: &Recipe, around: &Surroundings<'_>) -> Result<Lowering, Dia
 }
 
 /// What of a build is not built in.
-fn foreign(recipe: &Recipe, communicator: &str, purpose: Purpose) -> Option<Diagnostic> {
+fn foreign(recipe: &Recipe, config: &Config<'_>, communicator: &str, purpose: Purpose) -> Option<Diagnostic> {
     let missing = |what: String, location: &Location| Some(Diagnostic::error(what).at(location.clone()));
     match &*recipe.kind {
         // No other program has it.
@@ -179,6 +181,11 @@ fn foreign(recipe: &Recipe, communicator: &str, purpose: Purpose) -> Option<Diag
             return missing(what, &recipe.location);
         }
         "null" | "file" => {}
+        "qemu" => {
+            if let Some((what, location)) = qemu::lacks(config, communicator) {
+                return missing(format!("`qemu` with {what} is not built in yet"), &location);
+            }
+        }
         kind => return missing(format!("the builder `{kind}` is not built in yet"), &recipe.location),
     }
     let is_foreign = |class, kind: &str| {

@@ -43,7 +43,7 @@ fn each_attribute_that_changes_bytes_changes_the_key_and_no_other_does() {
     for schema in all() {
         let plain = sample(schema, &Change::default());
         let plain_keys = keys_of(&plain);
-        for attribute in schema.attributes {
+        for attribute in schema.table().all_attributes() {
             let name = format!("`{}.{}`", schema.id, attribute.name);
             let given = values(attribute);
             if attribute.type_ == AttributeType::Image {
@@ -102,7 +102,7 @@ fn a_default_written_out_is_the_default() {
     let mut looked_at = 0;
     for schema in all() {
         let plain = keys_of(&sample(schema, &Change::default()));
-        for attribute in schema.attributes {
+        for attribute in schema.table().all_attributes() {
             for value in [
                 written_out(attribute.default),
                 (attribute.default != Default::Required).then_some(Value::None),
@@ -123,7 +123,9 @@ fn a_default_written_out_is_the_default() {
 fn absent_differs_from_empty_where_a_kind_may_tell_them_apart() {
     for schema in all() {
         let plain = keys_of(&sample(schema, &Change::default()));
-        for attribute in schema.attributes.iter().filter(|attribute| attribute.default == Default::None) {
+        for attribute in
+            schema.table().all_attributes().filter(|attribute| attribute.default == Default::None)
+        {
             let empty = match attribute.type_ {
                 AttributeType::String => Value::string(""),
                 AttributeType::StringList | AttributeType::List(_) | AttributeType::Files => Value::list([]),
@@ -272,7 +274,7 @@ fn reading(
 fn a_file_is_keyed_by_name_contents_and_execute_bit_but_not_by_where_it_lies() {
     let mut looked_at = 0;
     for schema in all() {
-        for attribute in schema.attributes {
+        for attribute in schema.table().all_attributes() {
             let wrap = |value: Value| match attribute.type_ {
                 AttributeType::File => Some(value),
                 AttributeType::Files => Some(Value::list([value])),
@@ -309,7 +311,7 @@ fn a_file_is_keyed_by_name_contents_and_execute_bit_but_not_by_where_it_lies() {
 #[test]
 fn a_file_that_another_action_makes_is_keyed_by_that_action_in_every_attribute() {
     for schema in all() {
-        for attribute in schema.attributes {
+        for attribute in schema.table().all_attributes() {
             if !matches!(attribute.type_, AttributeType::File | AttributeType::Files) {
                 continue;
             }

@@ -43,7 +43,9 @@ pub fn values(attribute: &AttributeSchema) -> Vec<Value> {
         AttributeType::String | AttributeType::Any => {
             ["/one", "/two", "/three", "/four"].map(Value::string).to_vec()
         }
-        AttributeType::Int | AttributeType::Duration => [7, 8, 9, 10].map(Value::Int).to_vec(),
+        AttributeType::Int | AttributeType::Duration | AttributeType::GoDuration => {
+            [7, 8, 9, 10].map(Value::Int).to_vec()
+        }
         AttributeType::Bool => [true, false].map(Value::Bool).to_vec(),
         AttributeType::StringList => {
             vec![texts(&["one"]), texts(&["one", "two"]), texts(&["onetwo"]), texts(&["two", "one"])]
@@ -68,7 +70,9 @@ pub fn values(attribute: &AttributeSchema) -> Vec<Value> {
             ]
         }
         AttributeType::Mode => ["0600", "0640", "0755", "4755"].map(Value::string).to_vec(),
-        AttributeType::Enum(words) => words.iter().map(|word| Value::string(word)).collect(),
+        AttributeType::Enum(words) | AttributeType::EnumAnyCase(words) => {
+            words.iter().map(|word| Value::string(word)).collect()
+        }
         AttributeType::File => vec![file("one/a"), file("two/b"), file("three/c")],
         AttributeType::Files => vec![
             Value::list([file("one/a")]),
@@ -81,13 +85,19 @@ pub fn values(attribute: &AttributeSchema) -> Vec<Value> {
             Value::list([step("file_exists", &[("path", Value::string("/b"))])]),
         ],
         AttributeType::Image => Vec::new(),
-        AttributeType::Number
-        | AttributeType::Trilean
-        | AttributeType::List(_)
-        | AttributeType::Dict(_)
-        | AttributeType::Bytes
-        | AttributeType::GoDuration
-        | AttributeType::EnumAnyCase(_) => unreachable!("kinds of `BUILD.star` have no such attributes"),
+        AttributeType::List(AttributeType::StringList) => {
+            vec![
+                Value::list([texts(&["one"])]),
+                Value::list([texts(&["one", "two"])]),
+                Value::list([texts(&["one"]), texts(&["two"])]),
+            ]
+        }
+        AttributeType::Bytes => {
+            [vec![7], vec![7, 8]].map(|numbers| Value::list(numbers.into_iter().map(Value::Int))).to_vec()
+        }
+        AttributeType::Number | AttributeType::Trilean | AttributeType::List(_) | AttributeType::Dict(_) => {
+            unreachable!("kinds of `BUILD.star` have no such attributes")
+        }
     };
     candidates.into_iter().filter(|value| !is_default(attribute.default, value)).take(3).collect()
 }

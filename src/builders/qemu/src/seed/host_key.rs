@@ -18,6 +18,7 @@ pub struct HostKeyError(#[from] std::io::Error);
 /// An Ed25519 key of a host. Who connects knows the public half beforehand, so that a guest is known at the first contact.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HostKey {
+    seed: Secret,
     private: Secret,
     public: String,
 }
@@ -67,7 +68,19 @@ impl HostKey {
             rest = after;
         }
         private += "-----END OPENSSH PRIVATE KEY-----\n";
-        Self { private: Secret::new(private), public: format!("{KIND} {}", STANDARD.encode(blob)) }
+        Self {
+            seed: Secret::new(seed.to_vec()),
+            private: Secret::new(private),
+            public: format!("{KIND} {}", STANDARD.encode(blob)),
+        }
+    }
+
+    /// The secret bytes that it is made of ([`HostKey::from_seed`]).
+    #[must_use]
+    pub fn seed(&self) -> [u8; 32] {
+        let mut seed = [0; 32];
+        seed.copy_from_slice(self.seed.expose());
+        seed
     }
 
     /// The private half, as OpenSSH keeps it in a file.

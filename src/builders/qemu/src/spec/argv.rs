@@ -303,6 +303,12 @@ fn drive(disk: &Disk, attach: &str, number: usize, node: &str) -> Result<String,
     if disk.read_only {
         value += ",readonly=on";
     }
+    let mut place = String::new();
+    for path in &disk.below {
+        place += "backing.";
+        let file = doubled_commas(absolute(path)?);
+        value += &format!(",{place}driver=qcow2,{place}file.driver=file,{place}file.filename={file}");
+    }
     Ok(value)
 }
 

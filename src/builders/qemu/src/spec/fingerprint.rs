@@ -123,6 +123,7 @@ impl MachineSpec {
         }
         for disk in &mut same.disks {
             disk.path = place();
+            disk.below.clear();
             (disk.cache, disk.zeroes) = (DiskCache::Writeback, DiskZeroes::Written);
         }
         same.cds.iter_mut().for_each(|cd| cd.path = place());

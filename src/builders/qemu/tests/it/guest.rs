@@ -141,6 +141,7 @@ impl Guest {
             working_folder: None,
             environment: Vec::new(),
             paused: false,
+            incoming: false,
         }
     }
 }

@@ -410,6 +410,7 @@ async fn parent_that_is_killed() {
         working_folder: None,
         environment: Vec::new(),
         paused: false,
+        incoming: false,
     };
     let machine = launch.start(LONG).await.unwrap();
     println!("\npid {}", machine.pid());

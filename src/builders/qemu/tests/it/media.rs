@@ -19,7 +19,7 @@ async fn a_guest_reads_its_seed() {
         hostname: "web".into(),
         user: Some(user),
         host_key: Some(HostKey::generate().unwrap()),
-        network: None,
+        network: Some(serde_json::json!({"version": 2})),
         more: serde_json::Map::new(),
     };
     let path = guest.path("seed");

@@ -1,30 +1,35 @@
-//! The attributes of a `host` source as settings of a connection. Durations are whole milliseconds in them.
+//! The `ssh_*` attributes of a source as settings of a connection. Durations are whole milliseconds in them.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use imgbuild_engine::ActionError;
 use imgbuild_model::{Attributes, Secret, Value};
-use imgbuild_ssh::{
-    Algorithms, Bastion, Believed, HostKeys, Key, KeySource, Login, Patience, Proxy, Route, Settings,
-    TransferMethod, Tunnel,
+
+use crate::{
+    Algorithms, Bastion, HostKeys, Key, KeySource, Login, Patience, Proxy, Route, Settings, TransferMethod,
+    Tunnel,
 };
 
-use crate::Surroundings;
+/// What of the user's surroundings matters to connections.
+#[derive(Clone, Debug, Default)]
+pub struct Surroundings {
+    /// The home folder: what `~` in paths of keys means, and where `.ssh/known_hosts` is.
+    pub home: Option<PathBuf>,
+    /// The socket of the user's agent (`SSH_AUTH_SOCK`).
+    pub agent: Option<PathBuf>,
+}
 
-/// How the machine is reached.
+/// How the machine is reached that these attributes are of; `host_keys` are those of the machine and of what leads there.
 ///
 /// # Errors
 /// What of it cannot be used.
-pub(crate) fn read(
+pub fn settings_of(
     source: &Attributes,
     around: &Surroundings,
-    believed: &Believed,
+    host_keys: HostKeys,
 ) -> Result<Settings, ActionError> {
     let reader = Reader { source, around };
-    let known = around.home.as_ref().map(|home| home.join(".ssh/known_hosts"));
-    // As with Packer, which trusts whoever answers: what the user knows is held against it, the rest is believed.
-    let host_keys = HostKeys::AcceptNew(known, believed.clone());
     let login = reader.login("ssh")?;
     let host = reader.text("ssh_host").unwrap_or_default();
     let mut settings = Settings::new(host, reader.port("ssh_port", 22), login, host_keys.clone());
@@ -48,8 +53,9 @@ pub(crate) fn read(
     Ok(settings)
 }
 
-/// A duration.
-pub(crate) fn milliseconds(source: &Attributes, name: &str) -> Option<Duration> {
+/// A duration of a source.
+#[must_use]
+pub fn milliseconds(source: &Attributes, name: &str) -> Option<Duration> {
     let number = source.get(name).and_then(Value::as_int)?;
     Some(Duration::from_millis(u64::try_from(number).unwrap_or_default()))
 }
@@ -150,6 +156,10 @@ impl Reader<'_> {
 mod tests {
     use super::*;
 
+    fn known() -> HostKeys {
+        HostKeys::KnownHosts("/known".into())
+    }
+
     fn attributes(pairs: &[(&str, Value)]) -> Attributes {
         pairs.iter().map(|(name, value)| ((*name).into(), value.clone())).collect()
     }
@@ -170,7 +180,7 @@ mod tests {
             ("ssh_bastion_username", Value::string("guest")),
             ("ssh_local_tunnels", Value::list([Value::string("8080:localhost:80")])),
         ]);
-        let settings = read(&source, &around, &Believed::default()).unwrap();
+        let settings = settings_of(&source, &around, known()).unwrap();
         assert_eq!(settings.address(), "web:2222");
         assert_eq!(settings.login.agent.as_deref(), Some(Path::new("/run/agent")));
         assert!(
@@ -182,7 +192,8 @@ mod tests {
         let Route::Bastion(bastion) = &settings.route else { panic!("{:?}", settings.route) };
         assert_eq!((&*bastion.host, bastion.port, bastion.login.keys.len()), ("door", 22, 1));
         assert!(
-            matches!(&settings.host_keys, HostKeys::AcceptNew(Some(path), _) if path.ends_with(".ssh/known_hosts"))
+            matches!(&bastion.host_keys, HostKeys::KnownHosts(path) if path.ends_with("known")),
+            "what leads there is held to the same keys"
         );
     }
 
@@ -194,8 +205,7 @@ mod tests {
             ("ssh_ciphers", Value::list([Value::string("rot13")]), "rot13"),
             ("ssh_remote_tunnels", Value::list([Value::string("80")]), "`80` is not a tunnel"),
         ] {
-            let error =
-                read(&attributes(&[(name, value)]), &around, &Believed::default()).unwrap_err().to_string();
+            let error = settings_of(&attributes(&[(name, value)]), &around, known()).unwrap_err().to_string();
             assert!(error.contains(expected), "{error}");
         }
     }

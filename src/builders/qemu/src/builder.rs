@@ -1,0 +1,113 @@
+//! The builder `qemu`: layers that are disks, machines that go on from one step to the next.
+//!
+//! A step's result is what it wrote to the disks, as images over those of the layers below ([`disks`]). While it is kept the machine
+//! stands still for a moment, goes on with new images over the old ones, and waits for the next step of the run; where none
+//! comes it ends with the run. A later build starts from memory where there is a snapshot of it ([`warm`]), and else from the
+//! disks, with what was in `/tmp` put back ([`guest`]). What is not here: QEMU itself, which is in the other modules of
+//! this crate, and SSH.
+
+mod access;
+mod attributes;
+mod checksum;
+mod disks;
+mod export;
+mod guest;
+mod host;
+mod machine;
+mod source;
+mod start;
+mod warm;
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use imgbuild_cache::Cache;
+use imgbuild_engine::{ActionError, Builder, Machine, MachineSpec, Snapshot};
+use imgbuild_ssh::Surroundings;
+use imgbuild_tree::DeltaId;
+
+pub use export::DiskExport;
+pub use source::QemuSource;
+
+use machine::{Live, QemuMachine};
+
+/// The builder's name and version, as it enters keys.
+pub const KEY: &str = "qemu/1";
+
+/// How a build goes on from a snapshot.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Resume {
+    /// From memory where that is there and fits, and else from disks.
+    #[default]
+    Warm,
+    /// From disks alone: each time is a boot.
+    Cold,
+}
+
+/// Makes layers in machines of QEMU. Clones share what they know and the machines that wait.
+#[derive(Clone)]
+pub struct QemuBuilder(Arc<Inner>);
+
+struct Inner {
+    cache: Cache,
+    surroundings: Surroundings,
+    /// Where programs are looked for.
+    folders: Vec<PathBuf>,
+    resume: Resume,
+    /// What is known of this host's emulators, by their names.
+    hosts: tokio::sync::Mutex<HashMap<String, Arc<host::Host>>>,
+    /// Machines that wait for a next step: by run and by the layers that they have come to.
+    waiting: Mutex<HashMap<(String, Vec<DeltaId>), Live>>,
+    /// How long it took last to keep a machine's memory.
+    kept_in: Mutex<Option<Duration>>,
+}
+
+impl QemuBuilder {
+    /// With the cache that layers lie in, the user's surroundings, and the folders of `PATH`.
+    #[must_use]
+    pub fn new(cache: Cache, surroundings: Surroundings, folders: Vec<PathBuf>, resume: Resume) -> Self {
+        Self(Arc::new(Inner {
+            cache,
+            surroundings,
+            folders,
+            resume,
+            hosts: tokio::sync::Mutex::default(),
+            waiting: Mutex::default(),
+            kept_in: Mutex::default(),
+        }))
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[async_trait]
+impl Builder for QemuBuilder {
+    fn key(&self) -> &str {
+        KEY
+    }
+
+    async fn start(&self, from: &Snapshot, spec: &MachineSpec) -> Result<Box<dyn Machine>, ActionError> {
+        let place = (spec.run.id().to_string(), from.layers.clone());
+        let waiting = lock(&self.0.waiting).remove(&place);
+        let live = match waiting {
+            Some(live) => live,
+            None => self.go_on(&from.layers, spec).await?,
+        };
+        Ok(Box::new(QemuMachine::new(self.clone(), spec.clone(), live)))
+    }
+
+    async fn run_ended(&self, ended: &str) {
+        let machines: Vec<Live> = {
+            let mut waiting = lock(&self.0.waiting);
+            waiting.extract_if(|(run, _), _| run == ended).map(|(_, live)| live).collect()
+        };
+        for live in machines {
+            live.kill().await;
+        }
+    }
+}

@@ -1,0 +1,81 @@
+//! `disk` of a machine's layers: its first disk as one file.
+
+use async_trait::async_trait;
+use imgbuild_cache::OutputFile;
+use imgbuild_engine::{ActionContext, ActionError, Executor, Outcome};
+use imgbuild_model::Value;
+
+use super::QemuBuilder;
+use super::disks::Chain;
+use crate::image::Conversion;
+use crate::spec::DiskFormat;
+
+/// The code behind `disk` for layers of this builder.
+pub struct DiskExport {
+    builder: QemuBuilder,
+}
+
+impl DiskExport {
+    /// For layers of this builder.
+    #[must_use]
+    pub fn new(builder: QemuBuilder) -> Self {
+        Self { builder }
+    }
+}
+
+/// What only a disk that is made from a tree has.
+const OF_TREES: [&str; 6] = ["size", "table", "filesystem", "bootloader", "cmdline", "hostname"];
+
+#[async_trait]
+impl Executor for DiskExport {
+    async fn execute(&self, context: &ActionContext) -> Result<Outcome, ActionError> {
+        for name in OF_TREES {
+            if context.attributes().get(name).is_some_and(|value| *value != Value::None) {
+                let what =
+                    format!("`{name}` of `disk` says how a disk is made, and a machine's is there already");
+                return Err(ActionError::input(what)
+                    .hint("take it out; `disk_size` of the source says how large it is"));
+            }
+        }
+        let outputs = &context.node().action.outputs;
+        let name = outputs.first().ok_or_else(|| ActionError::input("`disk` has no output"))?.to_string();
+        let layers = context.parent().layers;
+        let images = Chain::new(&self.builder.0.cache, &layers).disk(0);
+        let tool = self.builder.images().await?;
+        let (to, mut arguments) = match context.text("format").as_deref() {
+            Some("raw") => ("raw", Vec::new()),
+            Some("vmdk") => ("vmdk", vec!["-o", "subformat=streamOptimized"]),
+            Some("vhd") => ("vpc", vec!["-o", "subformat=fixed,force_size=on"]),
+            Some("vhdx") => ("vhdx", Vec::new()),
+            _ => ("qcow2", Vec::new()),
+        };
+        let compression = context.text("compression").filter(|_| to == "qcow2");
+        let compress = match compression.as_deref() {
+            Some("zstd") => {
+                arguments.extend(["-o", "compression_type=zstd"]);
+                true
+            }
+            Some("zlib") => true,
+            _ => false,
+        };
+        if compress {
+            // Clusters are compressed at once by as many as there are processors, and still written in their order.
+            arguments.extend(["-m", "8"]);
+        }
+        let conversion = Conversion {
+            from: DiskFormat::Qcow2,
+            to: to.to_owned(),
+            compress,
+            backing: None,
+            arguments: arguments.into_iter().map(str::to_owned).collect(),
+        };
+        let path = context.temporary.join(&name);
+        let work = tool.flatten(&images, &path, &conversion);
+        context.cancel.unless_cancelled(work).await.ok_or(ActionError::Cancelled)??;
+        let digest = tokio::task::block_in_place(|| context.cache.put_file(&path))?.digest;
+        Ok(Outcome {
+            files: vec![OutputFile { path: name, digest, executable: false }],
+            ..Outcome::default()
+        })
+    }
+}

@@ -1,0 +1,281 @@
+//! What is done in a machine besides its steps: before its disks are kept, behind that, when it is back, and at its end.
+//!
+//! Each is a script for `/bin/sh` as root, given on standard input, so that no secret is on a command line. What the script needs and
+//! the machine lacks is left out where the next boot can do without it.
+
+use imgbuild_engine::ActionError;
+use imgbuild_ssh::{SshSession, Stdin, quote};
+
+use super::access::Access;
+
+/// Where what was in `/tmp` waits for the next boot.
+const PACK: &str = "/var/lib/imgbuild/tmp.tar";
+
+/// Packs `/tmp` and `/var/tmp`, which a boot empties. What belongs to processes and to this program is left out.
+const PACK_TMP: &str = r#"
+umask 077
+mkdir -p /var/lib/imgbuild
+rm -f "$PACK"
+if command -v tar >/dev/null && command -v find >/dev/null; then
+    cd /
+    find tmp var/tmp -mindepth 1 -maxdepth 1 ! -name 'systemd-private-*' ! -name '.*-unix' ! -name 'imgbuild-*' \
+        ! -name 'snap-private-tmp' ! -type s >"$PACK.list" 2>/dev/null || true
+    if [ -s "$PACK.list" ]; then
+        tar --numeric-owner --xattrs -cf "$PACK" -T "$PACK.list" 2>/dev/null ||
+            tar -cf "$PACK" -T "$PACK.list"
+    fi
+    rm -f "$PACK.list"
+fi
+"#;
+
+/// Unpacks it again.
+const UNPACK_TMP: &str = r#"
+if [ -f "$PACK" ]; then
+    cd /
+    tar --numeric-owner --xattrs -xpf "$PACK" 2>/dev/null || tar -xpf "$PACK"
+fi
+rm -rf /var/lib/imgbuild
+"#;
+
+/// Takes away what cloud-init was told: the keys are this run's, and are given to each boot anew. What was secret is
+/// written over, since what a file system frees stays on the disk.
+const TAKE_KEYS: &str = r#"
+wipe() {
+    for file; do
+        if [ -f "$file" ] && [ ! -L "$file" ]; then
+            shred -n 0 -z -u -- "$file" 2>/dev/null || rm -f -- "$file"
+        fi
+    done
+}
+if [ -f "$AUTHORIZED" ]; then
+    grep -vF -- "$PUBLIC" "$AUTHORIZED" >"$AUTHORIZED.imgbuild" || true
+    cat "$AUTHORIZED.imgbuild" >"$AUTHORIZED"
+    rm -f "$AUTHORIZED.imgbuild"
+    [ -s "$AUTHORIZED" ] || rm -f "$AUTHORIZED"
+fi
+wipe /etc/ssh/ssh_host_ed25519_key
+rm -f /etc/ssh/ssh_host_ed25519_key.pub
+for folder in /var/lib/cloud/instances/imgbuild-*; do
+    [ -d "$folder" ] || continue
+    find "$folder" -type f | while read -r file; do wipe "$file"; done
+    rm -rf "$folder"
+done
+if [ -d /var/lib/cloud ]; then
+    rm -f /var/lib/cloud/instance
+    find /var/lib/cloud/seed -type f 2>/dev/null | while read -r file; do wipe "$file"; done
+fi
+"#;
+
+/// Gives the keys back to a machine that goes on; the host's key comes last on standard input.
+const GIVE_KEYS: &str = r#"
+umask 077
+mkdir -p "${AUTHORIZED%/*}"
+chown "$OWNER" "${AUTHORIZED%/*}"
+printf '%s\n' "$PUBLIC" >>"$AUTHORIZED"
+chown "$OWNER" "$AUTHORIZED"
+printf '%s\n' "$HOST_PUBLIC" >/etc/ssh/ssh_host_ed25519_key.pub
+chmod 644 /etc/ssh/ssh_host_ed25519_key.pub
+cat >/etc/ssh/ssh_host_ed25519_key
+"#;
+
+/// Writes all that is in memory to the disks, and gives free blocks back.
+const SYNC: &str = "
+fstrim -a >/dev/null 2>&1 || true
+sync
+";
+
+/// What belongs to one machine and not to an image (DESIGN, section 6).
+const SEAL: &str = r#"
+if [ -d /var/lib/cloud ]; then
+    rm -rf /var/lib/cloud/instances /var/lib/cloud/instance /var/lib/cloud/data /var/lib/cloud/sem
+fi
+if [ -e /etc/machine-id ]; then : >/etc/machine-id; fi
+rm -f /var/lib/dbus/machine-id
+rm -f /etc/ssh/ssh_host_*_key /etc/ssh/ssh_host_*_key.pub
+rm -f /var/lib/systemd/random-seed /var/lib/urandom/random-seed /var/lib/systemd/credential.secret
+rm -rf /var/lib/dhcp/*.leases /var/lib/dhclient/* /var/lib/NetworkManager/*.lease /var/lib/systemd/network/*
+rm -rf /var/lib/imgbuild
+find /root /home -maxdepth 2 \( -name .bash_history -o -name .ash_history -o -name .lesshst -o -name .viminfo -o -name .wget-hsts \) \
+    -exec rm -f {} + 2>/dev/null || true
+rm -rf /var/log/journal/* /run/log/journal/*
+find /var/log -type f \( -name '*.gz' -o -name '*.[0-9]' -o -name '*.old' \) -exec rm -f {} + 2>/dev/null || true
+find /var/log -type f -exec sh -c 'for file; do : >"$file"; done' sh {} + 2>/dev/null || true
+find /tmp /var/tmp -mindepth 1 -maxdepth 1 ! -name 'systemd-private-*' ! -name '.*-unix' -exec rm -rf {} + 2>/dev/null || true
+fstrim -a >/dev/null 2>&1 || true
+sync
+"#;
+
+/// Ends a sealed machine without what services write as they end: file systems are as they are now.
+const STOP: &str = r#"
+sync
+echo 1 >/proc/sys/kernel/sysrq 2>/dev/null || true
+(sleep 1; echo u >/proc/sysrq-trigger; sleep 1; echo o >/proc/sysrq-trigger) </dev/null >/dev/null 2>&1 &
+"#;
+
+/// Where a script says what it needs.
+fn words(pairs: &[(&str, &str)]) -> String {
+    pairs.iter().map(|(name, value)| format!("{name}={}\n", quote(value))).collect()
+}
+
+/// What is done before disks are kept.
+///
+/// # Errors
+/// If the machine is gone, or nobody there may do it.
+pub(crate) async fn before(session: &SshSession, access: &Access) -> Result<(), ActionError> {
+    let mut script = words(&[("PACK", PACK)]) + PACK_TMP;
+    if let Some(keys) = access.keys() {
+        script += &words(&[("AUTHORIZED", &keys.authorized), ("PUBLIC", &keys.public)]);
+        script += TAKE_KEYS;
+    }
+    run(session, "be kept", &(script + SYNC)).await
+}
+
+/// What is done before a machine is switched off: `/tmp` is not of its disks then.
+///
+/// # Errors
+/// As [`before`].
+pub(crate) async fn before_end(session: &SshSession, access: &Access) -> Result<(), ActionError> {
+    match access.keys() {
+        None => Ok(()),
+        Some(keys) => {
+            let script = words(&[("AUTHORIZED", &keys.authorized), ("PUBLIC", &keys.public)]) + TAKE_KEYS;
+            run(session, "be switched off", &(script + SYNC)).await
+        }
+    }
+}
+
+/// What is done behind that, in a machine that goes on.
+///
+/// # Errors
+/// As [`before`].
+pub(crate) async fn behind(session: &SshSession, access: &Access) -> Result<(), ActionError> {
+    let Some(keys) = access.keys() else {
+        return run(session, "go on", "rm -rf /var/lib/imgbuild\n").await;
+    };
+    let mut script = words(&[
+        ("AUTHORIZED", &keys.authorized),
+        ("PUBLIC", &keys.public),
+        ("OWNER", &keys.owner),
+        ("HOST_PUBLIC", &keys.host_public),
+    ]);
+    script += "rm -rf /var/lib/imgbuild\n";
+    // The script ends where the key begins: the shell reads its standard input line by line.
+    script += &GIVE_KEYS.replace("cat >/etc/ssh/ssh_host_ed25519_key\n", "");
+    script += "cat >/etc/ssh/ssh_host_ed25519_key <<'imgbuild-end'\n";
+    script += &String::from_utf8_lossy(keys.host_private.expose());
+    script += "imgbuild-end\n";
+    run(session, "go on", &script).await
+}
+
+/// What is done when a machine was started from disks: cloud-init, if it was told something, must be at its end, since what it was told
+/// is taken away before disks are kept.
+///
+/// # Errors
+/// As [`before`].
+pub(crate) async fn started(session: &SshSession, access: &Access) -> Result<(), ActionError> {
+    let mut script = words(&[("PACK", PACK)]) + UNPACK_TMP;
+    if access.keys().is_some() {
+        script += "if command -v cloud-init >/dev/null; then cloud-init status --wait >/dev/null 2>&1 || true; fi\n";
+    }
+    run(session, "go on", &script).await
+}
+
+/// What is done when a machine goes on from memory: its clock stood still.
+///
+/// # Errors
+/// As [`before`].
+pub(crate) async fn woken(session: &SshSession, seconds: u64) -> Result<(), ActionError> {
+    run(session, "go on", &format!("date -u -s @{seconds} >/dev/null 2>&1 || true\n")).await
+}
+
+/// Makes an image of the machine.
+///
+/// # Errors
+/// As [`before`].
+pub(crate) async fn seal(session: &SshSession, access: &Access) -> Result<(), ActionError> {
+    let mut script = String::new();
+    if let Some(keys) = access.keys() {
+        script += &words(&[("AUTHORIZED", &keys.authorized), ("PUBLIC", &keys.public)]);
+        script += TAKE_KEYS;
+    }
+    run(session, "be sealed", &(script + SEAL)).await
+}
+
+/// Begins to stop a sealed machine.
+///
+/// # Errors
+/// As [`before`].
+pub(crate) async fn stop(session: &SshSession) -> Result<(), ActionError> {
+    run(session, "be switched off", STOP).await
+}
+
+/// Runs a script as root.
+async fn run(session: &SshSession, purpose: &str, script: &str) -> Result<(), ActionError> {
+    // The shell is a child of its own, so that nothing else reads what is left of the script.
+    let line = "if [ \"$(id -u)\" = 0 ]; then exec /bin/sh -e; else exec sudo -n /bin/sh -e; fi";
+    let script = format!("set -e\n{script}");
+    let done = session.connection().output(line, Stdin::Bytes(script.as_bytes())).await?;
+    if done.exit.is_success() {
+        return Ok(());
+    }
+    let last = done.stderr.trim().lines().last().unwrap_or_default().to_owned();
+    let what = format!("the machine cannot {purpose}: {} {last}", done.exit);
+    let error = ActionError::environment(what.trim().to_owned());
+    Err(if last.contains("sudo") {
+        error.hint("log in as root, or as somebody who may use `sudo` without a password")
+    } else {
+        error
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::Command;
+
+    use super::*;
+
+    #[test]
+    fn the_scripts_are_scripts() {
+        for (name, script) in [
+            ("pack", PACK_TMP),
+            ("unpack", UNPACK_TMP),
+            ("take", TAKE_KEYS),
+            ("give", GIVE_KEYS),
+            ("sync", SYNC),
+            ("seal", SEAL),
+            ("stop", STOP),
+        ] {
+            let checked = Command::new("/bin/sh").args(["-n", "-c", script]).output().unwrap();
+            assert!(checked.status.success(), "{name}: {}", String::from_utf8_lossy(&checked.stderr));
+        }
+    }
+
+    #[test]
+    fn what_is_in_tmp_survives_a_boot() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path().display().to_string();
+        for name in ["tmp", "var/tmp", "var/lib"] {
+            fs_err::create_dir_all(folder.path().join(name)).unwrap();
+        }
+        for name in ["tmp/kept", "tmp/imgbuild-1", "tmp/systemd-private-1", "var/tmp/.hidden"] {
+            fs_err::write(folder.path().join(name), name).unwrap();
+        }
+        let run = |script: &str| {
+            let script = words(&[("PACK", &format!("{root}{PACK}"))])
+                + &script
+                    .replace(" /var/lib/imgbuild", &format!(" {root}/var/lib/imgbuild"))
+                    .replace("cd /\n", &format!("cd {root}\n"));
+            let done = Command::new("/bin/sh").args(["-e", "-c", &script]).output().unwrap();
+            assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+        };
+        run(PACK_TMP);
+        for name in ["tmp", "var/tmp"] {
+            fs_err::remove_dir_all(folder.path().join(name)).unwrap();
+            fs_err::create_dir(folder.path().join(name)).unwrap();
+        }
+        run(UNPACK_TMP);
+        let there = |name: &str| folder.path().join(name).exists();
+        assert!(there("tmp/kept") && there("var/tmp/.hidden"));
+        assert!(!there("tmp/imgbuild-1") && !there("tmp/systemd-private-1") && !there("var/lib/imgbuild"));
+    }
+}

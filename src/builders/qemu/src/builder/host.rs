@@ -1,0 +1,87 @@
+//! What of this host a machine is run with: looked for once.
+
+use std::sync::Arc;
+
+use imgbuild_digest::Hash;
+use imgbuild_engine::{ActionError, Told};
+use imgbuild_model::{Class, Diagnostic, with_causes};
+
+use super::QemuBuilder;
+use super::attributes::Source;
+use super::disks::failed;
+use crate::probe::{
+    AcceleratorProbe, Emulator, ImageTool, ProbeError, ProbeKey, host_processor, probe_accelerator,
+};
+use crate::spec::Accelerator;
+
+/// Where the answers of probes are kept.
+const PROBE_MEMO: &str = "qemu-accelerator";
+
+/// Emulator, tools and accelerator.
+pub(crate) struct Host {
+    pub(crate) emulator: Emulator,
+    pub(crate) images: ImageTool,
+    /// What runs guests here, where the user does not say it.
+    pub(crate) accelerator: Accelerator,
+    /// The host's processor.
+    pub(crate) processor: String,
+}
+
+impl QemuBuilder {
+    /// What runs machines of a source. Which accelerator that is, and why, is told once.
+    ///
+    /// # Errors
+    /// If QEMU is not there; the hint says what to install.
+    pub(crate) async fn host(&self, source: Source<'_>, told: &Told) -> Result<Arc<Host>, ActionError> {
+        let program = source.program().to_owned();
+        let mut hosts = self.0.hosts.lock().await;
+        if let Some(host) = hosts.get(&program) {
+            return Ok(host.clone());
+        }
+        let emulator = Emulator::find(&program, &self.0.folders).await?;
+        let images = self.images().await?;
+        let probe = self.probe(&emulator, source.text("cpu_model").unwrap_or("host")).await?;
+        if source.accelerator().is_none() {
+            told.line(&format!(
+                "The machine runs on {}: {}",
+                probe.accelerator.name().to_uppercase(),
+                probe.reason
+            ));
+        }
+        let host =
+            Arc::new(Host { emulator, images, accelerator: probe.accelerator, processor: host_processor()? });
+        hosts.insert(program, host.clone());
+        Ok(host)
+    }
+
+    /// Which accelerator runs guests: the cache remembers it as long as nothing has changed that it depends on.
+    async fn probe(&self, emulator: &Emulator, cpu: &str) -> Result<AcceleratorProbe, ActionError> {
+        let key = ProbeKey::now(emulator, cpu)?;
+        let name = Hash::of(&serde_json::to_vec(&key).unwrap_or_default());
+        let known = self.0.cache.memo_get(PROBE_MEMO, &name)?;
+        if let Some(known) = known.and_then(|text| serde_json::from_slice(&text).ok()) {
+            return Ok(known);
+        }
+        let folder = tempfile::Builder::new().prefix("imgbuild-").tempdir()?;
+        let probe = probe_accelerator(emulator, cpu, folder.path()).await?;
+        self.0.cache.memo_put(PROBE_MEMO, &name, &serde_json::to_vec(&probe).unwrap_or_default())?;
+        Ok(probe)
+    }
+
+    /// The program for images.
+    ///
+    /// # Errors
+    /// If it is not there; the hint says what to install.
+    pub(crate) async fn images(&self) -> Result<ImageTool, ActionError> {
+        Ok(ImageTool::find("qemu-img", &self.0.folders).await?)
+    }
+}
+
+impl From<ProbeError> for ActionError {
+    fn from(error: ProbeError) -> Self {
+        match error {
+            ProbeError::Host(error) => failed(error),
+            error => Diagnostic::error(with_causes(&error)).class(Class::Environment).into(),
+        }
+    }
+}

@@ -1,0 +1,355 @@
+//! A machine that is there, as steps use it, and what becomes of it between them.
+
+use std::os::fd::BorrowedFd;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use async_trait::async_trait;
+use imgbuild_cache::Staged;
+use imgbuild_engine::{
+    ActionError, Command, Exit, FileOperation, Machine as EngineMachine, MachineSpec as Wanted, OnLine,
+    Session, Snapshot, Stat,
+};
+use imgbuild_ssh::{SshSession, Stdin};
+use imgbuild_tree::DeltaId;
+
+use super::access::Access;
+use super::attributes::Source;
+use super::disks::{self, VARIABLES, file_name};
+use super::host::Host;
+use super::start::{MEMORY, fingerprint_of, with_console};
+use super::warm::{Facts, Making, is_worth};
+use super::{QemuBuilder, guest, lock};
+use crate::process::Machine;
+use crate::qmp::NewOverlay;
+use crate::spec::MachineSpec;
+
+/// How long is waited for QEMU's end, where a connection was lost and it may be about to be gone.
+const MOMENT: Duration = Duration::from_secs(2);
+/// How long a sealed machine may take to stop by itself.
+const STOP: Duration = Duration::from_secs(30);
+/// How many lines of the console an error has.
+const CONSOLE_LINES: usize = 20;
+
+/// Seeds and their like: a folder that goes with the machine.
+pub(crate) struct Medium(
+    #[expect(dead_code, reason = "it is held for its end")] pub(crate) tempfile::TempDir,
+);
+
+/// A machine of which we are in.
+pub(crate) struct Live {
+    pub(crate) machine: Machine,
+    pub(crate) session: SshSession,
+    pub(crate) access: Access,
+    pub(crate) host: Arc<Host>,
+    /// The machine as it was started.
+    pub(crate) spec: MachineSpec,
+    /// The layers that its images lie over.
+    pub(crate) layers: Vec<DeltaId>,
+    /// The folder of its images.
+    pub(crate) staged: Staged,
+    pub(crate) _media: Medium,
+    /// The sizes of its disks, in bytes.
+    pub(crate) sizes: Vec<u64>,
+    /// Its firmware variables.
+    pub(crate) variables: Option<PathBuf>,
+    /// How many times new images were put over the old ones.
+    pub(crate) generation: usize,
+    /// Whether something sensitive may be in its memory.
+    pub(crate) sensitive: bool,
+    /// How long it took to come up, if it was booted.
+    pub(crate) boot: Option<Duration>,
+}
+
+impl Live {
+    /// Ends it at once.
+    pub(crate) async fn kill(mut self) {
+        self.machine.kill().await;
+    }
+
+    /// The node of a disk's image.
+    fn node(&self, disk: usize, generation: usize) -> String {
+        if generation == 0 { format!("disk{disk}") } else { format!("disk{disk}-{generation}") }
+    }
+
+    /// Copies the firmware variables of a machine that stands still.
+    fn copy_variables(&self, folder: &Path) -> Result<(), ActionError> {
+        if let Some(variables) = &self.variables {
+            fs_err::copy(variables, folder.join(VARIABLES))?;
+        }
+        Ok(())
+    }
+
+    /// Puts new images over those so far; gives the folder of those.
+    async fn put_over(&mut self, builder: &QemuBuilder, wanted: &Wanted) -> Result<Staged, ActionError> {
+        let next = disks::stage(&builder.0.cache, wanted)?;
+        let mut overlays = Vec::new();
+        for (disk, size) in self.sizes.iter().enumerate() {
+            let path = next.upper().join(file_name(disk));
+            disks::create(&self.host.images, &path, *size).await?;
+            overlays.push((self.node(disk, self.generation), path, self.node(disk, self.generation + 1)));
+        }
+        let overlays: Vec<NewOverlay<'_>> =
+            overlays.iter().map(|(node, file, name)| NewOverlay { node, file, name }).collect();
+        self.machine.qmp().stop().await?;
+        self.machine.qmp().put_over(&overlays).await?;
+        self.copy_variables(self.staged.upper())?;
+        self.machine.qmp().resume().await?;
+        self.generation += 1;
+        Ok(std::mem::replace(&mut self.staged, next))
+    }
+
+    /// Keeps the memory of a machine that goes on.
+    async fn keep_memory(
+        &mut self,
+        builder: &QemuBuilder,
+        wanted: &Wanted,
+    ) -> Result<(Making, Facts), ActionError> {
+        let began = Instant::now();
+        let making = Making::new(wanted.run.temporary())?;
+        let socket = self.machine.folder().join("memory");
+        self.machine.qmp().stop().await?;
+        let kept = async {
+            let stream = self.machine.qmp().save_memory(&making.memory(), &socket, MEMORY).await?;
+            for disk in 0..self.sizes.len() {
+                making.copy(&self.staged.upper().join(file_name(disk)), &file_name(disk))?;
+            }
+            if let Some(variables) = &self.variables {
+                making.copy(variables, VARIABLES)?;
+            }
+            Ok::<_, ActionError>(stream)
+        };
+        let kept = kept.await;
+        self.machine.qmp().resume().await?;
+        let stream = kept?;
+        let took = began.elapsed();
+        *lock(&builder.0.kept_in) = Some(took);
+        let facts = Facts {
+            layers: Vec::new(),
+            fingerprint: fingerprint_of(&self.spec, &self.host)?,
+            disks: self.sizes.len(),
+            variables: self.variables.is_some(),
+            length: stream.length,
+            digest: stream.digest,
+            access: self.access.kept(),
+            took: u64::try_from(took.as_millis()).unwrap_or(u64::MAX),
+        };
+        Ok((making, facts))
+    }
+
+    /// Switches it off as its owner would.
+    async fn power_off(&mut self, source: Source<'_>) -> Result<(), ActionError> {
+        if let Some(command) = source.shutdown_command() {
+            // The connection may be lost before the command has ended.
+            let _ = tokio::time::timeout(
+                source.shutdown_timeout(),
+                self.session.connection().exec(command, Stdin::Empty, &mut |_, _| {}),
+            )
+            .await;
+            match tokio::time::timeout(source.shutdown_timeout(), self.machine.wait()).await {
+                Ok(ended) => return Ok(ended?),
+                Err(_) => {
+                    let limit = source.shutdown_timeout().as_secs();
+                    let what = format!("the machine was not off {limit} s after `shutdown_command`");
+                    let error = ActionError::input(what).hint("`shutdown_timeout` gives it more time");
+                    return Err(with_console(error, &self.machine.console(CONSOLE_LINES)));
+                }
+            }
+        }
+        self.machine.shut_down(source.shutdown_timeout()).await?;
+        Ok(())
+    }
+
+    /// Stops a sealed machine before anything writes to its disks again.
+    async fn stop_sealed(&mut self) -> Result<(), ActionError> {
+        guest::stop(&self.session).await?;
+        if tokio::time::timeout(STOP, self.machine.wait()).await.is_err() {
+            // All is written, and file systems are read-only by now.
+            self.machine.quit().await?;
+        }
+        Ok(())
+    }
+}
+
+/// How a machine is to end with its step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum End {
+    /// It goes on.
+    No,
+    /// As its owner would.
+    PoweredOff,
+    /// As it is.
+    Sealed,
+}
+
+/// A machine in the hands of a step.
+pub(crate) struct QemuMachine {
+    builder: QemuBuilder,
+    wanted: Wanted,
+    live: Live,
+    end: End,
+    /// Whether something was done in it that may have changed it.
+    touched: bool,
+}
+
+impl QemuMachine {
+    pub(crate) fn new(builder: QemuBuilder, wanted: Wanted, mut live: Live) -> Self {
+        live.sensitive |= wanted.sensitive;
+        Self { builder, wanted, live, end: End::No, touched: false }
+    }
+
+    /// An error of the connection, with what QEMU says if it is gone.
+    async fn explained(&mut self, error: ActionError) -> ActionError {
+        if !matches!(error, ActionError::MachineLost(_)) {
+            return error;
+        }
+        match tokio::time::timeout(MOMENT, self.live.machine.wait()).await {
+            Ok(Err(died)) => match ActionError::from(died) {
+                ActionError::Other(diagnostic) => ActionError::MachineLost(diagnostic),
+                other => other,
+            },
+            Ok(Ok(())) => with_console(
+                ActionError::environment("the machine switched itself off in the step"),
+                &self.live.machine.console(CONSOLE_LINES),
+            ),
+            Err(_) => with_console(error, &self.live.machine.console(CONSOLE_LINES)),
+        }
+    }
+
+    /// Keeps what a machine that goes on has written so far, and lets it wait for the next step.
+    async fn keep(mut self: Box<Self>) -> Result<Snapshot, ActionError> {
+        let Self { builder, wanted, live, .. } = &mut *self;
+        guest::before(&live.session, &live.access).await?;
+        let written = live.put_over(builder, wanted).await?;
+        guest::behind(&live.session, &live.access).await?;
+        let warm = Source { wanted }.warm() && !live.sensitive;
+        let warm = warm && is_worth(live.boot, *lock(&builder.0.kept_in));
+        let memory = match warm {
+            false => None,
+            true => match live.keep_memory(builder, wanted).await {
+                Ok(kept) => Some(kept),
+                Err(problem) => {
+                    live.machine.alive().await?;
+                    wanted.told.line(&format!("The machine's memory is not kept: {problem}"));
+                    None
+                }
+            },
+        };
+        let cache = &builder.0.cache;
+        let layers = tokio::task::block_in_place(|| disks::commit(cache, &live.layers, written))?;
+        if let Some((making, facts)) = memory
+            && let Err(problem) = making.keep(cache, &layers, facts)
+        {
+            wanted.told.line(&format!("The machine's memory is not kept: {problem}"));
+        }
+        self.live.layers.clone_from(&layers);
+        self.wait().await;
+        Ok(Snapshot { layers })
+    }
+
+    /// Lets it wait for a step that goes on from its layers.
+    async fn wait(self: Box<Self>) {
+        let Self { builder, wanted, live, .. } = *self;
+        let place = (wanted.run.id().to_string(), live.layers.clone());
+        let other = lock(&builder.0.waiting).insert(place, live);
+        if let Some(other) = other {
+            other.kill().await;
+        }
+    }
+
+    /// Keeps what a machine that has ended wrote.
+    async fn keep_ended(self: Box<Self>) -> Result<Snapshot, ActionError> {
+        let Self { builder, wanted, mut live, end, .. } = *self;
+        match end {
+            End::Sealed => live.stop_sealed().await?,
+            End::PoweredOff | End::No => {
+                guest::before_end(&live.session, &live.access).await?;
+                live.power_off(Source { wanted: &wanted }).await?;
+            }
+        }
+        live.copy_variables(live.staged.upper())?;
+        let Live { layers, staged, .. } = live;
+        let layers = tokio::task::block_in_place(|| disks::commit(&builder.0.cache, &layers, staged))?;
+        Ok(Snapshot { layers })
+    }
+}
+
+#[async_trait]
+impl EngineMachine for QemuMachine {
+    fn session(&mut self) -> &mut dyn Session {
+        self
+    }
+
+    async fn finish(mut self: Box<Self>) -> Result<Snapshot, ActionError> {
+        self.live.session.take_away().await;
+        match self.end {
+            End::No => self.keep().await,
+            End::PoweredOff | End::Sealed => self.keep_ended().await,
+        }
+    }
+
+    async fn discard(mut self: Box<Self>) -> Result<(), ActionError> {
+        if self.touched || self.live.machine.alive().await.is_err() {
+            self.live.kill().await;
+        } else {
+            self.wait().await;
+        }
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl Session for QemuMachine {
+    async fn exec(&mut self, command: &Command, on_line: OnLine<'_>) -> Result<Exit, ActionError> {
+        self.touched = true;
+        self.live.sensitive |= !command.secrets.is_empty() || !command.secret_env.is_empty();
+        match self.live.session.exec(command, on_line).await {
+            Err(error) => Err(self.explained(error).await),
+            exit => exit,
+        }
+    }
+
+    async fn apply(&mut self, operations: Vec<FileOperation>) -> Result<(), ActionError> {
+        self.touched = true;
+        for operation in operations {
+            match operation {
+                FileOperation::Seal => {
+                    guest::seal(&self.live.session, &self.live.access).await?;
+                    self.end = End::Sealed;
+                }
+                FileOperation::PowerOff => self.end = End::PoweredOff,
+                other => self.live.session.apply(vec![other]).await?,
+            }
+        }
+        Ok(())
+    }
+
+    async fn read(&mut self, path: &str) -> Result<Option<Vec<u8>>, ActionError> {
+        self.live.session.read(path).await
+    }
+
+    async fn stat(&mut self, path: &str) -> Result<Option<Stat>, ActionError> {
+        self.live.session.stat(path).await
+    }
+
+    async fn list(&mut self, path: &str) -> Result<Vec<String>, ActionError> {
+        self.live.session.list(path).await
+    }
+
+    async fn download(&mut self, pattern: &str, folder: &Path) -> Result<Vec<String>, ActionError> {
+        self.live.session.download(pattern, folder).await
+    }
+
+    async fn identity(&mut self, owner: &str) -> Result<(u32, u32), ActionError> {
+        self.live.session.identity(owner).await
+    }
+
+    fn root(&mut self) -> Option<BorrowedFd<'_>> {
+        None
+    }
+
+    fn step_folder(&self) -> String {
+        self.live.session.step_folder()
+    }
+}

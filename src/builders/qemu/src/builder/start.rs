@@ -1,0 +1,376 @@
+//! How a machine comes to be: from memory, from the disks of layers, or for the first time.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use imgbuild_cache::Staged;
+use imgbuild_engine::{ActionError, MachineSpec as Wanted};
+use imgbuild_ssh::{SshSession, connect};
+use imgbuild_tree::DeltaId;
+
+use super::access::Access;
+use super::attributes::{Source, flash};
+use super::disks::{self, Chain, VARIABLES, failed, file_name};
+use super::host::Host;
+use super::machine::{Live, Medium};
+use super::warm::Warm;
+use super::{QemuBuilder, Resume, guest};
+use crate::media::{FatSize, Files, MediaError, fat_image, iso_image};
+use crate::process::{Died, Launch, Machine, StartError};
+use crate::qmp::QmpError;
+use crate::seed::HostKeyError;
+use crate::spec::{Disk, Firmware, Host as SnapshotHost, MachineSpec, MemoryFingerprint};
+
+/// How long QEMU may take to answer.
+const ANSWER: Duration = Duration::from_secs(60);
+/// How long memory may take to be loaded or kept.
+pub(crate) const MEMORY: Duration = Duration::from_secs(10 * 60);
+/// How many lines of the console an error has.
+const CONSOLE_LINES: usize = 20;
+
+/// What a machine is started with.
+pub(crate) struct Parts {
+    pub(crate) host: Arc<Host>,
+    pub(crate) spec: MachineSpec,
+    pub(crate) staged: Staged,
+    pub(crate) media: tempfile::TempDir,
+    pub(crate) sizes: Vec<u64>,
+    pub(crate) variables: Option<PathBuf>,
+}
+
+impl QemuBuilder {
+    /// A machine that goes on from layers.
+    ///
+    /// # Errors
+    /// If it does not come up.
+    pub(crate) async fn go_on(&self, layers: &[DeltaId], wanted: &Wanted) -> Result<Live, ActionError> {
+        let source = Source { wanted };
+        if self.0.resume == Resume::Warm
+            && let Some(warm) = Warm::find(&self.0.cache, layers)
+        {
+            match self.wake(layers, wanted, &warm).await {
+                Ok(live) => {
+                    warm.touch();
+                    return Ok(live);
+                }
+                Err(problem) => {
+                    wanted
+                        .told
+                        .line(&format!("The machine cannot go on from memory, and is started: {problem}"));
+                    warm.remove();
+                }
+            }
+        }
+        let access = Access::new(source)?;
+        let parts = self.parts(layers, wanted, &access, None).await?;
+        wanted.told.line("Starting the machine...");
+        self.boot(parts, layers, wanted, access, None).await
+    }
+
+    /// A machine that goes on from memory.
+    async fn wake(&self, layers: &[DeltaId], wanted: &Wanted, warm: &Warm) -> Result<Live, ActionError> {
+        let began = Instant::now();
+        let source = Source { wanted };
+        let access = Access::again(source, warm.facts.access.as_ref())?;
+        let parts = self.parts(layers, wanted, &access, Some(warm)).await?;
+        let fits = fingerprint_of(&parts.spec, &parts.host)?;
+        let differences = warm.facts.fingerprint.differences(&fits);
+        if let Some(difference) = differences.first() {
+            return Err(ActionError::environment(format!("it is another machine: {difference}")));
+        }
+        let launch = Launch { paused: true, incoming: true, ..self.launch(&parts) };
+        let machine = launch.start(ANSWER).await?;
+        let socket = machine.folder().join("memory");
+        let stream = machine.qmp().load_memory(&warm.memory(), &socket, MEMORY).await?;
+        if (stream.length, stream.digest) != (warm.facts.length, warm.facts.digest) {
+            return Err(ActionError::environment("its memory is damaged"));
+        }
+        machine.qmp().resume().await?;
+        let mut live = self.connected(machine, parts, layers, wanted, access).await?;
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        guest::woken(&live.session, now.as_secs()).await?;
+        live.boot = None;
+        wanted
+            .told
+            .line(&format!("The machine goes on from memory ({:.1} s)", began.elapsed().as_secs_f32()));
+        Ok(live)
+    }
+
+    /// Starts a machine and waits until it lets us in; types at its screen before, if there is something to be typed.
+    ///
+    /// # Errors
+    /// If it dies, or does not come up; with the last lines of its console.
+    pub(crate) async fn boot(
+        &self,
+        parts: Parts,
+        layers: &[DeltaId],
+        wanted: &Wanted,
+        access: Access,
+        typing: Option<super::source::Typing>,
+    ) -> Result<Live, ActionError> {
+        let began = Instant::now();
+        let mut machine = self.launch(&parts).start(ANSWER).await?;
+        // Files are served until the machine is up.
+        let _served = match typing {
+            Some(typing) => typing.carry_out(&mut machine, &wanted.told).await?,
+            None => None,
+        };
+        wanted.told.line("Waiting for SSH to become available...");
+        let mut live = self.connected(machine, parts, layers, wanted, access).await?;
+        wanted.told.line("Connected to SSH!");
+        guest::started(&live.session, &live.access).await?;
+        live.boot = Some(began.elapsed());
+        Ok(live)
+    }
+
+    fn launch(&self, parts: &Parts) -> Launch {
+        Launch {
+            program: parts.host.emulator.program.clone(),
+            spec: parts.spec.clone(),
+            // Sockets have short names, which those below the cache need not have.
+            folder: std::env::temp_dir(),
+            working_folder: None,
+            environment: Vec::new(),
+            paused: false,
+            incoming: false,
+        }
+    }
+
+    /// Logs in, while it is watched whether the machine lives.
+    async fn connected(
+        &self,
+        mut machine: Machine,
+        parts: Parts,
+        layers: &[DeltaId],
+        wanted: &Wanted,
+        access: Access,
+    ) -> Result<Live, ActionError> {
+        let source = Source { wanted };
+        let forwards = machine.forwards().await?;
+        let forward =
+            forwards.iter().find(|forward| forward.guest == source.ssh_port()).ok_or_else(|| {
+                ActionError::input("no port of this host leads to the machine's SSH")
+                    .hint("is there a `-netdev` among the `qemuargs`? It must be named `user.0`")
+            })?;
+        let settings = access.settings(source, &self.0.surroundings, forward.host)?;
+        let pause = source.duration("pause_before_connecting").filter(|pause| !pause.is_zero());
+        let connecting = async {
+            let once = connect(settings.clone()).await?;
+            match pause {
+                None => Ok(once),
+                // As Packer: what answered first may be a system that is about to restart.
+                Some(pause) => {
+                    once.disconnect().await;
+                    tokio::time::sleep(pause).await;
+                    connect(settings).await
+                }
+            }
+        };
+        let connection = tokio::select! {
+            connected = connecting => connected.map_err(|error| with_console(error.into(), &machine.console(CONSOLE_LINES)))?,
+            died = machine.wait() => {
+                return Err(match died {
+                    Err(died) => died.into(),
+                    Ok(()) => ActionError::environment(format!(
+                        "the machine switched itself off before SSH was there{}", last_lines(&machine.console(CONSOLE_LINES))
+                    )),
+                });
+            }
+        };
+        let Parts { host, spec, staged, media, sizes, variables } = parts;
+        Ok(Live {
+            machine,
+            session: SshSession::new(connection),
+            access,
+            host,
+            spec,
+            layers: layers.to_vec(),
+            staged,
+            _media: Medium(media),
+            sizes,
+            variables,
+            generation: 0,
+            sensitive: false,
+            boot: None,
+        })
+    }
+
+    /// What a machine over layers is started with: new images, seeds, firmware variables of its own.
+    pub(crate) async fn parts(
+        &self,
+        layers: &[DeltaId],
+        wanted: &Wanted,
+        access: &Access,
+        warm: Option<&Warm>,
+    ) -> Result<Parts, ActionError> {
+        let source = Source { wanted };
+        let host = self.host(source, &wanted.told).await?;
+        let accelerator = source.accelerator().unwrap_or_else(|| host.accelerator.clone());
+        let mut spec = source.machine(&host.emulator, accelerator)?;
+        let chain = Chain::new(&self.0.cache, layers);
+        let staged = disks::stage(&self.0.cache, wanted)?;
+        let media = tempfile::Builder::new().prefix("media-").tempdir_in(wanted.run.temporary())?;
+        let mut sizes = Vec::new();
+        for disk in 0..chain.disks() {
+            let below = chain.disk(disk);
+            let size = disks::virtual_size(&host.images, &below[0]).await?;
+            let path = staged.upper().join(file_name(disk));
+            match warm {
+                None => disks::create(&host.images, &path, size).await?,
+                Some(warm) => drop(fs_err::copy(warm.file(&file_name(disk)), &path)?),
+            }
+            sizes.push(size);
+            spec.disks.push(source.disk(path, below));
+        }
+        let variables = match source.efi()? {
+            None => None,
+            Some((code, vars)) => {
+                let path = media.path().join(VARIABLES);
+                let from = match warm.filter(|warm| warm.facts.variables) {
+                    Some(warm) => warm.file(VARIABLES),
+                    None => chain.variables().unwrap_or(vars),
+                };
+                fs_err::copy(from, &path)?;
+                make_writable(&path)?;
+                spec.firmware = flash(code, path.clone());
+                Some(path)
+            }
+        };
+        add_media(&mut spec, source, access, wanted, media.path())?;
+        Ok(Parts { host, spec, staged, media, sizes, variables })
+    }
+}
+
+/// Copies of files of a distribution may be read-only.
+fn make_writable(path: &Path) -> std::io::Result<()> {
+    use std::os::unix::fs::PermissionsExt as _;
+    fs_err::set_permissions(path, std::fs::Permissions::from_mode(0o600))
+}
+
+/// What a machine's memory depends on.
+pub(crate) fn fingerprint_of(spec: &MachineSpec, host: &Host) -> Result<MemoryFingerprint, ActionError> {
+    let firmware = match &spec.firmware {
+        Firmware::Default => host.emulator.build.clone(),
+        Firmware::Bios(path) | Firmware::Flash { code: crate::spec::FlashFile { path, .. }, .. } => {
+            imgbuild_digest::Hash::of(&fs_err::read(path)?).to_string()
+        }
+    };
+    let host = SnapshotHost {
+        emulator: &host.emulator.build,
+        machine: &spec.machine,
+        firmware: &firmware,
+        processor: &host.processor,
+    };
+    spec.memory_fingerprint(&host).map_err(|error| ActionError::input(error.to_string()))
+}
+
+/// Seeds, floppy disks and CDs.
+fn add_media(
+    spec: &mut MachineSpec,
+    source: Source<'_>,
+    access: &Access,
+    wanted: &Wanted,
+    folder: &Path,
+) -> Result<(), ActionError> {
+    let floppy = files(source, "floppy")?;
+    if !floppy.is_empty() {
+        let path = folder.join("floppy.img");
+        fs_err::write(
+            &path,
+            fat_image(source.text("floppy_label").unwrap_or_default(), &floppy, FatSize::Floppy)?,
+        )?;
+        spec.floppies.push(path);
+    }
+    let cd = files(source, "cd")?;
+    if !cd.is_empty() {
+        let path = folder.join("cd.iso");
+        fs_err::write(&path, iso_image(source.text("cd_label").unwrap_or("imgbuild"), &cd)?)?;
+        spec.cds.push(source.cd(path));
+    }
+    let hostname = source.text("hostname").map_or_else(|| name_of(&wanted.chain), str::to_owned);
+    if let Some(seed) = access.seed(&hostname) {
+        let path = folder.join("seed.img");
+        fs_err::write(&path, seed.image()?)?;
+        make_writable(&path)?;
+        spec.disks.push(Disk::read_only(path));
+    }
+    Ok(())
+}
+
+/// The name of a machine: that of its target.
+fn name_of(chain: &str) -> String {
+    let label = chain.split(' ').next().unwrap_or_default();
+    let name = label.rsplit([':', '/', '.']).next().unwrap_or_default();
+    let kept = name.chars().map(|sign| if sign.is_ascii_alphanumeric() { sign } else { '-' });
+    let name: String = kept.take(63).collect();
+    let name = name.trim_matches('-');
+    if name.is_empty() { "imgbuild".to_owned() } else { name.to_ascii_lowercase() }
+}
+
+/// What is to lie on a medium, from files of the host and from texts.
+fn files(source: Source<'_>, name: &str) -> Result<Files, ActionError> {
+    let mut files = Files::new();
+    for path in source.files(name) {
+        files.add_from_host(&path)?;
+    }
+    for (path, text) in source.pairs(&format!("{name}_content")) {
+        files.add(&path, text)?;
+    }
+    Ok(files)
+}
+
+/// An error with what the machine said last.
+pub(crate) fn with_console(error: ActionError, console: &str) -> ActionError {
+    match error {
+        ActionError::Other(mut diagnostic) => {
+            diagnostic.message += &last_lines(console);
+            ActionError::Other(diagnostic)
+        }
+        ActionError::MachineLost(mut diagnostic) => {
+            diagnostic.message += &last_lines(console);
+            ActionError::MachineLost(diagnostic)
+        }
+        other => other,
+    }
+}
+
+fn last_lines(console: &str) -> String {
+    if console.trim().is_empty() {
+        return "; its console is empty".to_owned();
+    }
+    format!("; its console ends with:\n{console}")
+}
+
+macro_rules! of_this_host {
+    ($($error:ty),*) => {$(
+        impl From<$error> for ActionError {
+            fn from(error: $error) -> Self {
+                failed(error)
+            }
+        }
+    )*};
+}
+of_this_host!(QmpError, Died, StartError, HostKeyError);
+
+impl From<MediaError> for ActionError {
+    fn from(error: MediaError) -> Self {
+        match error {
+            MediaError::Read(error) => error.into(),
+            error => Self::input(error.to_string()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn machines_are_named_as_their_targets() {
+        assert_eq!(name_of("//images:Web_1 linux/amd64"), "web-1");
+        assert_eq!(name_of("//images/base linux/amd64"), "base");
+        assert_eq!(name_of("//:qemu.web linux/amd64"), "web");
+        assert_eq!(name_of(""), "imgbuild");
+    }
+}

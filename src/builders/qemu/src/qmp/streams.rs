@@ -1,0 +1,190 @@
+//! Memory as a stream, and disks over which a new one is put while the machine is there (QEMU: `docs/devel/migration`,
+//! `qapi/transaction.json`). A stream goes through a socket, so that it can be hashed on its way and needs no QEMU newer than
+//! any other. Not for: what a stream fits ([`crate::spec::MemoryFingerprint`]).
+
+use std::io;
+use std::path::Path;
+use std::time::Duration;
+
+use blake3::Hasher;
+use serde::Deserialize;
+use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{UnixListener, UnixStream};
+use tokio::time::Instant;
+
+use super::{Qmp, QmpError};
+
+/// How often it is asked how far a stream is.
+const INTERVAL: Duration = Duration::from_millis(20);
+
+/// As much as a bus gives, in bytes a second: the machine stands still, and nobody else waits.
+const BANDWIDTH: u64 = 64 << 30;
+
+/// How much is read at a time, in bytes.
+const PIECE: usize = 1 << 20;
+
+/// A new image over a disk.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NewOverlay<'a> {
+    /// The node of the image that becomes the one below.
+    pub node: &'a str,
+    /// The new image: a file that is there, qcow2, of the same size, without a backing file.
+    pub file: &'a Path,
+    /// Its node.
+    pub name: &'a str,
+}
+
+/// A stream of memory as it was written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stream {
+    /// Its length in bytes.
+    pub length: u64,
+    /// BLAKE3 of it.
+    pub digest: [u8; 32],
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "kebab-case")]
+struct Migration {
+    #[serde(default)]
+    status: Option<String>,
+    #[serde(default)]
+    error_desc: Option<String>,
+}
+
+impl Qmp {
+    /// Puts new images over disks, all at one moment. What is below is not written again.
+    ///
+    /// # Errors
+    /// If QEMU refuses, ends or is silent; then no disk has a new one.
+    pub async fn put_over(&self, overlays: &[NewOverlay<'_>]) -> Result<(), QmpError> {
+        let one = |overlay: &NewOverlay<'_>| -> Result<Value, QmpError> {
+            let file = text("blockdev-snapshot-sync", overlay.file)?;
+            Ok(json!({"type": "blockdev-snapshot-sync", "data": {
+                "node-name": overlay.node, "snapshot-file": file, "snapshot-node-name": overlay.name,
+                "format": "qcow2", "mode": "existing",
+            }}))
+        };
+        let actions = overlays.iter().map(one).collect::<Result<Vec<_>, _>>()?;
+        self.execute("transaction", json!({"actions": actions})).await.map(drop)
+    }
+
+    /// Writes the memory and the devices of a machine that stands still into a file, which is made. The socket for it is made at
+    /// `socket`. The machine can go on behind.
+    ///
+    /// # Errors
+    /// If QEMU refuses, ends or is silent, or the file cannot be written.
+    pub async fn save_memory(&self, file: &Path, socket: &Path, limit: Duration) -> Result<Stream, QmpError> {
+        let listener = UnixListener::bind(socket)?;
+        let written = async {
+            let (stream, _) = listener.accept().await?;
+            keep(stream, file).await
+        };
+        let asked = async {
+            self.execute("migrate-set-parameters", json!({"max-bandwidth": BANDWIDTH})).await?;
+            let address = format!("unix:{}", text("migrate", socket)?);
+            self.execute("migrate", json!({"uri": address})).await?;
+            self.migrated("migrate", limit).await
+        };
+        let both = async { tokio::try_join!(async { written.await.map_err(QmpError::Io) }, asked) };
+        let done = tokio::time::timeout(limit, both).await;
+        let _ = fs_err::remove_file(socket);
+        let (stream, ()) =
+            done.map_err(|_| QmpError::TimedOut { command: "migrate".to_owned(), limit })??;
+        Ok(stream)
+    }
+
+    /// Reads what [`Qmp::save_memory`] wrote into a machine that was started for it and runs nothing yet. It still runs nothing
+    /// then: the stream may be another than the one that was written, which the caller tells by what is given.
+    ///
+    /// # Errors
+    /// If QEMU refuses, as it does where the machine is another, ends or is silent; if the file cannot be read.
+    pub async fn load_memory(&self, file: &Path, socket: &Path, limit: Duration) -> Result<Stream, QmpError> {
+        let address = format!("unix:{}", text("migrate-incoming", socket)?);
+        self.execute("migrate-incoming", json!({"uri": address})).await?;
+        let given = async {
+            let stream = UnixStream::connect(socket).await?;
+            give(file, stream).await
+        };
+        let given = async { given.await.map_err(QmpError::Io) };
+        let loaded = async {
+            let (stream, ()) = tokio::try_join!(given, self.migrated("migrate-incoming", limit))?;
+            Ok(stream)
+        };
+        let done = tokio::time::timeout(limit, loaded).await;
+        let _ = fs_err::remove_file(socket);
+        done.map_err(|_| QmpError::TimedOut { command: "migrate-incoming".to_owned(), limit })?
+    }
+
+    /// Waits until a stream has ended.
+    async fn migrated(&self, command: &str, limit: Duration) -> Result<(), QmpError> {
+        let deadline = Instant::now() + limit;
+        loop {
+            let said = self.execute("query-migrate", Value::Null).await?;
+            let Migration { status, error_desc } = serde_json::from_value(said).map_err(|error| {
+                QmpError::Malformed { command: "query-migrate".to_owned(), reason: error.to_string() }
+            })?;
+            match status.as_deref() {
+                Some("completed") => return Ok(()),
+                Some(ended @ ("failed" | "cancelled")) => {
+                    return Err(QmpError::Refused {
+                        command: command.to_owned(),
+                        class: "GenericError".to_owned(),
+                        description: error_desc.unwrap_or_else(|| format!("it {ended}")),
+                    });
+                }
+                _ if Instant::now() >= deadline => {
+                    return Err(QmpError::TimedOut { command: command.to_owned(), limit });
+                }
+                _ => tokio::time::sleep(INTERVAL).await,
+            }
+        }
+    }
+}
+
+/// Paths in QEMU's protocol are texts.
+fn text<'p>(command: &str, path: &'p Path) -> Result<&'p str, QmpError> {
+    path.to_str().ok_or_else(|| QmpError::Malformed {
+        command: command.to_owned(),
+        reason: format!("`{}` is no UTF-8, as QEMU's protocol needs", path.display()),
+    })
+}
+
+/// Writes a stream to a new file that is the user's alone.
+async fn keep(mut stream: UnixStream, file: &Path) -> io::Result<Stream> {
+    let mut options = tokio::fs::OpenOptions::new();
+    let mut file = options.write(true).create_new(true).mode(0o600).open(file).await?;
+    let mut hasher = Hasher::new();
+    let mut piece = vec![0; PIECE];
+    let mut length = 0;
+    loop {
+        let read = stream.read(&mut piece).await?;
+        if read == 0 {
+            break;
+        }
+        hasher.update(&piece[..read]);
+        file.write_all(&piece[..read]).await?;
+        length += read as u64;
+    }
+    file.flush().await?;
+    Ok(Stream { length, digest: hasher.finalize().into() })
+}
+
+async fn give(file: &Path, mut stream: UnixStream) -> io::Result<Stream> {
+    let mut file = tokio::fs::File::open(file).await?;
+    let mut hasher = Hasher::new();
+    let mut piece = vec![0; PIECE];
+    let mut length = 0;
+    loop {
+        let read = file.read(&mut piece).await?;
+        if read == 0 {
+            break;
+        }
+        hasher.update(&piece[..read]);
+        stream.write_all(&piece[..read]).await?;
+        length += read as u64;
+    }
+    stream.shutdown().await?;
+    Ok(Stream { length, digest: hasher.finalize().into() })
+}
