@@ -53,9 +53,8 @@ pub(super) fn lower(config: &Config<'_>, chain: &mut Chain<'_>) {
         let path = url.strip_prefix("file://").unwrap_or(&url).to_owned();
         chain.around.files.kind(&chain.absolute(&path)).map(|_| path)
     });
-    match found.or_else(|| urls(config).into_iter().next()) {
-        Some(path) => own.extend(chain.input(&path, &config.location(name)).map(|(file, _)| ("disk", file))),
-        None => {}
+    if let Some(path) = found.or_else(|| urls(config).into_iter().next()) {
+        own.extend(chain.input(&path, &config.location(name)).map(|(file, _)| ("disk", file)));
     }
     if let Some(checksum) = config.text("iso_checksum").filter(|text| text != "none") {
         own.push(("checksum", Value::string(&checksum)));
