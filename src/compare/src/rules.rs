@@ -14,7 +14,7 @@ use crate::tree::parent_of;
 /// What may differ. A rule that is absent is not looked at.
 #[derive(Clone, Debug, Default)]
 pub struct Rules {
-    /// Globs of the paths that may; those of packages that may change may, too.
+    /// Globs of the paths that may; those of packages that came, went or changed are left to `packages`.
     pub files: Option<Vec<String>>,
     /// Globs of the names of packages that may come, go or change.
     pub packages: Option<Vec<String>>,
@@ -97,13 +97,12 @@ pub fn check(report: &Report, rules: &Rules) -> Result<Vec<Verdict>, globset::Er
     let mut verdicts = Vec::new();
     let mut verdict = |rule, refused| verdicts.push(Verdict { rule, refused });
     let packages = rules.packages.as_deref().map(names).transpose()?;
-    let is_allowed = |name: &str| packages.as_ref().is_none_or(|packages| packages.is_match(name));
-    if packages.is_some() {
-        let refused = report.packages.iter().filter(|package| !is_allowed(&package.name));
+    if let Some(packages) = packages {
+        let refused = report.packages.iter().filter(|package| !packages.is_match(&package.name));
         verdict("packages", refused.map(package_line).collect());
     }
     if let Some(files) = &rules.files {
-        verdict("files", refused_files(report, &Globs::new(files)?, &is_allowed));
+        verdict("files", refused_files(report, &Globs::new(files)?));
     }
     if let Some(growth) = rules.growth {
         let (grown, most) = (report.sizes.growth(), growth.over(report.sizes.before));
@@ -155,12 +154,12 @@ fn package_line(change: &Change<Package>) -> String {
     }
 }
 
-fn refused_files(report: &Report, allowed: &Globs, is_allowed: &dyn Fn(&str) -> bool) -> Vec<String> {
-    // The database follows from the packages, which have a rule of their own.
+fn refused_files(report: &Report, allowed: &Globs) -> Vec<String> {
+    // What packages brought, and their database, is told once: by the rule for packages.
     let packages_changed = !report.packages.is_empty();
     let may = |file: &FileChange| {
         allowed.matches(file.bytes())
-            || file.package.as_deref().is_some_and(is_allowed)
+            || file.package.is_some()
             || (packages_changed && file.is_package_database())
     };
     let mut above: HashSet<&[u8]> = HashSet::new();

@@ -113,7 +113,7 @@ pub(crate) static IMAGE_DIFF: KindSchema = KindSchema {
                 "allow_files",
                 AttributeType::StringList,
                 Default::None,
-                "Globs of the paths that may differ; a folder's takes in what is below. Files of packages that may differ may, too. Any may if absent, none if empty.",
+                "Globs of the paths that may differ; a folder's takes in what is below. Files of packages that differ are left to `allow_packages`. Any may if absent, none if empty.",
             ),
             content(
                 "allow_packages",

@@ -254,11 +254,16 @@ pub enum TestOutput {
 #[derive(Clone, Debug, Args)]
 pub struct Diff {
     /// What it was: a target, a file or a folder
-    #[arg(value_name = "BEFORE")]
+    #[arg(value_name = "BEFORE", value_hint = ValueHint::AnyPath)]
     pub before: String,
 
     /// What it is: a target, a file or a folder
-    #[arg(value_name = "AFTER", required_unless_present = "last", conflicts_with = "last")]
+    #[arg(
+        value_name = "AFTER",
+        value_hint = ValueHint::AnyPath,
+        required_unless_present = "last",
+        conflicts_with = "last"
+    )]
     pub after: Option<String>,
 
     /// Compare the last other result of the target with what it is now

@@ -53,8 +53,8 @@ fn files_and_packages() {
     assert_eq!(refused(&found, &rules(&["/opt/app"], None)), ["files: /opt/other was added"]);
     assert_eq!(
         refused(&found, &rules(&["/opt/**"], texts(&["lib*"]))),
-        // What dpkg keeps of a package follows from the package.
-        ["packages: web 1 was added", "files: /usr/bin/web was added"]
+        // Its files follow from the package, and are not told again.
+        ["packages: web 1 was added"]
     );
     assert_eq!(refused(&found, &rules(&["/opt/**"], texts(&["*web"]))), Vec::<String>::new());
     let changed = report(base(), base().file("etc/motd", 0o644, "other\n"));

@@ -13,6 +13,9 @@ use imgbuild_compare::{
 /// So many lines of each section are shown.
 const LINES: usize = 25;
 
+/// So many folders are.
+const FOLDERS: usize = 12;
+
 /// A folder that came or went with at most so many files shows each of them.
 const FEW: usize = 3;
 
@@ -194,7 +197,6 @@ impl Printer<'_> {
     }
 
     fn sizes(&self, report: &Report) {
-        // What is below a folder says more than the folder itself, if that holds nearly all of it.
         let folders = &report.sizes.folders;
         if folders.is_empty() {
             return;
@@ -209,16 +211,16 @@ impl Printer<'_> {
             )
         });
         let lines: Vec<String> = lines.collect();
-        if self.all || lines.len() <= LINES {
+        if self.all || lines.len() <= FOLDERS {
             return self.lines(lines);
         }
         // The largest growth is at one end and the largest shrinking at the other.
-        let shrinking = folders.iter().filter(|folder| folder.after < folder.before).count().min(LINES / 5);
-        let growing = LINES - shrinking;
+        let shrinking = folders.iter().filter(|folder| folder.after < folder.before).count().min(FOLDERS / 3);
+        let growing = FOLDERS - shrinking;
         for line in lines[..growing].iter().chain(&lines[lines.len() - shrinking..]) {
             self.shell.line(line);
         }
-        let more = format!("  and {} between; `--all` lists them", count(lines.len() - LINES, "folder"));
+        let more = format!("  and {} between; `--all` lists them", count(lines.len() - FOLDERS, "folder"));
         self.shell.line(&self.paint.faint(more));
     }
 
@@ -239,8 +241,7 @@ impl Printer<'_> {
             match top {
                 Some((folder, below)) if *below > FEW => {
                     if folder == &file.path {
-                        let what =
-                            format!("folder with {}", count(*below, "entry").replace("entrys", "entries"));
+                        let what = format!("folder with {} below", count(*below, "path"));
                         lines.push(format!("  {} {}/  {what}", self.sign(file.change), harmless(&file.path)));
                     }
                 }
