@@ -4,6 +4,7 @@
 //!
 //! Nothing is asserted: machines differ and are busy. A peer that is not installed is said to be missing.
 
+mod compare;
 mod measure;
 mod seed;
 mod templates;
@@ -25,6 +26,7 @@ const BENCHES: &[(&str, Bench)] = &[
     ("debian-base", debian_base),
     ("last-step", last_step),
     ("hashing", hashing),
+    ("diff", compare::diff),
     ("templates", templates::templates),
 ];
 

@@ -4,6 +4,7 @@ mod archive;
 mod asked;
 mod basics;
 mod delegated;
+mod diffs;
 mod disks;
 mod examples;
 mod exported_disks;

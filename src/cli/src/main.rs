@@ -57,7 +57,13 @@ fn main() -> ExitCode {
     shell.report_panics();
     let touches_trees = matches!(
         cli.verb,
-        Verb::Build(_) | Verb::Test(_) | Verb::Run(_) | Verb::Shell(_) | Verb::Cache(_) | Verb::Cleanup(_)
+        Verb::Build(_)
+            | Verb::Test(_)
+            | Verb::Diff(_)
+            | Verb::Run(_)
+            | Verb::Shell(_)
+            | Verb::Cache(_)
+            | Verb::Cleanup(_)
     );
     if let Err(error) = enter_namespace(touches_trees, words) {
         return fail(&Diagnostic::error(error.to_string()).class(Class::Environment).into(), &shell, &|_| {

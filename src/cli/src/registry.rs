@@ -120,7 +120,7 @@ mod tests {
         for schema in imgbuild_kinds::all() {
             // What only moves the state runs nothing, and single checks are run by `image_test`.
             let runs = schema.effect != Effect::State
-                && (schema.class != KindClass::Test || schema.id == "image_test");
+                && (schema.class != KindClass::Test || matches!(schema.id, "image_test" | "image_diff"));
             assert_eq!(registry.executors.contains_key(schema.id), runs, "`{}`", schema.id);
             assert!(registry.builder(builders().key(schema.builder)).is_some(), "`{}`", schema.id);
         }

@@ -54,6 +54,8 @@ pub(crate) enum Want {
     Tests,
     /// What makes their layers, before they are sealed.
     Layers,
+    /// What makes their layers, as exports have them.
+    Sealed,
 }
 
 /// How to plan.
@@ -269,10 +271,11 @@ impl Session {
                     }
                 }
             }
-            Want::Layers => {
+            Want::Layers | Want::Sealed => {
+                let layer = if want == Want::Layers { image_layer } else { sealed_layer };
                 for root in &analyzed.roots {
                     for (_, id) in &root.platforms {
-                        let layer = image_layer(analyzed, *id).ok_or_else(|| {
+                        let layer = layer(analyzed, *id).ok_or_else(|| {
                             Diagnostics::from(Diagnostic::error(format!("`{}` is no image", root.label)))
                         })?;
                         artifacts.push(Artifact::Output { action: layer.action, name: "".into() });
@@ -332,6 +335,11 @@ pub(crate) fn plan_whole(
 /// The layer of an image before it is sealed.
 pub(crate) fn image_layer(analyzed: &Analyzed, id: imgbuild_plan::TargetId) -> Option<LayerRef> {
     image_field(analyzed, id, "unsealed").or_else(|| image_field(analyzed, id, "layer"))
+}
+
+/// The layer of an image as its exports have it.
+pub(crate) fn sealed_layer(analyzed: &Analyzed, id: imgbuild_plan::TargetId) -> Option<LayerRef> {
+    image_field(analyzed, id, "layer")
 }
 
 /// The last layers of what a target stands for and makes no files: such an image or build is carried out all the same.

@@ -54,7 +54,7 @@ impl Layers {
         history.reverse();
         is_seal.reverse();
         sealed::carry_out(&mut deltas, &seals(&metadata, &is_seal));
-        let config = config(&metadata, &node.state);
+        let config = image_config(&metadata, &node.state);
         let platform = Platform::linux(node.platform().architecture.oci_name());
         Ok(Self { ids, metadata, deltas, history, config, platform })
     }
@@ -108,8 +108,9 @@ fn seals(metadata: &LayerMetadata, is_seal: &[bool]) -> Vec<Range<usize>> {
     seals
 }
 
-/// The configuration that the source brought, with what the chain set over it.
-fn config(metadata: &LayerMetadata, state: &ChainState) -> ImageConfig {
+/// The configuration that the source brought, with what the chain set over it: that of an image's exports.
+#[must_use]
+pub fn image_config(metadata: &LayerMetadata, state: &ChainState) -> ImageConfig {
     let base = &metadata.base;
     let mut env = base.env.clone();
     env.extend(state.env.clone());

@@ -20,6 +20,8 @@ use imgbuild_formats::{
     Compression, ExportError, LayerPolicy, TreeView, packages, sbom, write_docker_archive, write_tarball,
 };
 
+pub use crate::image::image_config;
+
 use crate::image::Layers;
 use crate::keep::{keep_file, keep_folder};
 use crate::reuse::CachedBlobs;

@@ -22,6 +22,7 @@ pub mod peek;
 mod place;
 pub mod provenance;
 pub mod sbom;
+pub mod scan;
 mod staging;
 mod tar_read;
 mod tar_stream;

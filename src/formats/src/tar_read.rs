@@ -89,6 +89,11 @@ impl<R: Read> TarReader<R> {
         }
     }
 
+    /// How much of the present entry's contents was not read yet.
+    pub(crate) fn left(&self) -> u64 {
+        self.left
+    }
+
     /// Reads to the end of the stream, so that a digest taken below covers all of it.
     pub(crate) fn drain(mut self) -> Result<(), UnpackError> {
         io::copy(&mut self.source, &mut io::sink()).map_err(UnpackError::Archive)?;

@@ -485,7 +485,7 @@ pub(crate) fn tree_path(bytes: &[u8]) -> Result<TreePath, UnpackError> {
 }
 
 /// Owner, mode, time and attributes from the header and the PAX records, which come first.
-fn metadata(head: &Head, path: &TreePath) -> Result<Metadata, UnpackError> {
+pub(crate) fn metadata(head: &Head, path: &TreePath) -> Result<Metadata, UnpackError> {
     let wrong = |field| UnpackError::Number { path: path.clone(), field };
     let header = &head.header;
     let mut uid = header.uid().ok();

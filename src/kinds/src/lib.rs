@@ -91,6 +91,7 @@ static ALL: &[&KindSchema] = &[
     &test::PACKAGE_INSTALLED,
     &test::UNIT_ENABLED,
     &test::IMAGE_TEST,
+    &test::IMAGE_DIFF,
 ];
 
 /// Each kind that `BUILD.star` names, in the order of the reference.

@@ -99,3 +99,65 @@ pub(crate) static IMAGE_TEST: KindSchema = test(
     "Runs checks on an image; all of them, and fails if one does.",
     &[content("checks", AttributeType::Steps, Default::Required, "The checks."), TIMEOUT],
 );
+
+/// What two images may differ in.
+pub(crate) static IMAGE_DIFF: KindSchema = KindSchema {
+    // Nothing of either image is run.
+    state: StateUse::None,
+    ..test(
+        "image_diff",
+        "Compares an image with another, and fails if they differ in what they may not.",
+        &[
+            content("base", AttributeType::Image, Default::Required, "The image that it is compared with."),
+            content(
+                "allow_files",
+                AttributeType::StringList,
+                Default::None,
+                "Globs of the paths that may differ; a folder's takes in what is below. Files of packages that differ are left to `allow_packages`. Any may if absent, none if empty.",
+            ),
+            content(
+                "allow_packages",
+                AttributeType::StringList,
+                Default::None,
+                "Globs of the names of packages that may be added, removed or of another version. Any may if absent, none if empty.",
+            ),
+            content(
+                "allow_units",
+                AttributeType::StringList,
+                Default::None,
+                "Globs of the names of systemd's units that may come to be enabled, disabled or masked. Any may if absent, none if empty.",
+            ),
+            content(
+                "max_growth",
+                AttributeType::String,
+                Default::None,
+                "By how much the files may grow: a size, such as `50MB`, or a share of the base, such as `10%`; by any amount if absent.",
+            ),
+            content(
+                "no_new_setuid",
+                AttributeType::Bool,
+                Default::Bool(true),
+                "Whether it fails if a file gives rights that it did not give in the base: set-uid, set-gid or capabilities.",
+            ),
+            content(
+                "allow_setuid",
+                AttributeType::StringList,
+                Default::EmptyList,
+                "Globs of the paths for which `no_new_setuid` does not hold.",
+            ),
+            content(
+                "no_new_users",
+                AttributeType::Bool,
+                Default::Bool(true),
+                "Whether it fails if there is a user that the base lacks, or one has got rights: become root, joined a group, got a password.",
+            ),
+            content(
+                "allow_users",
+                AttributeType::StringList,
+                Default::EmptyList,
+                "Globs of the names of users for which `no_new_users` does not hold.",
+            ),
+            TIMEOUT,
+        ],
+    )
+};

@@ -17,11 +17,11 @@ pub(crate) struct ImageTest;
 type Verdict = Result<(), String>;
 
 #[derive(serde::Serialize)]
-struct Record {
-    check: String,
-    passed: bool,
+pub(crate) struct Record {
+    pub(crate) check: String,
+    pub(crate) passed: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
-    message: Option<String>,
+    pub(crate) message: Option<String>,
 }
 
 #[async_trait]

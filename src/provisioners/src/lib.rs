@@ -12,6 +12,7 @@ mod execute_command;
 mod files;
 mod genrule;
 mod host;
+mod image_diff;
 mod local;
 mod packer_build;
 mod resolve;
@@ -56,6 +57,7 @@ pub fn executors() -> HashMap<&'static str, SharedExecutor> {
         ("packer_build", Arc::new(packer_build::PackerBuild)),
         ("write_file", Arc::new(write_file::WriteFile)),
         ("image_test", Arc::new(checks::ImageTest)),
+        ("image_diff", Arc::new(image_diff::ImageDiff)),
     ])
 }
 

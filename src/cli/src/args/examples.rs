@@ -76,6 +76,22 @@ pub const EXAMPLES: &[(&str, &[Example])] = &[
         ],
     ),
     (
+        "diff",
+        &[
+            example("imgbuild diff //images:base //images:web", "what one image adds to another"),
+            example("imgbuild diff //images:web --last", "what the last change of its inputs did to it"),
+            example(
+                "imgbuild diff --exit-code //images:web web.qcow2 --ignore '/boot/**'",
+                "whether a disk holds what the target does",
+            ),
+            example(
+                "imgbuild diff old.tar new.tar --path /etc --text",
+                "changed configuration, line by line",
+            ),
+            example("imgbuild diff --format json old.oci new.oci", "all of it, for a program"),
+        ],
+    ),
+    (
         "query",
         &[
             example("imgbuild query 'deps(//images:web)'", "what an image is made of"),

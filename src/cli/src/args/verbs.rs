@@ -47,6 +47,14 @@ pub enum Verb {
     /// A test runs again only if the image, or the test itself, has changed.
     Test(Test),
 
+    /// Compare two images: files, packages, accounts, units, sizes
+    ///
+    /// Each may be a target, which is built where that is needed; an OCI layout, as a folder or a tar (`PATH:TAG` for one
+    /// of several images); a root file system's tarball; a disk (raw, qcow2, vmdk, vhd, vhdx) with an ext4 root; a
+    /// folder. Nothing is mounted and nothing in them is run. Files are compared by kind, mode, owner, contents, link and
+    /// attributes. `image_diff` does the same as a test.
+    Diff(Diff),
+
     /// Ask about the graph of targets
     ///
     /// An expression is a pattern or one of `deps(x)`, `deps(x, depth)`, `rdeps(universe, x)`, `somepath(x, y)`,
@@ -240,6 +248,73 @@ pub enum TestOutput {
     All,
     /// Of none
     None,
+}
+
+/// `imgbuild diff`.
+#[derive(Clone, Debug, Args)]
+pub struct Diff {
+    /// What it was: a target, a file or a folder
+    #[arg(value_name = "BEFORE", value_hint = ValueHint::AnyPath)]
+    pub before: String,
+
+    /// What it is: a target, a file or a folder
+    #[arg(
+        value_name = "AFTER",
+        value_hint = ValueHint::AnyPath,
+        required_unless_present = "last",
+        conflicts_with = "last"
+    )]
+    pub after: Option<String>,
+
+    /// Compare the last other result of the target with what it is now
+    #[arg(long)]
+    pub last: bool,
+
+    /// Leave out files whose paths match this glob, as `/var/log/**`; a folder's name takes in what is below
+    #[arg(long, value_name = "GLOB")]
+    pub ignore: Vec<String>,
+
+    /// Compare nothing but files whose paths match this glob
+    #[arg(long = "path", value_name = "GLOB")]
+    pub paths: Vec<String>,
+
+    /// Show the lines that small text files differ in
+    #[arg(long)]
+    pub text: bool,
+
+    /// Compare the times of files, too
+    #[arg(long)]
+    pub times: bool,
+
+    /// Do not compare the owners of files
+    #[arg(long)]
+    pub no_owners: bool,
+
+    /// List everything, also long lists and the files of packages that changed
+    #[arg(long)]
+    pub all: bool,
+
+    /// How to write what was found
+    #[arg(long, value_name = "FORMAT", value_enum, default_value_t)]
+    pub format: DiffFormat,
+
+    /// End with exit code 1 if something differs
+    #[arg(long)]
+    pub exit_code: bool,
+
+    /// For which platform and flags.
+    #[command(flatten)]
+    pub variant: Variant,
+}
+
+/// How to write what a comparison found.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum DiffFormat {
+    /// For people
+    #[default]
+    Text,
+    /// A JSON document with everything; docs/diff.md describes it
+    Json,
 }
 
 /// `imgbuild query`.

@@ -227,7 +227,7 @@ fn finish(
     Err(Diagnostics(problems))
 }
 
-fn failures(prepared: &Prepared, outcome: &RunReport) -> Vec<Diagnostic> {
+pub(super) fn failures(prepared: &Prepared, outcome: &RunReport) -> Vec<Diagnostic> {
     outcome
         .failures
         .iter()

@@ -2,6 +2,7 @@
 
 mod build;
 mod cache;
+mod diff;
 mod enter;
 mod explain;
 mod house;
@@ -27,6 +28,7 @@ pub(crate) fn run(verb: Verb, session: &mut Session) -> Result<ExitCode, Diagnos
         Verb::Log(log) => explain::log(&log, session),
         Verb::Run(run) => enter::run(&run, session),
         Verb::Shell(shell) => enter::shell(&shell, session),
+        Verb::Diff(diff) => diff::diff(&diff, session),
         Verb::Query(query) => query::query(&query, session),
         Verb::Update(update) => update::update(&update, session),
         Verb::Cache(cache) => cache::cache(&cache, session),

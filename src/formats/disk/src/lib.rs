@@ -26,7 +26,7 @@ mod view;
 pub use boot::{BootPlan, Bootloader, RootReference};
 pub use disk::{DiskOptions, FileSystem, Table, WrittenDisk, write_disk};
 pub use error::DiskError;
-pub use format::{ClusterCompression, Conversion, DiskFormat, convert, unpack_qcow2};
+pub use format::{ClusterCompression, Conversion, DiskFormat, Found, convert, unpack_disk, unpack_qcow2};
 pub use identity::Identity;
 pub use size::{ParseSizeError, parse_size};
 pub use tree::{Entry, Node, Overlay, Tree};

@@ -34,7 +34,8 @@ pub(crate) fn canonical_json(value: &impl Serialize) -> Result<Vec<u8>, ExportEr
 }
 
 /// Whether a directory is an OCI layout.
-pub(crate) fn is_layout(directory: &Path) -> bool {
+#[must_use]
+pub fn is_layout(directory: &Path) -> bool {
     directory.join("oci-layout").is_file()
 }
 

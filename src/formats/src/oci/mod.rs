@@ -12,8 +12,9 @@ use std::path::{Path, PathBuf};
 
 use imgbuild_digest::{ContentHash, ContentHasher, Digest, Hash};
 
+pub use describe::is_layout;
 pub use describe::rfc3339;
-pub(crate) use describe::{canonical_json, configuration, is_layout};
+pub(crate) use describe::{canonical_json, configuration};
 pub(crate) use layers::{PlannedImage, plan_image};
 
 use crate::ExportError;

@@ -187,7 +187,7 @@ pub fn sample(schema: &'static KindSchema, change: &Change) -> Sample {
             declared.change(&joined, |action| action.attributes = imgbuild_plan::testing::attributes(&given));
             joined
         }
-        KindClass::Test if schema.id != "image_test" => {
+        KindClass::Test if !matches!(schema.id, "image_test" | "image_diff") => {
             let parent = layer(&mut declared);
             let checks = Value::list([step(schema.id, &given)]);
             declared.output(Some(&parent), "image_test", &[("checks", checks)], &outputs)

@@ -6,6 +6,7 @@
 mod pack;
 mod qcow2;
 mod qcow2_read;
+mod read;
 mod units;
 mod vhd;
 mod vhdx;
@@ -20,6 +21,8 @@ use std::path::Path;
 use tempfile::NamedTempFile;
 
 use crate::{DiskError, Identity};
+
+pub use read::{Found, unpack_disk};
 
 /// The format of a disk's file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -5,7 +5,8 @@ use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
 use imgbuild_disk::{
-    ClusterCompression, Conversion, DiskFormat, DiskOptions, Identity, convert, unpack_qcow2, write_disk,
+    ClusterCompression, Conversion, DiskFormat, DiskOptions, Found, Identity, convert, unpack_disk,
+    unpack_qcow2, write_disk,
 };
 use tempfile::TempDir;
 
@@ -211,5 +212,72 @@ fn damaged_qcow2_is_read_to_an_end() {
         file.write_all_at(&[sound[at] ^ (mark[0] | 1)], at as u64).unwrap();
         let _ = unpack_qcow2(&path, &folder.path().join("back"));
         file.write_all_at(&[sound[at]], at as u64).unwrap();
+    }
+}
+
+/// The name that `qemu-img` has for a format.
+fn found(kind: &str) -> Found {
+    match kind {
+        "qcow2" => Found::Qcow2,
+        "vmdk" => Found::Vmdk,
+        "vpc" => Found::Vhd,
+        "vhdx" => Found::Vhdx,
+        _ => Found::Raw,
+    }
+}
+
+#[test]
+fn every_format_is_made_raw_again() {
+    let folder = TempDir::new().unwrap();
+    let raw = folder.path().join("disk.raw");
+    let back = folder.path().join("back.raw");
+    write_disk(&bootable(), &options(), &raw).unwrap();
+    assert_eq!(unpack_disk(&raw, &back).unwrap(), Found::Raw);
+    assert_eq!(hash(&raw), hash(&back));
+    for (name, format, kind) in FORMATS {
+        let image = converted(&raw, folder.path(), name, format, 2);
+        assert_eq!(unpack_disk(&image, &back).unwrap(), found(kind), "{name}");
+        assert_eq!(hash(&raw), hash(&back), "{name}");
+    }
+    let by_qemu = folder.path().join("by-qemu");
+    for (kind, settings) in [
+        ("vmdk", "subformat=monolithicSparse"),
+        ("vmdk", "subformat=streamOptimized"),
+        ("vpc", "subformat=dynamic,force_size=on"),
+        ("vpc", "subformat=fixed,force_size=on"),
+        ("vhdx", "subformat=dynamic"),
+        ("vhdx", "subformat=fixed,block_size=16M"),
+    ] {
+        let arguments = ["convert", "-O", kind, "-o", settings, text(&raw), text(&by_qemu)];
+        if content("qemu-img", &arguments).is_none() {
+            return;
+        }
+        assert_eq!(unpack_disk(&by_qemu, &back).unwrap(), found(kind), "{kind} {settings}");
+        assert_eq!(hash(&raw), hash(&back), "{kind} {settings}");
+    }
+}
+
+#[test]
+fn damaged_disks_are_read_to_an_end() {
+    use std::os::unix::fs::FileExt;
+    let folder = TempDir::new().unwrap();
+    let raw = folder.path().join("raw");
+    let image = File::create(&raw).unwrap();
+    image.set_len(8 << 20).unwrap();
+    image.write_all_at(&[7; 300_000], 1 << 20).unwrap();
+    for (name, format, _) in &FORMATS[3..] {
+        let path = converted(&raw, folder.path(), name, *format, 1);
+        let sound = fs_err::read(&path).unwrap();
+        let used: Vec<usize> =
+            (0..sound.len()).filter(|at| *at < 512 || !matches!(sound[*at], 0 | 7)).collect();
+        let file = File::options().write(true).open(&path).unwrap();
+        let mut refused = 0;
+        for mark in noise(4 * 200).as_chunks::<4>().0 {
+            let at = used[u32::from_le_bytes(*mark) as usize % used.len()];
+            file.write_all_at(&[sound[at] ^ (mark[0] | 1)], at as u64).unwrap();
+            refused += usize::from(unpack_disk(&path, &folder.path().join("back")).is_err());
+            file.write_all_at(&[sound[at]], at as u64).unwrap();
+        }
+        assert!(refused > 0, "{name}: no damage was seen");
     }
 }
