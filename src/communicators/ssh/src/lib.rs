@@ -10,6 +10,7 @@ mod connect;
 mod connection;
 mod error;
 mod exec;
+mod facts;
 mod files;
 mod keys;
 mod known_hosts;
