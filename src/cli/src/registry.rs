@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::num::NonZero;
+use std::path::Path;
 use std::sync::Arc;
 
 use imgbuild::args::Environment;
@@ -10,7 +11,7 @@ use imgbuild_cache::Cache;
 use imgbuild_engine::{Builder, Registry, SharedExecutor};
 use imgbuild_host::{HostBuilder, Reach, Surroundings};
 use imgbuild_model::EventSink;
-use imgbuild_plan::Builders;
+use imgbuild_plan::{ActionGraph, Builders, Tools};
 use imgbuild_provisioners::{ArchiveConfig, Proxies};
 use imgbuild_rootfs::RootfsBuilder;
 
@@ -65,6 +66,19 @@ pub(crate) fn registry(archives: Arc<ArchiveConfig>, environment: &Environment) 
 /// What the builders are called in keys.
 pub(crate) fn builders() -> Arc<Builders> {
     Arc::new(Builders::new([imgbuild_rootfs::KEY, imgbuild_host::KEY]))
+}
+
+/// What the programs of this host that carry actions out say of their versions; nothing of one that says none, which the
+/// action itself will complain of.
+pub(crate) fn tools(graph: &ActionGraph, root: &Path) -> Tools {
+    Tools::of(graph, |name| {
+        let program = if name.contains('/') { root.join(name) } else { name.into() };
+        let mut command = std::process::Command::new(program);
+        let asked = command.arg("--version").stdin(std::process::Stdio::null()).output();
+        let said = asked.map(|asked| String::from_utf8_lossy(&asked.stdout).into_owned()).unwrap_or_default();
+        // The lines below tell this machine's paths.
+        said.lines().next().unwrap_or_default().to_owned()
+    })
 }
 
 #[cfg(test)]

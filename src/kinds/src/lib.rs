@@ -27,6 +27,7 @@ mod attribute;
 mod check;
 mod command;
 mod export;
+mod manage;
 mod packer;
 mod source;
 mod state;
@@ -51,6 +52,11 @@ static ALL: &[&KindSchema] = &[
     &step::SLEEP,
     &step::BREAKPOINT,
     &step::DOWNLOAD,
+    &manage::REBOOT,
+    &manage::ANSIBLE,
+    &manage::ANSIBLE_LOCAL,
+    &manage::PUPPET_MASTERLESS,
+    &manage::SALT_MASTERLESS,
     &step::FILE,
     &step::APT_RESOLVE,
     &step::APT_INSTALL,

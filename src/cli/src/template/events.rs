@@ -90,6 +90,9 @@ fn beginning(kind: &str, description: &str, node: Option<&ActionNode>) -> Option
         "download" => format!("Downloading {transfer}"),
         "debian" | "ubuntu" | "oci_base" | "rootfs_tar" => format!("Preparing the base: {description}"),
         "oci" | "docker_archive" | "tarball" => format!("Exporting: {kind}"),
+        "ansible" | "ansible_local" | "puppet_masterless" | "salt_masterless" => {
+            format!("Provisioning with {}: {}", packer_name(kind), rest(description))
+        }
         "host" => "Using SSH communicator to connect".to_owned(),
         "sleep" => "Sleeping".to_owned(),
         _ => return None,
@@ -109,6 +112,9 @@ fn rest(description: &str) -> &str {
 pub(super) fn packer_name(kind: &str) -> &str {
     match kind {
         "shell_local" => "shell-local",
+        "ansible_local" => "ansible-local",
+        "puppet_masterless" => "puppet-masterless",
+        "salt_masterless" => "salt-masterless",
         "download" => "file",
         "packer_build" => "packer",
         other => other,

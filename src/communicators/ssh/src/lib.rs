@@ -19,6 +19,7 @@ mod scp;
 mod session;
 mod settings;
 mod sftp;
+mod terminal;
 mod transfer;
 mod tree;
 mod tunnel;

@@ -249,9 +249,6 @@ impl SshSession {
 
     /// The line for the machine's shell.
     async fn line(&mut self, command: &Command) -> Result<String, ActionError> {
-        if command.interactive {
-            return Err(ActionError::input("a machine that is reached over SSH cannot be entered yet"));
-        }
         if !command.secrets.is_empty() {
             return Err(ActionError::input("`secrets` are not given to machines over SSH yet")
                 .hint("give them as sensitive variables"));
@@ -304,6 +301,17 @@ impl From<Error> for ActionError {
     }
 }
 
+/// How a command ended, as the engine says it.
+fn as_engine(exit: crate::Exit) -> Result<Exit, ActionError> {
+    match exit {
+        crate::Exit::Code(code) => Ok(Exit::Code(i32::try_from(code).unwrap_or(i32::MAX))),
+        crate::Exit::Signal(signal) => match signal.number() {
+            Some(number) => Ok(Exit::Signal(number)),
+            None => Err(ActionError::input(format!("it was ended by signal `{signal}`"))),
+        },
+    }
+}
+
 /// The error of a command that had begun.
 fn of_command(error: Error) -> ActionError {
     match error {
@@ -316,6 +324,10 @@ fn of_command(error: Error) -> ActionError {
 impl Session for SshSession {
     async fn exec(&mut self, command: &Command, on_line: OnLine<'_>) -> Result<Exit, ActionError> {
         let line = self.line(command).await?;
+        if command.interactive {
+            let line = (!command.argv.is_empty()).then_some(&*line);
+            return as_engine(self.connection.enter(line).await.map_err(of_command)?);
+        }
         let ended = match self.show_at_last(command).await {
             Ok(()) => {
                 let stdin = command.stdin.as_deref().map_or(Stdin::Empty, Stdin::Bytes);
@@ -324,13 +336,7 @@ impl Session for SshSession {
             Err(error) => Err(error),
         };
         self.take_away().await;
-        match ended? {
-            crate::Exit::Code(code) => Ok(Exit::Code(i32::try_from(code).unwrap_or(i32::MAX))),
-            crate::Exit::Signal(signal) => match signal.number() {
-                Some(number) => Ok(Exit::Signal(number)),
-                None => Err(ActionError::input(format!("it was ended by signal `{signal}`"))),
-            },
-        }
+        as_engine(ended?)
     }
 
     async fn apply(&mut self, operations: Vec<FileOperation>) -> Result<(), ActionError> {
