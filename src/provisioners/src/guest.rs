@@ -362,7 +362,9 @@ impl Provisioner for Salt {
         });
         line.push_str("replace() { as_root rm -rf \"$2\" && as_root mkdir -p \"${2%/*}/\" && as_root cp -R \"$1\" \"$2\"; }\n");
         if !skip_bootstrap {
-            line.push_str(&bootstrap(&staging, &program));
+            let url = context.text("bootstrap_url").unwrap_or_default();
+            let words = context.text("bootstrap_args").unwrap_or_default();
+            line.push_str(&bootstrap(&program, &url, &staging.path("bootstrap-salt.sh"), &words));
         }
         for (attribute, name) in [("minion_config", "minion"), ("grains_file", "grains")] {
             if let Some(path) = staging.put_one(attribute, name)? {
@@ -411,16 +413,16 @@ impl Provisioner for Salt {
                 "install Salt in a step before and say `skip_bootstrap`, or give another `bootstrap_url`",
             ));
         }
+        if context.flag("no_exit_on_failure") && matches!(exit, Exit::Code(code) if code != NOT_FOUND) {
+            return Ok(());
+        }
         staging.done(exit, &program, &[])
     }
 }
 
 /// The lines that install Salt where it is not there yet.
-fn bootstrap(staging: &Staging<'_>, program: &str) -> String {
-    let context = staging.context;
-    let url = quoted(&context.text("bootstrap_url").unwrap_or_default());
-    let path = quoted(&staging.path("bootstrap-salt.sh"));
-    let words = context.text("bootstrap_args").unwrap_or_default();
+fn bootstrap(program: &str, url: &str, path: &str, words: &str) -> String {
+    let (url, path) = (quoted(url), quoted(path));
     format!(
         "if ! command -v {program} >/dev/null 2>&1; then\n\
          {{ curl -fsSL -o {path} {url} || wget -q -O {path} {url}; }} || exit {NOT_FETCHED}\n\
@@ -467,6 +469,28 @@ mod tests {
         );
         let error = apply().render("{{.Nothing}}").unwrap_err().to_string();
         assert!(error.contains("`execute_command` cannot be rendered"), "{error}");
+    }
+
+    #[test]
+    fn salt_is_installed_where_it_is_not_there() {
+        if !std::path::Path::new("/usr/bin/curl").exists() {
+            eprintln!("SKIPPED: there is no /usr/bin/curl");
+            return;
+        }
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name).display().to_string();
+        fs_err::write(path("installer"), "echo installs \"$@\"\n").unwrap();
+        let run = |program: &str, url: &str| {
+            let lines = bootstrap(program, url, &path("a copy"), "-P 'a b'");
+            let line = format!("set -eu\nas_root() {{ \"$@\"; }}\n{lines}echo end\n");
+            let ended = std::process::Command::new("sh").args(["-c", &line]).output().unwrap();
+            (ended.status.code(), String::from_utf8(ended.stdout).unwrap())
+        };
+        let url = format!("file://{}", path("installer"));
+        assert_eq!(run("/no/salt-call", &url), (Some(0), "installs -P a b\nend\n".to_owned()));
+        assert_eq!(run("sh", &url), (Some(0), "end\n".to_owned()));
+        let gone = format!("file://{}", path("gone"));
+        assert_eq!(run("/no/salt-call", &gone), (Some(NOT_FETCHED), String::new()));
     }
 
     #[test]

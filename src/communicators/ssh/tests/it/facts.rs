@@ -59,3 +59,31 @@ async fn a_machine_that_does_not_start_anew_is_an_error() {
     let cut = reboot("kill -9 $PPID; sleep 5").await.unwrap_err();
     assert!(cut.starts_with("the machine did not reboot within 1.5 s"), "{cut}");
 }
+
+#[tokio::test]
+async fn a_machine_that_started_anew_is_waited_for() {
+    if !have(&["unshare", "mount"]) {
+        return;
+    }
+    // Every command sees a boot id that can be changed.
+    let Some(server) = Server::start_with("ForceCommand FOLDER/wrap") else { return };
+    let (wrap, boot) = (server.path("wrap"), server.path("boot"));
+    let script = format!(
+        "#!/bin/sh\nexec unshare -m sh -c 'mount --bind {boot} /proc/sys/kernel/random/boot_id && exec sh -c \"$SSH_ORIGINAL_COMMAND\"'\n"
+    );
+    fs_err::write(&boot, "first\n").unwrap();
+    fs_err::write(&wrap, script).unwrap();
+    run("chmod", &["755", &wrap]);
+    let connection = server.connect().await;
+    match connection.boot_id().await.unwrap() {
+        Some(id) => assert_eq!(id, "first"),
+        None => return eprintln!("SKIPPED: nothing can be mounted here"),
+    }
+    let mut session = SshSession::new(connection);
+    let limit = Duration::from_secs(20);
+    let command = format!("(sleep 1; echo second > {boot}) & kill -9 $PPID; sleep 5");
+    let began = std::time::Instant::now();
+    session.reboot(&Reboot { command: Some(command), limit }).await.unwrap();
+    assert!(began.elapsed() >= Duration::from_secs(1), "not before it is another");
+    assert_eq!(session.ssh().boot_id().await.unwrap().as_deref(), Some("second"));
+}
