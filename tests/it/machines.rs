@@ -54,6 +54,10 @@ impl Server {
         Some(Self { folder, port, child })
     }
 
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
     /// The process that listens.
     pub fn pid(&self) -> u32 {
         self.child.id()

@@ -133,6 +133,34 @@ fn ansible_is_held_to_the_host_key_that_the_build_believes() {
 }
 
 #[test]
+fn ansible_goes_through_the_bastion_of_the_build() {
+    let Some(command) = ansible() else { return };
+    let (Some(server), Some(bastion)) = (Server::start(), Server::start()) else { return };
+    let build = format!(
+        r#"
+  provisioner "ansible" {{
+    command       = "{command}"
+    playbook_file = "a/site.yml"
+    {QUIET}
+  }}
+"#
+    );
+    let playbook = "- hosts: all\n  gather_facts: false\n  tasks: [{ansible.builtin.raw: 'echo from $SSH_CONNECTION', register: said}, {ansible.builtin.debug: {var: said.stdout}}]\n";
+    let more = format!(
+        "  ssh_bastion_host = \"127.0.0.1\"\n  ssh_bastion_port = {}\n  ssh_bastion_username = \"root\"\n  ssh_bastion_private_key_file = \"{}\"",
+        bastion.port(),
+        bastion.path("user")
+    );
+    let workspace = server.workspace("user", &more, &build, &[("a/site.yml", playbook)]);
+    // Who is not let through the bastion does not get there: it is no detour that is passed over.
+    has(&workspace.ok(&["build", "t.pkr.hcl"]), &["from 127.0.0.1", "failed=0"]);
+    let stop =
+        format!("  provisioner \"shell-local\" {{ inline = [\"kill {}\", \"sleep 1\"] }}\n", bastion.pid());
+    let workspace = server.workspace("user", &more, &format!("{stop}{build}"), &[("a/site.yml", playbook)]);
+    has(&workspace.fails(1, &["build", "t.pkr.hcl"]), &["UNREACHABLE"]);
+}
+
+#[test]
 fn a_sensitive_text_is_not_shown_by_ansible_and_cancelling_ends_it() {
     let Some(command) = ansible() else { return };
     let Some(server) = Server::start() else { return };

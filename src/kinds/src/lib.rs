@@ -123,6 +123,7 @@ mod tests {
         for schema in all() {
             assert!(seen.insert(schema.id), "`{}` twice", schema.id);
             assert!(!schema.doc.is_empty(), "`{}` has no doc", schema.id);
+            assert!(schema.tool.is_empty() || schema.attribute(schema.tool).is_some(), "`{}`", schema.id);
             let mut attributes = HashSet::new();
             for attribute in schema.attributes {
                 assert!(attributes.insert(attribute.name), "`{}.{}` twice", schema.id, attribute.name);

@@ -12,7 +12,7 @@
 //! | `source` | the pinned identity of the source, for the first layer of a chain |
 //! | `parent` | the layer it stands on: its key (static), or its output digest (content) |
 //! | `place` | the target, for what runs commands on the host |
-//! | `tool NAME` | what a program of the host that carries it out says of its version |
+//! | `tool` | what a program of the host that carries it out says of its version |
 //! | `epoch` | of the chain, for each of its actions that uses the network |
 //! | `packages` | the locked closure of an `apt_install`, or the action that finds it |
 //! | `attribute NAME` | each attribute whose role is keyed, default written out |
@@ -405,8 +405,7 @@ fn encode(
         sink.text("place", &node.label().to_string());
     }
     if let Some(tool) = node.tool() {
-        let name = tool.rsplit('/').next().unwrap_or(tool);
-        sink.text(("tool", name), context.tools.version(tool));
+        sink.text("tool", context.tools.version(tool));
     }
     if let Some(chain) = &node.epoch {
         let id = context.lock.epoch(chain)?;

@@ -101,7 +101,8 @@ impl<'a> Run<'a> {
         command.current_dir(&self.workdir);
         let given = self.context.pairs("env");
         let is_given = |name: &str| given.iter().any(|(given, _)| given == name);
-        command.env("PYTHONUNBUFFERED", "1");
+        // What is compiled would lie among the inputs.
+        command.env("PYTHONUNBUFFERED", "1").env("PYTHONDONTWRITEBYTECODE", "1");
         command.env("ANSIBLE_SSH_CONTROL_PATH_DIR", self.sockets.path());
         for (name, attribute, usual) in [
             ("ANSIBLE_ROLES_PATH", "roles_path", ROLES),

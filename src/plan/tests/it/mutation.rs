@@ -288,7 +288,8 @@ fn a_file_is_keyed_by_name_contents_and_execute_bit_but_not_by_where_it_lies() {
             let Some(value) = wrap(file("one/a")) else { continue };
             let name = format!("`{}.{}`", schema.id, attribute.name);
             let known = |path: &str, contents: &str, executable: bool| {
-                imgbuild_plan::testing::digests(&[(path, contents, executable)])
+                // What the kind must have besides stays where it is.
+                imgbuild_plan::testing::digests(&[("one/a", "a", false), (path, contents, executable)])
             };
             let plain = reading(schema, attribute.name, value.clone(), known("one/a", "a", false));
             let contents = reading(schema, attribute.name, value.clone(), known("one/a", "b", false));
