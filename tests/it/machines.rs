@@ -214,7 +214,7 @@ fn a_machine_that_goes_away_is_reached_again_where_that_is_expected() {
         format!(
             r#"
   provisioner "shell" {{
-    inline            = ["echo first", "{cut}", "sleep 60"]
+    inline            = ["echo first", "sleep 1", "{cut}", "sleep 60"]
     expect_disconnect = {expected}
   }}
   provisioner "shell" {{ inline = ["echo later"] }}

@@ -378,7 +378,7 @@ mod tests {
             };
             // This one works from the host, on machines alone.
             let (builder, settings) = match kind {
-                "ansible" => ("null", "ssh_host = \"x\"\n  ssh_username = \"x\""),
+                "ansible" => ("null", "ssh_host = \"x\"\n  ssh_username = \"x\"\n  ssh_agent_auth = true"),
                 _ => ("rootfs", ""),
             };
             let text = format!(
