@@ -27,13 +27,19 @@ fn ansible() -> Option<String> {
 }
 
 /// The environment in which Ansible leaves nothing of its own on this host.
-const QUIET: &str = "ansible_env_vars = [\"ANSIBLE_NOCOWS=1\", \"ANSIBLE_PYTHON_INTERPRETER=/usr/bin/python3\", \"ANSIBLE_HOME=/tmp/imgbuild-it-ansible\", \"ANSIBLE_REMOTE_TMP=/tmp/imgbuild-it-ansible/remote\"]";
+fn quiet(server: &Server) -> String {
+    let home = server.path("ansible");
+    format!(
+        "ansible_env_vars = [\"ANSIBLE_NOCOWS=1\", \"ANSIBLE_PYTHON_INTERPRETER=/usr/bin/python3\", \"ANSIBLE_HOME={home}\", \"ANSIBLE_REMOTE_TMP={home}/remote\"]"
+    )
+}
 
 #[test]
 fn a_playbook_is_run_from_the_host() {
     let Some(command) = ansible() else { return };
     let galaxy = command.replace("ansible-playbook", "ansible-galaxy");
     let Some(server) = Server::start() else { return };
+    let quiet = quiet(&server);
     let place = server.path("place");
     fs_err::create_dir(&place).unwrap();
     let build = format!(
@@ -48,7 +54,7 @@ fn a_playbook_is_run_from_the_host() {
     extra_arguments = ["--diff", "-e", "given=more"]
     galaxy_file     = "requirements.yml"
     galaxy_command  = "{galaxy}"
-    {QUIET}
+    {quiet}
   }}
   provisioner "shell" {{ inline = ["cat {place}/said"] }}
 "#
@@ -112,6 +118,7 @@ fn a_playbook_is_run_from_the_host() {
 fn ansible_is_held_to_the_host_key_that_the_build_believes() {
     let Some(command) = ansible() else { return };
     let Some(server) = Server::start() else { return };
+    let quiet = quiet(&server);
     // Whoever answers the second time is somebody else.
     let build = format!(
         r#"
@@ -119,7 +126,7 @@ fn ansible_is_held_to_the_host_key_that_the_build_believes() {
   provisioner "ansible" {{
     command       = "{command}"
     playbook_file = "a/site.yml"
-    {QUIET}
+    {quiet}
   }}
 "#,
         host = server.path("host"),
@@ -136,12 +143,13 @@ fn ansible_is_held_to_the_host_key_that_the_build_believes() {
 fn ansible_goes_through_the_bastion_of_the_build() {
     let Some(command) = ansible() else { return };
     let (Some(server), Some(bastion)) = (Server::start(), Server::start()) else { return };
+    let quiet = quiet(&server);
     let build = format!(
         r#"
   provisioner "ansible" {{
     command       = "{command}"
     playbook_file = "a/site.yml"
-    {QUIET}
+    {quiet}
   }}
 "#
     );
@@ -164,13 +172,14 @@ fn ansible_goes_through_the_bastion_of_the_build() {
 fn a_sensitive_text_is_not_shown_by_ansible_and_cancelling_ends_it() {
     let Some(command) = ansible() else { return };
     let Some(server) = Server::start() else { return };
+    let home = server.path("ansible");
     let name = format!("waits-{}", std::process::id());
     let build = format!(
         r#"
   provisioner "ansible" {{
     command          = "{command}"
     playbook_file    = "a/{name}.yml"
-    ansible_env_vars = ["TOKEN=${{var.token}}", "ANSIBLE_HOME=/tmp/imgbuild-it-ansible"]
+    ansible_env_vars = ["TOKEN=${{var.token}}", "ANSIBLE_HOME={home}"]
   }}
 "#
     );
@@ -261,13 +270,14 @@ fn a_workspace_says_which_steps_need_a_machine() {
 fn playbooks_are_run_on_the_machine() {
     let Some(program) = ansible() else { return };
     let Some(server) = Server::start() else { return };
+    let home = server.path("ansible");
     let (place, stage) = (server.path("place"), server.path("stage"));
     fs_err::create_dir(&place).unwrap();
     let build = |more: &str| {
         format!(
             r#"
   provisioner "ansible-local" {{
-    command          = "ANSIBLE_NOCOWS=1 ANSIBLE_PYTHON_INTERPRETER=/usr/bin/python3 ANSIBLE_HOME=/tmp/imgbuild-it-ansible {program}"
+    command          = "ANSIBLE_NOCOWS=1 ANSIBLE_PYTHON_INTERPRETER=/usr/bin/python3 ANSIBLE_HOME={home} {program}"
     playbook_files   = ["play/site.yml", "other.yml"]
     playbook_dir     = "play"
     role_paths       = ["shared/told"]
