@@ -9,14 +9,14 @@ use crate::support::{Workspace, files, has, has_not};
 const SSHD: &str = "/usr/sbin/sshd";
 
 /// An SSH server with keys of its own.
-struct Server {
+pub struct Server {
     folder: tempfile::TempDir,
     port: u16,
     child: Child,
 }
 
 impl Server {
-    fn start() -> Option<Self> {
+    pub fn start() -> Option<Self> {
         if !Path::new(SSHD).exists() || !Path::new("/usr/bin/ssh-keygen").exists() {
             eprintln!("SKIPPED: there is no {SSHD}; `tests/run` installs it");
             return None;
@@ -54,7 +54,16 @@ impl Server {
         Some(Self { folder, port, child })
     }
 
-    fn path(&self, name: &str) -> String {
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// The process that listens.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    pub fn path(&self, name: &str) -> String {
         self.folder.path().join(name).display().to_string()
     }
 
@@ -68,7 +77,7 @@ impl Server {
         )
     }
 
-    fn workspace(&self, key: &str, more: &str, build: &str, others: &[(&str, &str)]) -> Workspace {
+    pub fn workspace(&self, key: &str, more: &str, build: &str, others: &[(&str, &str)]) -> Workspace {
         let template =
             format!("{}build {{\n  sources = [\"null.web\"]\n{build}\n}}\n", self.source(key, more));
         files(&[&[("t.pkr.hcl", template.as_str())], others].concat())
@@ -205,7 +214,7 @@ fn a_machine_that_goes_away_is_reached_again_where_that_is_expected() {
         format!(
             r#"
   provisioner "shell" {{
-    inline            = ["echo first", "{cut}", "sleep 60"]
+    inline            = ["echo first", "sleep 1", "{cut}", "sleep 60"]
     expect_disconnect = {expected}
   }}
   provisioner "shell" {{ inline = ["echo later"] }}

@@ -17,6 +17,7 @@ mod migrated;
 mod mirrors;
 mod packer_examples;
 mod places;
+mod provisioners;
 mod provisioning;
 mod reproducible;
 mod seal;

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::num::NonZero;
+use std::path::Path;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -11,7 +12,7 @@ use imgbuild_cache::Cache;
 use imgbuild_engine::{ActionContext, ActionError, Builder, Executor, Outcome, Registry, SharedExecutor};
 use imgbuild_host::{HostBuilder, Reach};
 use imgbuild_model::{EventSink, KindClass};
-use imgbuild_plan::Builders;
+use imgbuild_plan::{ActionGraph, Builders, Tools};
 use imgbuild_provisioners::{ArchiveConfig, Proxies};
 use imgbuild_qemu::builder::{DiskExport, QemuBuilder, QemuSource, Resume};
 use imgbuild_rootfs::RootfsBuilder;
@@ -103,6 +104,19 @@ impl Executor for ByBuilder {
 /// What the builders are called in keys.
 pub(crate) fn builders() -> Arc<Builders> {
     Arc::new(Builders::new([imgbuild_rootfs::KEY, imgbuild_host::KEY, imgbuild_qemu::builder::KEY]))
+}
+
+/// What the programs of this host that carry actions out say of their versions; nothing of one that says none, which the
+/// action itself will complain of.
+pub(crate) fn tools(graph: &ActionGraph, root: &Path) -> Tools {
+    Tools::of(graph, |name| {
+        let program = if name.contains('/') { root.join(name) } else { name.into() };
+        let mut command = std::process::Command::new(program);
+        let asked = command.arg("--version").stdin(std::process::Stdio::null()).output();
+        let said = asked.map(|asked| String::from_utf8_lossy(&asked.stdout).into_owned()).unwrap_or_default();
+        // The lines below tell this machine's paths.
+        said.lines().next().unwrap_or_default().to_owned()
+    })
 }
 
 #[cfg(test)]

@@ -203,7 +203,9 @@ impl Session {
         let (graph, wanted) = self.wanted(&analyzed, planning.want)?;
         let digests = InputDigests::read(&graph.inputs(), self.files()?, &cache)?;
         let before = self.read_lock()?;
+        let tools = crate::registry::tools(&graph, self.files()?.root());
         let mut keys = KeyInputs {
+            tools: Arc::new(tools),
             graph: Arc::new(graph),
             lock: Arc::new(before.clone()),
             digests: Arc::new(digests),

@@ -13,6 +13,7 @@ use imgbuild_model::{Attributes, ChainState, Class, Diagnostic, Platform, Secret
 use imgbuild_tree::DeltaId;
 
 use crate::ActionContext;
+use crate::connection::ConnectionFacts;
 use crate::secrets::NamedSecret;
 
 /// Why an action failed.
@@ -548,6 +549,21 @@ pub trait Session: Send + Sync {
     /// If there is no such user or group.
     async fn identity(&mut self, owner: &str) -> Result<(u32, u32), ActionError>;
 
+    /// How a program of the host reaches the machine itself; `None` where there is nothing to connect to.
+    fn connection(&self) -> Option<ConnectionFacts> {
+        None
+    }
+
+    /// Starts the machine anew and waits until it is back: until the kernel says that it was started another time.
+    ///
+    /// # Errors
+    /// If there is nothing that could be started anew, or it is not back in time.
+    async fn reboot(&mut self, reboot: &Reboot) -> Result<(), ActionError> {
+        let _ = reboot;
+        Err(ActionError::input("there is no machine here that could be started anew")
+            .hint("an image's tree is not running; take the step out"))
+    }
+
     /// The root of the machine's files, where it can be reached without a process of the machine's own.
     fn root(&mut self) -> Option<BorrowedFd<'_>>;
 
@@ -555,6 +571,15 @@ pub trait Session: Send + Sync {
     fn step_folder(&self) -> String {
         "/run/imgbuild".to_owned()
     }
+}
+
+/// How a machine is started anew.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reboot {
+    /// The line for the machine's shell that does it; what the session thinks right if absent.
+    pub command: Option<String>,
+    /// How long it may take until the machine is back.
+    pub limit: Duration,
 }
 
 /// What stands at a path of a machine.

@@ -4,6 +4,7 @@
 //! rendering; why something runs (the planner).
 
 pub mod cancel;
+mod connection;
 mod context;
 mod contract;
 mod execute;
@@ -23,11 +24,12 @@ pub(crate) fn panic_message(panic: &(dyn std::any::Any + Send)) -> &str {
 }
 
 pub use cancel::Cancel;
+pub use connection::{ConnectionFacts, PrivateKeyFacts, Via};
 pub use context::{ActionContext, InputFile};
 pub use contract::{
     ActionError, Bind, Builder, Command, DelegatedArtifact, Executor, Exit, FREE_SPACE, FileOperation,
-    LayerMetadata, Machine, MachineSpec, Nobody, OnLine, Outcome, Prompt, Session, SharedExecutor, Snapshot,
-    Stat, Told, UnitState, UserSpec, files_output, layer_output,
+    LayerMetadata, Machine, MachineSpec, Nobody, OnLine, Outcome, Prompt, Reboot, Session, SharedExecutor,
+    Snapshot, Stat, Told, UnitState, UserSpec, files_output, layer_output,
 };
 pub use execute::{
     FAILED_MEMO, FailedState, Failure, LOG_MEMO, Registry, RunOptions, RunReport, RunRequest, execute,

@@ -27,6 +27,7 @@ mod attribute;
 mod check;
 mod command;
 mod export;
+mod manage;
 mod packer;
 mod source;
 mod state;
@@ -52,6 +53,11 @@ static ALL: &[&KindSchema] = &[
     &step::SLEEP,
     &step::BREAKPOINT,
     &step::DOWNLOAD,
+    &manage::REBOOT,
+    &manage::ANSIBLE,
+    &manage::ANSIBLE_LOCAL,
+    &manage::PUPPET_MASTERLESS,
+    &manage::SALT_MASTERLESS,
     &step::FILE,
     &step::APT_RESOLVE,
     &step::APT_INSTALL,
@@ -120,6 +126,7 @@ mod tests {
         for schema in all() {
             assert!(seen.insert(schema.id), "`{}` twice", schema.id);
             assert!(!schema.doc.is_empty(), "`{}` has no doc", schema.id);
+            assert!(schema.tool.is_empty() || schema.attribute(schema.tool).is_some(), "`{}`", schema.id);
             let mut attributes = HashSet::new();
             for attribute in schema.table().all_attributes() {
                 assert!(attributes.insert(attribute.name), "`{}.{}` twice", schema.id, attribute.name);

@@ -207,7 +207,7 @@ pub(crate) static SLEEP: KindSchema = on_host(
 /// A question.
 pub(crate) static BREAKPOINT: KindSchema = on_host(
     "breakpoint",
-    "Stops until the user presses enter.",
+    "Stops until the user presses enter; on a machine that runs, `shell` and enter opens a shell first.",
     &[
         unkeyed("note", AttributeType::String, Default::String(""), Role::Policy, "What is shown meanwhile."),
         content("disable", AttributeType::Bool, Default::Bool(false), "Whether it is passed over."),

@@ -52,6 +52,9 @@ pub struct ActionGraph {
     by_reference: FxHashMap<Arc<ActionRef>, usize>,
 }
 
+/// The builder whose layers are trees that nothing runs in.
+const TREES: &str = KindSchema::BLANK.builder;
+
 /// What is next on the way through the declared actions.
 enum Visit {
     /// An action, before what it needs.
@@ -101,6 +104,17 @@ impl ActionNode {
     #[must_use]
     pub fn brings_files(&self) -> bool {
         self.schema.class == KindClass::Step && self.schema.effect == Effect::Output
+    }
+
+    /// The program of this host that carries it out, as the step writes it.
+    #[must_use]
+    pub fn tool(&self) -> Option<&str> {
+        let schema = self.schema.attribute(self.schema.tool)?;
+        match (self.attributes().str(schema.name), schema.default) {
+            (Some(name), _) => Some(name),
+            (None, imgbuild_model::Default::String(name)) => Some(name),
+            (None, _) => None,
+        }
     }
 
     /// Its attributes: those of the source, for a source's action.
@@ -202,7 +216,21 @@ pub(crate) fn describe(action: &Action) -> String {
         })
     };
     let detail = first(&[
-        "inline", "script", "packages", "dest", "path", "paths", "name", "cmd", "suite", "image", "src",
+        "inline",
+        "script",
+        "packages",
+        "dest",
+        "path",
+        "paths",
+        "name",
+        "cmd",
+        "suite",
+        "image",
+        "src",
+        "playbook_file",
+        "playbook_files",
+        "manifest_file",
+        "local_state_tree",
     ]);
     let mut text = match detail {
         Some(detail) => format!("{kind} {detail}"),
@@ -240,6 +268,7 @@ impl ActionGraph {
         graph.nodes.reserve(actions);
         graph.by_reference.reserve(actions);
         graph.add_all(wanted.iter().filter_map(Entry::owner), &find)?;
+        graph.check_machines()?;
         Ok(graph)
     }
 
@@ -254,6 +283,21 @@ impl ActionGraph {
         let mut graph = Self::default();
         graph.add_all(wanted, find)?;
         Ok(graph)
+    }
+
+    /// Whether each step that needs a machine has one.
+    fn check_machines(&self) -> Result<(), Diagnostics> {
+        let lost = |node: &&ActionNode| node.schema.needs_machine && node.builder == TREES;
+        let problem = |node: &ActionNode| {
+            let message = format!("`{}` needs a machine that runs, and this image is a tree", node.schema.id);
+            let hint = match node.schema.id {
+                "ansible" => "`ansible_local` runs a playbook in the image itself",
+                _ => "take the step out: nothing of an image runs while it is built",
+            };
+            Diagnostic::error(message).at(node.action.location.clone()).hint(hint)
+        };
+        let problems: Vec<_> = self.nodes.iter().filter(lost).map(problem).collect();
+        if problems.is_empty() { Ok(()) } else { Err(Diagnostics(problems)) }
     }
 
     /// The node of a declared action.

@@ -12,6 +12,7 @@
 //! | `source` | the pinned identity of the source, for the first layer of a chain |
 //! | `parent` | the layer it stands on: its key (static), or its output digest (content) |
 //! | `place` | the target, for what runs commands on the host |
+//! | `tool` | what a program of the host that carries it out says of its version |
 //! | `epoch` | of the chain, for each of its actions that uses the network |
 //! | `packages` | the locked closure of an `apt_install`, or the action that finds it |
 //! | `attribute NAME` | each attribute whose role is keyed, default written out |
@@ -67,6 +68,8 @@ pub struct KeyContext<'a> {
     pub digests: &'a InputDigests,
     /// The builders, with their versions.
     pub builders: &'a Builders,
+    /// The programs of this host that carry actions out, with their versions.
+    pub tools: &'a Tools,
     /// The workspace's salt.
     pub salt: &'a str,
 }
@@ -90,6 +93,28 @@ impl Builders {
     }
 }
 
+/// What programs of this host say of their versions, by their names as steps write them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Tools(BTreeMap<String, String>);
+
+impl Tools {
+    /// Those that the keys of a graph need; `ask` is called once for each.
+    pub fn of(graph: &ActionGraph, mut ask: impl FnMut(&str) -> String) -> Self {
+        let mut all = BTreeMap::new();
+        // What is never kept has no key.
+        for name in graph.nodes.iter().filter(|node| node.impure().is_none()).filter_map(ActionNode::tool) {
+            if !all.contains_key(name) {
+                all.insert(name.to_owned(), ask(name));
+            }
+        }
+        Self(all)
+    }
+
+    fn version(&self, name: &str) -> &str {
+        self.0.get(name).map_or("", String::as_str)
+    }
+}
+
 /// What a [`KeyContext`] borrows, for those who hold it.
 #[derive(Clone, Debug)]
 pub struct KeyInputs {
@@ -101,6 +126,8 @@ pub struct KeyInputs {
     pub digests: Arc<InputDigests>,
     /// The builders, with their versions.
     pub builders: Arc<Builders>,
+    /// The programs of this host that carry actions out, with their versions.
+    pub tools: Arc<Tools>,
     /// The workspace's salt.
     pub salt: Arc<str>,
 }
@@ -114,6 +141,7 @@ impl KeyInputs {
             lock: &self.lock,
             digests: &self.digests,
             builders: &self.builders,
+            tools: &self.tools,
             salt: &self.salt,
         }
     }
@@ -376,6 +404,9 @@ fn encode(
     if node.changes_host() {
         // What it does is done to one place, and is nobody else's.
         sink.text("place", &node.label().to_string());
+    }
+    if let Some(tool) = node.tool() {
+        sink.text("tool", context.tools.version(tool));
     }
     if let Some(chain) = &node.epoch {
         let id = context.lock.epoch(chain)?;

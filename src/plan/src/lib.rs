@@ -22,7 +22,8 @@ pub use files::DiskFiles;
 pub use graph::{ActionGraph, ActionNode};
 pub use history::{Ancestry, Generation, Moved, duration_key, slot};
 pub use key::{
-    Builders, Component, Fingerprint, KEY_SCHEMA, KeyContext, KeyInputs, Reference, content_key, fingerprint,
+    Builders, Component, Fingerprint, KEY_SCHEMA, KeyContext, KeyInputs, Reference, Tools, content_key,
+    fingerprint,
 };
 pub use lock::{
     DebianPin, DebianRequest, ImagePin, ImageRequest, IndexPin, IndexRequest, LOCK_FILE, LockError, LockFile,

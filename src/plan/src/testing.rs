@@ -12,7 +12,7 @@ use imgbuild_model::{
 
 use crate::{
     ActionGraph, Builders, DebianPin, ImagePin, IndexPin, InputDigest, InputDigests, KeyContext, LockFile,
-    PinRequest, default_source_date,
+    PinRequest, Tools, default_source_date,
 };
 
 /// Declares actions, each at the target that was named last.
@@ -149,7 +149,8 @@ pub fn locked(graph: &ActionGraph) -> LockFile {
 #[must_use]
 pub fn context<'a>(graph: &'a ActionGraph, lock: &'a LockFile, digests: &'a InputDigests) -> KeyContext<'a> {
     static BUILDERS: LazyLock<Builders> = LazyLock::new(|| Builders::new(["rootfs/1"]));
-    KeyContext { graph, lock, digests, builders: &BUILDERS, salt: "" }
+    static TOOLS: LazyLock<Tools> = LazyLock::new(Tools::default);
+    KeyContext { graph, lock, digests, builders: &BUILDERS, tools: &TOOLS, salt: "" }
 }
 
 impl Default for Declared {

@@ -95,7 +95,11 @@ async fn run_known(
     (run, effect): (&RunJournal, EffectId),
 ) -> Result<Exit, ActionError> {
     let command = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    let child = command.process_group(0).kill_on_drop(true).spawn()?;
+    let child = command.process_group(0).kill_on_drop(true).spawn();
+    let child = child.map_err(|error| {
+        let program = command.as_std().get_program().to_string_lossy();
+        unusable(format!("`{program}` cannot be started: {error}"))
+    })?;
     let group = child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
     let mut running = Running { child, group };
     if let Some(id) = running.child.id()

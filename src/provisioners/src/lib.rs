@@ -4,6 +4,7 @@
 //! how a machine is made. [`windows`] is for builders of Windows machines: it says what provisioners do there and does
 //! none of it. What is not here: exports, and anything that decides whether an action runs.
 
+mod ansible;
 mod base;
 mod checks;
 mod debian;
@@ -11,12 +12,15 @@ mod download;
 mod execute_command;
 mod files;
 mod genrule;
+mod guest;
 mod host;
 mod image_diff;
 mod local;
 mod packer_build;
+mod reboot;
 mod resolve;
 mod shell;
+mod ssh_files;
 mod step;
 pub mod windows;
 mod write_file;
@@ -42,6 +46,11 @@ pub fn executors() -> HashMap<&'static str, SharedExecutor> {
         ("shell_local", Arc::new(local::ShellLocal) as SharedExecutor),
         ("sleep", Arc::new(local::Sleep)),
         ("breakpoint", Arc::new(local::Breakpoint)),
+        ("reboot", step(reboot::Restart)),
+        ("ansible", step(ansible::Ansible)),
+        ("ansible_local", step(guest::AnsibleLocal)),
+        ("puppet_masterless", step(guest::Puppet)),
+        ("salt_masterless", step(guest::Salt)),
         ("download", Arc::new(download::Download)),
         ("file", step(files::File)),
         ("user", step(files::User)),

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use async_trait::async_trait;
-use imgbuild_engine::{ActionContext, ActionError, Executor, Outcome};
+use imgbuild_engine::{ActionContext, ActionError, Command, Executor, Outcome};
 use imgbuild_model::Value;
 
 use crate::execute_command::HostLine;
@@ -20,6 +20,8 @@ pub(crate) struct Sleep;
 /// The code behind `breakpoint`.
 pub(crate) struct Breakpoint;
 
+/// What is answered to a breakpoint by who wants a shell.
+const ENTER: &str = "shell";
 /// What interprets a script that does not say it.
 const SHEBANG: &str = "#!/bin/sh -e\n";
 
@@ -87,6 +89,18 @@ impl Executor for Sleep {
     }
 }
 
+/// Gives the user a shell on the machine, and then the machine back.
+async fn enter(context: &ActionContext) -> Result<(), ActionError> {
+    let mut machine = context.machine(&context.parent()).await?;
+    let shell = Command { interactive: true, ..Command::default() };
+    let mut nothing = |_, _: &str| {};
+    let entered = machine.session().exec(&shell, &mut nothing);
+    let entered = context.cancel.unless_cancelled(entered).await;
+    machine.discard().await?;
+    // How the last command ended that the user gave is nobody's failure.
+    entered.unwrap_or(Err(ActionError::Cancelled)).map(drop)
+}
+
 #[async_trait]
 impl Executor for Breakpoint {
     async fn execute(&self, context: &ActionContext) -> Result<Outcome, ActionError> {
@@ -94,12 +108,21 @@ impl Executor for Breakpoint {
             return Ok(unchanged(context));
         }
         let note = context.text("note").filter(|note| !note.is_empty());
+        // A machine that runs can be looked at; a tree is entered by `imgbuild shell`.
+        let can_enter = context.node().live;
+        let offer = if can_enter { ", `shell` for a shell on the machine" } else { "" };
         let question = match note {
-            Some(note) => format!("{note}: press enter to go on"),
-            None => "press enter to go on".to_owned(),
+            Some(note) => format!("{note}: press enter to go on{offer}"),
+            None => format!("press enter to go on{offer}"),
         };
-        let answer = context.prompt.ask(&question);
-        context.cancel.unless_cancelled(answer).await.unwrap_or(Err(ActionError::Cancelled))?;
-        Ok(unchanged(context))
+        loop {
+            let answer = context.prompt.ask(&question);
+            let answer = context.cancel.unless_cancelled(answer).await;
+            let answer = answer.unwrap_or(Err(ActionError::Cancelled))?;
+            if !(can_enter && answer.trim() == ENTER) {
+                return Ok(unchanged(context));
+            }
+            enter(context).await?;
+        }
     }
 }

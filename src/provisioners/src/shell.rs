@@ -177,7 +177,7 @@ pub(crate) fn lay_out(inputs: &[InputFile], folder: &Path, time: i64) -> Result<
     set_time(folder, time)
 }
 
-fn copy(from: &Path, to: &Path, time: i64) -> Result<(), ActionError> {
+pub(crate) fn copy(from: &Path, to: &Path, time: i64) -> Result<(), ActionError> {
     let metadata = fs_err::symlink_metadata(from)?;
     if metadata.is_dir() {
         fs_err::create_dir_all(to)?;

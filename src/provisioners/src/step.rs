@@ -12,6 +12,11 @@ pub trait Provisioner: Send + Sync {
     /// # Errors
     /// What went wrong, for the user.
     async fn provision(&self, context: &ActionContext, session: &mut dyn Session) -> Result<(), ActionError>;
+
+    /// Whether it ends by itself, and in good order, when the run is cancelled.
+    fn heeds_cancel(&self) -> bool {
+        false
+    }
 }
 
 /// Makes a layer with a [`Provisioner`].
@@ -31,7 +36,10 @@ impl<P: Provisioner> Executor for StepExecutor<P> {
     async fn execute(&self, context: &ActionContext) -> Result<Outcome, ActionError> {
         let mut machine = context.machine(&context.parent()).await?;
         let work = self.provisioner.provision(context, machine.session());
-        let outcome = context.cancel.unless_cancelled(work).await.unwrap_or(Err(ActionError::Cancelled));
+        let outcome = match self.provisioner.heeds_cancel() {
+            true => work.await,
+            false => context.cancel.unless_cancelled(work).await.unwrap_or(Err(ActionError::Cancelled)),
+        };
         match outcome {
             Ok(()) => Ok(Outcome { layers: machine.finish().await?.layers, ..Outcome::default() }),
             Err(error) if error.left_a_state() && !context.node().logs_in() => {

@@ -90,6 +90,9 @@ fn beginning(kind: &str, description: &str, node: Option<&ActionNode>) -> Option
         "download" => format!("Downloading {transfer}"),
         "debian" | "ubuntu" | "oci_base" | "rootfs_tar" => format!("Preparing the base: {description}"),
         "oci" | "docker_archive" | "tarball" => format!("Exporting: {kind}"),
+        "ansible" | "ansible_local" | "puppet_masterless" | "salt_masterless" => {
+            format!("Provisioning with {}: {}", packer_name(kind), rest(description))
+        }
         "qemu" => "Preparing the machine".to_owned(),
         "power_off" => "Gracefully halting virtual machine...".to_owned(),
         "disk" => "Converting hard drive...".to_owned(),
@@ -112,6 +115,9 @@ fn rest(description: &str) -> &str {
 pub(super) fn packer_name(kind: &str) -> &str {
     match kind {
         "shell_local" => "shell-local",
+        "ansible_local" => "ansible-local",
+        "puppet_masterless" => "puppet-masterless",
+        "salt_masterless" => "salt-masterless",
         "download" => "file",
         "packer_build" => "packer",
         other => other,

@@ -371,10 +371,18 @@ mod tests {
                 "sleep" => "duration = \"1s\"",
                 "file" => "content = \"x\"\n    destination = \"/y\"",
                 "breakpoint" => "",
+                "ansible" | "ansible-local" => "playbook_file = \"t.pkr.hcl\"",
+                "puppet-masterless" => "manifest_file = \"t.pkr.hcl\"",
+                "salt-masterless" => "local_state_tree = \".\"",
                 _ => "inline = [\"true\"]",
             };
+            // This one works from the host, on machines alone.
+            let (builder, settings) = match kind {
+                "ansible" => ("null", "ssh_host = \"x\"\n  ssh_username = \"x\"\n  ssh_agent_auth = true"),
+                _ => ("rootfs", ""),
+            };
             let text = format!(
-                "source \"rootfs\" \"x\" {{}}\nbuild {{\n  sources = [\"rootfs.x\"]\n  provisioner \"{kind}\" {{\n    {body}\n  }}\n}}\n"
+                "source \"{builder}\" \"x\" {{\n  {settings}\n}}\nbuild {{\n  sources = [\"{builder}.x\"]\n  provisioner \"{kind}\" {{\n    {body}\n  }}\n}}\n"
             );
             lower(&text).unwrap_or_else(|problems| panic!("{kind}: {problems}"));
         }

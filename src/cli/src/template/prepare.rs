@@ -271,6 +271,7 @@ fn key_inputs(
 ) -> Result<KeyInputs, Diagnostics> {
     let digests = InputDigests::read(&graph.inputs(), &files(), cache)?;
     Ok(KeyInputs {
+        tools: Arc::new(crate::registry::tools(&graph, Path::new("/"))),
         graph: Arc::new(graph),
         lock: Arc::new(lock),
         digests: Arc::new(digests),

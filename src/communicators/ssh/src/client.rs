@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use russh::client::{ChannelOpenHandle, DisconnectReason, Handler, Msg, Session};
-use russh::keys::{Algorithm, HashAlg, PublicKeyOrCertificate};
+use russh::keys::{Algorithm, HashAlg, PublicKey, PublicKeyOrCertificate};
 use russh::{Channel, ChannelOpenFailure, Preferred};
 use tokio::io::copy_bidirectional;
 use tokio::net::{TcpStream, UnixStream};
@@ -27,6 +27,8 @@ pub(crate) struct Trust {
     pub(crate) port: u16,
     pub(crate) keys: HostKeys,
     known: Option<(String, KnownHosts)>,
+    /// The key that the host has shown last, and that was taken.
+    shown: Arc<Mutex<Option<PublicKey>>>,
 }
 
 impl Trust {
@@ -40,7 +42,7 @@ impl Trust {
             }
             HostKeys::AcceptNew(None, _) | HostKeys::Pinned(_) | HostKeys::AcceptAny => None,
         };
-        Ok(Self { host: host.to_owned(), port, keys: keys.clone(), known })
+        Ok(Self { host: host.to_owned(), port, keys: keys.clone(), known, shown: Arc::default() })
     }
 
     /// Asks first for keys of the kinds that are known: a server shows one only.
@@ -62,6 +64,11 @@ impl Trust {
             preferred.host_key_certificates = order.clone().into();
         }
         preferred.key = order.into();
+    }
+
+    /// The key that the host has shown and that was taken.
+    pub(crate) fn shown(&self) -> Option<PublicKey> {
+        self.shown.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     fn check(&self, shown: &PublicKeyOrCertificate) -> Result<(), Error> {
@@ -120,7 +127,11 @@ impl Handler for Client {
 
     async fn check_server_key(&mut self, shown: &PublicKeyOrCertificate) -> Result<bool, Self::Error> {
         match self.trust.check(shown) {
-            Ok(()) => Ok(true),
+            Ok(()) => {
+                let mut taken = self.trust.shown.lock().unwrap_or_else(PoisonError::into_inner);
+                *taken = Some(shown.public_key().clone());
+                Ok(true)
+            }
             Err(error) => {
                 self.rejected.get_or_init(|| error);
                 Ok(false)

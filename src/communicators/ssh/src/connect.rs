@@ -28,9 +28,9 @@ const WINDOW: u32 = 32 << 20;
 /// Settings with all files read.
 pub(crate) struct Prepared {
     pub(crate) settings: Settings,
-    keys: Vec<Loaded>,
-    trust: Trust,
-    bastion: Option<(Vec<Loaded>, Trust)>,
+    pub(crate) keys: Vec<Loaded>,
+    pub(crate) trust: Trust,
+    pub(crate) bastion: Option<(Vec<Loaded>, Trust)>,
 }
 
 impl Prepared {

@@ -66,6 +66,11 @@ impl fmt::Display for Exit {
 pub struct Signal(String);
 
 impl Signal {
+    /// As the library names it.
+    pub(crate) fn named(name: &Sig) -> Self {
+        Self(signal(name))
+    }
+
     /// Its number on Linux, for those that SSH has a name for.
     #[must_use]
     pub fn number(&self) -> Option<i32> {
@@ -188,7 +193,7 @@ impl<'a> Running<'a> {
                         Some(ChannelMsg::ExtendedData { data, ext: 1 }) => on_output(Stream::Stderr, &data),
                         Some(ChannelMsg::ExitStatus { exit_status }) => exit = Some(Exit::Code(exit_status)),
                         Some(ChannelMsg::ExitSignal { signal_name, .. }) => {
-                            exit = Some(Exit::Signal(Signal(signal(&signal_name))));
+                            exit = Some(Exit::Signal(Signal::named(&signal_name)));
                         }
                         Some(ChannelMsg::Close) | None => break,
                         Some(_) => {}

@@ -10,7 +10,9 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
-use imgbuild_engine::{ActionError, Command, Exit, FileOperation, OnLine, Session, Stat};
+use imgbuild_engine::{
+    ActionError, Command, ConnectionFacts, Exit, FileOperation, OnLine, Reboot, Session, Stat,
+};
 use imgbuild_model::Stream;
 
 use crate::{Connection, Error, Stdin, quote};
@@ -19,6 +21,8 @@ use crate::{Connection, Error, Stdin, quote};
 const START_RETRY: Duration = Duration::from_secs(5 * 60);
 /// How long is waited between two tries.
 const RETRY_PAUSE: Duration = Duration::from_secs(2);
+/// How a machine is started anew where a step does not say it.
+const REBOOT: &str = "systemctl reboot 2>/dev/null || reboot || shutdown -r now";
 /// Who `owner` is where a step does not say it.
 const ROOT: &str = "root:root";
 
@@ -50,9 +54,9 @@ impl SshSession {
         }
     }
 
-    /// The connection.
+    /// What it goes over.
     #[must_use]
-    pub fn connection(&self) -> &Connection {
+    pub fn ssh(&self) -> &Connection {
         &self.connection
     }
 
@@ -245,9 +249,6 @@ impl SshSession {
 
     /// The line for the machine's shell.
     async fn line(&mut self, command: &Command) -> Result<String, ActionError> {
-        if command.interactive {
-            return Err(ActionError::input("a machine that is reached over SSH cannot be entered yet"));
-        }
         if !command.secrets.is_empty() {
             return Err(ActionError::input("`secrets` are not given to machines over SSH yet")
                 .hint("give them as sensitive variables"));
@@ -300,6 +301,17 @@ impl From<Error> for ActionError {
     }
 }
 
+/// How a command ended, as the engine says it.
+fn as_engine(exit: crate::Exit) -> Result<Exit, ActionError> {
+    match exit {
+        crate::Exit::Code(code) => Ok(Exit::Code(i32::try_from(code).unwrap_or(i32::MAX))),
+        crate::Exit::Signal(signal) => match signal.number() {
+            Some(number) => Ok(Exit::Signal(number)),
+            None => Err(ActionError::input(format!("it was ended by signal `{signal}`"))),
+        },
+    }
+}
+
 /// The error of a command that had begun.
 fn of_command(error: Error) -> ActionError {
     match error {
@@ -312,6 +324,10 @@ fn of_command(error: Error) -> ActionError {
 impl Session for SshSession {
     async fn exec(&mut self, command: &Command, on_line: OnLine<'_>) -> Result<Exit, ActionError> {
         let line = self.line(command).await?;
+        if command.interactive {
+            let line = (!command.argv.is_empty()).then_some(&*line);
+            return as_engine(self.connection.enter(line).await.map_err(of_command)?);
+        }
         let ended = match self.show_at_last(command).await {
             Ok(()) => {
                 let stdin = command.stdin.as_deref().map_or(Stdin::Empty, Stdin::Bytes);
@@ -320,13 +336,7 @@ impl Session for SshSession {
             Err(error) => Err(error),
         };
         self.take_away().await;
-        match ended? {
-            crate::Exit::Code(code) => Ok(Exit::Code(i32::try_from(code).unwrap_or(i32::MAX))),
-            crate::Exit::Signal(signal) => match signal.number() {
-                Some(number) => Ok(Exit::Signal(number)),
-                None => Err(ActionError::input(format!("it was ended by signal `{signal}`"))),
-            },
-        }
+        as_engine(ended?)
     }
 
     async fn apply(&mut self, operations: Vec<FileOperation>) -> Result<(), ActionError> {
@@ -399,6 +409,42 @@ impl Session for SshSession {
             [user, group] => Ok((*user, *group)),
             _ => Err(ActionError::input(format!("there is no user or group `{owner}` on the machine"))),
         }
+    }
+
+    fn connection(&self) -> Option<ConnectionFacts> {
+        Some(self.connection.facts())
+    }
+
+    async fn reboot(&mut self, reboot: &Reboot) -> Result<(), ActionError> {
+        let before = self.connection.boot_id().await?;
+        let line = match &reboot.command {
+            Some(line) => line.clone(),
+            None if self.login().await?.is_root => REBOOT.to_owned(),
+            None => format!("sudo -n sh -c {}", quote(REBOOT)),
+        };
+        let mut last = String::new();
+        let told = self
+            .connection
+            .exec(&line, Stdin::Empty, &mut |_, line| {
+                if !line.trim().is_empty() {
+                    line.clone_into(&mut last);
+                }
+            })
+            .await;
+        match told {
+            // It may go down before it can say how the command ended, and takes the command with it.
+            Ok(crate::Exit::Code(0) | crate::Exit::Signal(_))
+            | Err(Error::Lost { .. } | Error::NoExit(_)) => {}
+            Ok(crate::Exit::Code(code)) => {
+                let why = if last.is_empty() { format!("exit code {code}") } else { last };
+                return Err(ActionError::input(format!("`{line}` did not start the machine anew: {why}"))
+                    .hint("`command` says how it is done there"));
+            }
+            Err(error) => return Err(error.into()),
+        }
+        // What was shown to commands was in a folder for temporary files.
+        self.connection.wait_for_reboot(before.as_deref(), reboot.limit).await?;
+        Ok(())
     }
 
     fn root(&mut self) -> Option<BorrowedFd<'_>> {

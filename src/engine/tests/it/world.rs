@@ -130,6 +130,7 @@ impl World {
                 lock: Arc::new(lock),
                 digests: Arc::new(digests),
                 builders: Arc::new(Builders::new([BUILDER])),
+                tools: Arc::default(),
                 salt: "".into(),
             },
             plan: plan.clone(),

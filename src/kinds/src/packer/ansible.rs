@@ -1,7 +1,7 @@
 //! The plugin `ansible`.
 
 use imgbuild_model::Role::{Content, Policy, Transport};
-use imgbuild_model::{AttributeSchema, KindSchema, Rule, Table};
+use imgbuild_model::{AttributeSchema, Availability, KindSchema, Rule, Table};
 
 use super::attribute::{flag, int, provisioner, text, texts, tri, word_any_case};
 
@@ -47,6 +47,7 @@ static ANSIBLE: KindSchema = KindSchema {
         flag("ansible_winrm_use_http", Transport, "Whether WinRM goes without TLS."),
     ],
     includes: &[&GALAXY],
+    availability: Availability::Native,
     ..provisioner("ansible", "Runs a playbook from the host.")
 };
 
@@ -72,5 +73,6 @@ static ANSIBLE_LOCAL: KindSchema = KindSchema {
     ],
     rules: &[Rule::ExactlyOne(&["playbook_file", "playbook_files"])],
     includes: &[&GALAXY],
+    availability: Availability::Native,
     ..provisioner("ansible-local", "Runs playbooks in the guest, which has Ansible.")
 };

@@ -1,7 +1,7 @@
 //! Configuration management: the plugins `chef`, `puppet` and `salt`.
 
 use imgbuild_model::Role::{Content, Naming, Placement, Policy};
-use imgbuild_model::{AttributeSchema, KindSchema, Rule, Table};
+use imgbuild_model::{AttributeSchema, Availability, KindSchema, Rule, Table};
 
 use super::attribute::{any, dict, flag, provisioner, text, texts, word};
 use super::common::{ELEVATED, GUEST_OS_TYPE};
@@ -93,6 +93,7 @@ static PUPPET_MASTERLESS: KindSchema = KindSchema {
         flag("clean_staging_directory", Content, "Whether that folder is removed after."),
     ],
     includes: &[&PUPPET],
+    availability: Availability::Native,
     ..provisioner("puppet-masterless", "Applies Puppet's manifests in the guest.")
 };
 
@@ -132,5 +133,6 @@ static SALT_MASTERLESS: KindSchema = KindSchema {
         GUEST_OS_TYPE,
     ],
     rules: &[Rule::Excludes("minion_config", &["remote_state_tree", "remote_pillar_roots"])],
+    availability: Availability::Native,
     ..provisioner("salt-masterless", "Applies Salt's states in the guest.")
 };

@@ -51,6 +51,11 @@ pub struct KindSchema {
     /// For a source: whether its machine is there already and goes on when the chain is done. What is done to it is done
     /// each time, and nothing of it is kept.
     pub live: bool,
+    /// For a step: whether it needs a machine that runs, which an image's tree is not.
+    pub needs_machine: bool,
+    /// The attribute that names a program of this host which carries it out, so that the program's version is in the key;
+    /// empty if there is none.
+    pub tool: &'static str,
 }
 
 /// What a kind sees of a chain's state.
@@ -143,6 +148,8 @@ impl KindSchema {
         state: StateUse::None,
         builder: "rootfs",
         live: false,
+        needs_machine: false,
+        tool: "",
     };
 
     /// What stands in its body.

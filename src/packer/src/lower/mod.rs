@@ -9,6 +9,7 @@ mod config;
 mod delegate;
 mod holes;
 mod host;
+mod manage;
 mod qemu;
 mod rootfs;
 mod steps;

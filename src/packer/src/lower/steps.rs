@@ -7,6 +7,7 @@ use imgbuild_model::{Diagnostic, EntryKind, Value};
 
 use super::chain::{Chain, Machine};
 use super::config::Config;
+use super::manage;
 use crate::go_time;
 use crate::recipe::Step;
 
@@ -14,6 +15,9 @@ use crate::recipe::Step;
 const EXECUTE: &str = "chmod +x {{.Path}}; {{.Vars}} {{.Path}}";
 const EXECUTE_WITH_FILE: &str = "chmod +x {{.Path}}; . {{.EnvVarFile}} && {{.Path}}";
 const SHEBANG: &str = "/bin/sh -e";
+/// The provisioners that do something to a machine.
+const NEED_MACHINE: [&str; 6] =
+    ["shell", "file", "ansible", "ansible-local", "puppet-masterless", "salt-masterless"];
 /// Where relative paths in the machine start: the home of who is logged in.
 const HOME: &str = "/root";
 
@@ -39,17 +43,21 @@ pub(super) fn lower(step: &Step, config: &Config<'_>, chain: &mut Chain<'_>) {
         "shell-local" => shell_local(step, config, chain),
         "sleep" => sleep(step, config, chain),
         "breakpoint" => breakpoint(step, config, chain),
-        "shell" | "file" if chain.machine == Machine::Mock => {
+        kind if NEED_MACHINE.contains(&kind) && chain.machine == Machine::Mock => {
             let message = format!("`{}` does nothing here: the builder `file` has no machine", step.kind);
             chain.problem(Diagnostic::warning(message).at(step.location.clone()));
         }
-        "shell" | "file" if chain.machine == Machine::None => {
+        kind if NEED_MACHINE.contains(&kind) && chain.machine == Machine::None => {
             let message = format!("`{}` needs a machine, and this build has none", step.kind);
             let hint = "`communicator = \"none\"` means that nothing is connected to; `shell-local` runs on the host";
             chain.problem(Diagnostic::error(message).at(step.location.clone()).hint(hint));
         }
         "shell" => shell(step, config, chain),
         "file" => file(step, config, chain),
+        "ansible" => manage::ansible(step, config, chain),
+        "ansible-local" => manage::ansible_local(step, config, chain),
+        "puppet-masterless" => manage::puppet_masterless(step, config, chain),
+        "salt-masterless" => manage::salt_masterless(step, config, chain),
         other => {
             let message = format!(
                 "the provisioner `{other}` is not built in yet for the builder `{}`",
@@ -69,16 +77,16 @@ fn duration(config: &Config<'_>, name: &str) -> Value {
     config.text(name).and_then(|text| go_time::duration(&text)).map_or(Value::None, seconds)
 }
 
-fn texts(texts: &[String]) -> Value {
+pub(super) fn texts(texts: &[String]) -> Value {
     Value::list(texts.iter().map(|text| Value::string(text)))
 }
 
-fn dict(pairs: impl IntoIterator<Item = (String, String)>) -> Value {
+pub(super) fn dict(pairs: impl IntoIterator<Item = (String, String)>) -> Value {
     Value::Dict(pairs.into_iter().map(|(name, value)| (name.into(), Value::string(&value))).collect())
 }
 
 /// How a provisioner's steps are tried, and what a failure means. The first of them waits.
-fn tries(step: &Step, is_first: bool) -> Vec<(&'static str, Value)> {
+pub(super) fn tries(step: &Step, is_first: bool) -> Vec<(&'static str, Value)> {
     let waits = is_first && !step.pause_before.is_zero();
     vec![
         ("continue_on_error", if step.continue_on_error { Value::Bool(true) } else { Value::None }),

@@ -133,7 +133,7 @@ fn builds_are_native_if_all_of_them_is() {
         // No other program has `rootfs`.
         (
             recipe("rootfs", &json!({}), &[("ansible", json!({}))], &[]),
-            "the provisioner `ansible` is not built in yet for the builder `rootfs`",
+            "`ansible` needs a machine that is reached over SSH, and the builder `rootfs` has none",
         ),
         (recipe("rootfs", &json!({"expose": ["80", "53/udp", "http"]}), &[], &[]), "`http` is not a port"),
     ] {

@@ -9,7 +9,7 @@ use imgbuild_plan::testing::{
     Declared, answer, context, dict, file, label, locked, made, step, texts, with_state,
 };
 use imgbuild_plan::{
-    Builders, InputDigest, InputDigests, KeyContext, LockFile, Reference, changes, fingerprint,
+    Builders, InputDigest, InputDigests, KeyContext, LockFile, Reference, Tools, changes, fingerprint,
 };
 
 use crate::samples::{Change, Given, Sample, digests, sample, values, written_out};
@@ -181,6 +181,13 @@ fn builder_salt_and_the_outputs_of_prerequisites_are_in_every_key() {
             assert_ne!(key.fixed, found.fixed, "`{}`", schema.id);
             assert_ne!(key.content, found.content, "`{}`", schema.id);
         }
+        if let Some(tool) = graph.nodes[place].tool() {
+            let tools = |version: &str| Tools::of(&graph, |name| format!("{name} {version}"));
+            let with = |version: &str| keys(KeyContext { tools: &tools(version), ..plain }, place);
+            assert_eq!(with("1").fixed, with("1").fixed, "`{tool}`");
+            assert_ne!(with("1").fixed, with("2").fixed, "`{tool}`");
+            assert_ne!(with("1").content, with("2").content, "`{tool}`");
+        }
         for needed in &graph.nodes[place].prerequisites {
             let output = |place: usize| Hash::of(if place == *needed { b"new" } else { b"old" });
             let one = imgbuild_plan::content_key(plain, place, &output);
@@ -283,7 +290,8 @@ fn a_file_is_keyed_by_name_contents_and_execute_bit_but_not_by_where_it_lies() {
             let Some(value) = wrap(file("one/a")) else { continue };
             let name = format!("`{}.{}`", schema.id, attribute.name);
             let known = |path: &str, contents: &str, executable: bool| {
-                imgbuild_plan::testing::digests(&[(path, contents, executable)])
+                // What the kind must have besides stays where it is.
+                imgbuild_plan::testing::digests(&[("one/a", "a", false), (path, contents, executable)])
             };
             let plain = reading(schema, attribute.name, value.clone(), known("one/a", "a", false));
             let contents = reading(schema, attribute.name, value.clone(), known("one/a", "b", false));

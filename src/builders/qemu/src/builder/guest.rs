@@ -214,7 +214,7 @@ async fn run(session: &SshSession, purpose: &str, script: &str) -> Result<(), Ac
     // The shell is a child of its own, so that nothing else reads what is left of the script.
     let line = "if [ \"$(id -u)\" = 0 ]; then exec /bin/sh -e; else exec sudo -n /bin/sh -e; fi";
     let script = format!("set -e\n{script}");
-    let done = session.connection().output(line, Stdin::Bytes(script.as_bytes())).await?;
+    let done = session.ssh().output(line, Stdin::Bytes(script.as_bytes())).await?;
     if done.exit.is_success() {
         return Ok(());
     }

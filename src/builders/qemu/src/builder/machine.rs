@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 use async_trait::async_trait;
 use imgbuild_cache::Staged;
 use imgbuild_engine::{
-    ActionError, Command, Exit, FileOperation, Machine as EngineMachine, MachineSpec as Wanted, OnLine,
-    Session, Snapshot, Stat,
+    ActionError, Command, ConnectionFacts, Exit, FileOperation, Machine as EngineMachine,
+    MachineSpec as Wanted, OnLine, Reboot, Session, Snapshot, Stat,
 };
 use imgbuild_ssh::{SshSession, Stdin};
 use imgbuild_tree::DeltaId;
@@ -144,7 +144,7 @@ impl Live {
             // The connection may be lost before the command has ended.
             let _ = tokio::time::timeout(
                 source.shutdown_timeout(),
-                self.session.connection().exec(command, Stdin::Empty, &mut |_, _| {}),
+                self.session.ssh().exec(command, Stdin::Empty, &mut |_, _| {}),
             )
             .await;
             match tokio::time::timeout(source.shutdown_timeout(), self.machine.wait()).await {
@@ -343,6 +343,15 @@ impl Session for QemuMachine {
 
     async fn identity(&mut self, owner: &str) -> Result<(u32, u32), ActionError> {
         self.live.session.identity(owner).await
+    }
+
+    fn connection(&self) -> Option<ConnectionFacts> {
+        Session::connection(&self.live.session)
+    }
+
+    async fn reboot(&mut self, reboot: &Reboot) -> Result<(), ActionError> {
+        self.touched = true;
+        self.live.session.reboot(reboot).await
     }
 
     fn root(&mut self) -> Option<BorrowedFd<'_>> {
