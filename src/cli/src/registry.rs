@@ -1,7 +1,8 @@
 //! Which code is behind which kind: the one place that knows all of it.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::num::NonZero;
+use std::process::{Command, Stdio};
 use std::sync::Arc;
 
 use imgbuild::args::Environment;
@@ -10,7 +11,7 @@ use imgbuild_cache::Cache;
 use imgbuild_engine::{Builder, Registry, SharedExecutor};
 use imgbuild_host::{HostBuilder, Reach, Surroundings};
 use imgbuild_model::EventSink;
-use imgbuild_plan::Builders;
+use imgbuild_plan::{ActionGraph, ActionNode, Builders};
 use imgbuild_provisioners::{ArchiveConfig, Proxies};
 use imgbuild_rootfs::RootfsBuilder;
 
@@ -65,6 +66,25 @@ pub(crate) fn registry(archives: Arc<ArchiveConfig>, environment: &Environment) 
 /// What the builders are called in keys.
 pub(crate) fn builders() -> Arc<Builders> {
     Arc::new(Builders::new([imgbuild_rootfs::KEY, imgbuild_host::KEY]))
+}
+
+/// The same with the versions of the programs of this host that the kinds of a graph run.
+pub(crate) fn builders_for(graph: &ActionGraph) -> Arc<Builders> {
+    let tools: BTreeSet<&'static str> = graph.nodes.iter().flat_map(ActionNode::tools).collect();
+    let builders = builders();
+    if tools.is_empty() {
+        return builders;
+    }
+    let versions = tools.into_iter().filter_map(|name| Some((name, tool_version(name)?)));
+    Arc::new((*builders).clone().with_tools(versions))
+}
+
+/// What a program of this host says that it is; `None` if it is not there.
+fn tool_version(name: &str) -> Option<String> {
+    let words: &[&str] = if name == "lynis" { &["show", "version"] } else { &["--version"] };
+    let output = Command::new(name).args(words).stdin(Stdio::null()).stderr(Stdio::null()).output().ok()?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    text.lines().map(str::trim).find(|line| !line.is_empty()).map(str::to_owned)
 }
 
 #[cfg(test)]

@@ -202,10 +202,10 @@ impl Session {
         let digests = InputDigests::read(&graph.inputs(), self.files()?, &cache)?;
         let before = self.read_lock()?;
         let mut keys = KeyInputs {
+            builders: crate::registry::builders_for(&graph),
             graph: Arc::new(graph),
             lock: Arc::new(before.clone()),
             digests: Arc::new(digests),
-            builders: crate::registry::builders(),
             salt: self.config.salt.as_deref().unwrap_or_default().into(),
         };
         let force: BTreeSet<Label> = match planning.force {

@@ -51,6 +51,7 @@ static ALL: &[&KindSchema] = &[
     &step::SLEEP,
     &step::BREAKPOINT,
     &step::DOWNLOAD,
+    &step::GOSS_VALIDATE,
     &step::FILE,
     &step::APT_RESOLVE,
     &step::APT_INSTALL,
@@ -88,6 +89,9 @@ static ALL: &[&KindSchema] = &[
     &test::USER_EXISTS,
     &test::PACKAGE_INSTALLED,
     &test::UNIT_ENABLED,
+    &test::GOSS,
+    &test::OPENSCAP,
+    &test::LYNIS,
     &test::IMAGE_TEST,
 ];
 

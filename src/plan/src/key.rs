@@ -7,6 +7,7 @@
 //! | `schema` | the version of this table |
 //! | `builder` | the builder's name and version |
 //! | `kind` | the kind's name and version |
+//! | `tool` | the version of each program of the host that its kind, or that of a check, runs |
 //! | `platform` | the target platform |
 //! | `salt` | the workspace's salt, for disowning a poisoned cache |
 //! | `source` | the pinned identity of the source, for the first layer of a chain |
@@ -32,7 +33,8 @@ use std::sync::Arc;
 use imgbuild_cache::ActionKey;
 use imgbuild_digest::{ContentHash, ContentHasher, Hash};
 use imgbuild_model::{
-    ActionRef, Artifact, AttributeSchema, Default, LayerRef, Platform, Role, StateUse, Step, Value,
+    ActionRef, Artifact, AttributeSchema, Default, KindSchema, LayerRef, Platform, Role, StateUse, Step,
+    Value,
 };
 use serde::{Deserialize, Serialize};
 
@@ -71,22 +73,39 @@ pub struct KeyContext<'a> {
     pub salt: &'a str,
 }
 
-/// The builders that there are: what each is called in keys, with its version, as `rootfs/1`.
+/// The builders that there are: what each is called in keys, with its version, as `rootfs/1`; and the programs of the
+/// host that kinds run, with theirs.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Builders(BTreeMap<&'static str, Arc<str>>);
+pub struct Builders {
+    builders: BTreeMap<&'static str, Arc<str>>,
+    tools: BTreeMap<&'static str, Arc<str>>,
+}
 
 impl Builders {
     /// Those of these keys; the name of each is what stands before the `/`.
     #[must_use]
     pub fn new(keys: impl IntoIterator<Item = &'static str>) -> Self {
         let named = |key: &'static str| (key.split('/').next().unwrap_or(key), key.into());
-        Self(keys.into_iter().map(named).collect())
+        Self { builders: keys.into_iter().map(named).collect(), tools: BTreeMap::new() }
+    }
+
+    /// The same with the versions of these programs.
+    #[must_use]
+    pub fn with_tools(mut self, tools: impl IntoIterator<Item = (&'static str, String)>) -> Self {
+        self.tools.extend(tools.into_iter().map(|(name, version)| (name, version.into())));
+        self
+    }
+
+    /// The version of a program; `None` if it is not there.
+    #[must_use]
+    pub fn tool(&self, name: &str) -> Option<&str> {
+        self.tools.get(name).map(|version| &**version)
     }
 
     /// What a builder is called in keys: its name alone, if there is no such builder.
     #[must_use]
     pub fn key<'a>(&'a self, name: &'a str) -> &'a str {
-        self.0.get(name).map_or(name, |key| &**key)
+        self.builders.get(name).map_or(name, |key| &**key)
     }
 }
 
@@ -354,9 +373,17 @@ fn encode_head(context: KeyContext<'_>, node: &ActionNode, sink: &mut Sink) {
         },
         || Some(format!("{}/{}", node.schema.id, node.schema.key_version)),
     );
+    encode_tools(context, node.schema, sink);
     sink.add("platform", |hasher| node.platform().content_hash(hasher), || Some(node.platform().to_string()));
     if !context.salt.is_empty() {
         sink.text("salt", context.salt);
+    }
+}
+
+/// Writes the programs of the host that a kind runs.
+fn encode_tools(context: KeyContext<'_>, schema: &KindSchema, sink: &mut Sink) {
+    for name in schema.tools {
+        sink.text(("tool", *name), context.builders.tool(name).unwrap_or("none"));
     }
 }
 
@@ -662,6 +689,9 @@ fn encode_step(
         },
         || Some(step.kind.as_str().to_owned()),
     );
+    if let Some(schema) = schema {
+        encode_tools(context, schema, sink);
+    }
     for attribute in schema.map(|schema| schema.attributes).unwrap_or_default() {
         if attribute.role == Role::Content {
             encode_attribute(context, attribute, step.attributes.get(attribute.name), reference, sink, true);

@@ -4,6 +4,7 @@
 //! how a machine is made. [`windows`] is for builders of Windows machines: it says what provisioners do there and does
 //! none of it. What is not here: exports, and anything that decides whether an action runs.
 
+mod audits;
 mod base;
 mod checks;
 mod debian;
@@ -11,6 +12,7 @@ mod download;
 mod execute_command;
 mod files;
 mod genrule;
+mod goss;
 mod host;
 mod local;
 mod packer_build;
@@ -41,6 +43,7 @@ pub fn executors() -> HashMap<&'static str, SharedExecutor> {
         ("shell_local", Arc::new(local::ShellLocal) as SharedExecutor),
         ("sleep", Arc::new(local::Sleep)),
         ("breakpoint", Arc::new(local::Breakpoint)),
+        ("goss_validate", Arc::new(goss::GossValidate)),
         ("download", Arc::new(download::Download)),
         ("file", step(files::File)),
         ("user", step(files::User)),

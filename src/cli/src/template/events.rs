@@ -91,6 +91,7 @@ fn beginning(kind: &str, description: &str, node: Option<&ActionNode>) -> Option
         "debian" | "ubuntu" | "oci_base" | "rootfs_tar" => format!("Preparing the base: {description}"),
         "oci" | "docker_archive" | "tarball" => format!("Exporting: {kind}"),
         "host" => "Using SSH communicator to connect".to_owned(),
+        "goss_validate" => "Running goss tests...".to_owned(),
         "sleep" => "Sleeping".to_owned(),
         _ => return None,
     })
@@ -110,6 +111,7 @@ pub(super) fn packer_name(kind: &str) -> &str {
     match kind {
         "shell_local" => "shell-local",
         "download" => "file",
+        "goss_validate" => "goss",
         "packer_build" => "packer",
         other => other,
     }

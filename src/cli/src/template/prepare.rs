@@ -271,10 +271,10 @@ fn key_inputs(
 ) -> Result<KeyInputs, Diagnostics> {
     let digests = InputDigests::read(&graph.inputs(), &files(), cache)?;
     Ok(KeyInputs {
+        builders: crate::registry::builders_for(&graph),
         graph: Arc::new(graph),
         lock: Arc::new(lock),
         digests: Arc::new(digests),
-        builders: crate::registry::builders(),
         salt: salt.into(),
     })
 }

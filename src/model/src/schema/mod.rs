@@ -51,6 +51,8 @@ pub struct KindSchema {
     /// For a source: whether its machine is there already and goes on when the chain is done. What is done to it is done
     /// each time, and nothing of it is kept.
     pub live: bool,
+    /// Programs of the host that it runs: their versions enter its key.
+    pub tools: &'static [&'static str],
 }
 
 /// What a kind sees of a chain's state.
@@ -143,6 +145,7 @@ impl KindSchema {
         state: StateUse::None,
         builder: "rootfs",
         live: false,
+        tools: &[],
     };
 
     /// What stands in its body.

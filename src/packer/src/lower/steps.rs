@@ -25,6 +25,7 @@ pub(super) fn files_of(kind: &str, config: &Config<'_>) -> &'static [&'static st
             (Some("download"), _) | (_, Some(true)) => &[],
             _ => &["source", "sources"],
         },
+        "goss" => &["tests", "vars_file"],
         "ansible" => &["playbook_file", "galaxy_file"],
         "ansible-local" => &["playbook_file", "playbook_files", "galaxy_file"],
         "puppet-masterless" => &["manifest_file"],
@@ -39,17 +40,18 @@ pub(super) fn lower(step: &Step, config: &Config<'_>, chain: &mut Chain<'_>) {
         "shell-local" => shell_local(step, config, chain),
         "sleep" => sleep(step, config, chain),
         "breakpoint" => breakpoint(step, config, chain),
-        "shell" | "file" if chain.machine == Machine::Mock => {
+        "shell" | "file" | "goss" if chain.machine == Machine::Mock => {
             let message = format!("`{}` does nothing here: the builder `file` has no machine", step.kind);
             chain.problem(Diagnostic::warning(message).at(step.location.clone()));
         }
-        "shell" | "file" if chain.machine == Machine::None => {
+        "shell" | "file" | "goss" if chain.machine == Machine::None => {
             let message = format!("`{}` needs a machine, and this build has none", step.kind);
             let hint = "`communicator = \"none\"` means that nothing is connected to; `shell-local` runs on the host";
             chain.problem(Diagnostic::error(message).at(step.location.clone()).hint(hint));
         }
         "shell" => shell(step, config, chain),
         "file" => file(step, config, chain),
+        "goss" => goss(step, config, chain),
         other => {
             let message = format!(
                 "the provisioner `{other}` is not built in yet for the builder `{}`",
@@ -334,4 +336,38 @@ fn download(step: &Step, source: &str, destination: &str, is_first: bool, chain:
     }
     let own = vec![("src", Value::string(&pattern)), ("dest", Value::string(&target))];
     chain.step("download", [own, tries(step, is_first)].concat(), &step.location);
+}
+
+fn goss(step: &Step, config: &Config<'_>, chain: &mut Chain<'_>) {
+    if config.text("target_os").as_deref() == Some("Windows") {
+        let error = Diagnostic::error("`goss` is carried out for Linux alone");
+        return chain.problem(error.at(config.location("target_os")));
+    }
+    let mut srcs = Vec::new();
+    for path in config.texts("tests") {
+        srcs.extend(chain.input(&path, &config.location("tests")).map(|(file, _)| file));
+    }
+    let vars_file = config.text("vars_file");
+    let vars_file = vars_file.and_then(|path| chain.input(&path, &config.location("vars_file")));
+    let text = |name: &str| config.text(name).filter(|text| !text.is_empty());
+    let given = |name: &str| text(name).map_or(Value::None, |text| Value::string(&text));
+    // Goss looks for the file in the folder that all is put into.
+    let file = text("goss_file").map_or(Value::None, |path| Value::string(path.trim_start_matches("./")));
+    let junit = text("junit_file").map_or(Value::None, |path| Value::string(&chain.on_host(&path)));
+    let network = chain.machine == Machine::Rootfs { network: true };
+    let own = vec![
+        ("srcs", Value::list(srcs)),
+        ("file", file),
+        ("vars_file", vars_file.map_or(Value::None, |(file, _)| file)),
+        ("vars", dict(config.hidden_pairs("vars_inline"))),
+        ("env", dict(config.hidden_pairs("vars_env"))),
+        ("network", if network { Value::Bool(true) } else { Value::None }),
+        ("inspect", config.flag("inspect").map_or(Value::None, Value::Bool)),
+        ("retry_timeout", duration(config, "retry_timeout")),
+        ("retry_sleep", duration(config, "sleep")),
+        ("format", given("format")),
+        ("format_options", given("format_options")),
+        ("dest", junit),
+    ];
+    chain.step("goss_validate", [own, tries(step, true)].concat(), &step.location);
 }
