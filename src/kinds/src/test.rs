@@ -110,7 +110,7 @@ pub(crate) static GOSS: KindSchema = test(
             "srcs",
             AttributeType::Files,
             Default::EmptyList,
-            "Files and folders that it includes. They are found by the paths that they have beside it, or by their own names.",
+            "Files and folders that it includes. They are beside it, each under its own name, wherever they lie.",
         ),
         content("vars_file", AttributeType::File, Default::None, "YAML or JSON with variables: `.Vars`."),
         content(

@@ -43,17 +43,18 @@ fn inputs(context: &ActionContext, value: &Value, found: &mut Vec<InputFile>) ->
         return items.iter().try_for_each(|item| inputs(context, item, found));
     }
     for file in context.files_of(value)? {
-        let (shown, place) = match value {
-            Value::Artifact(Artifact::Source(source)) => {
-                (source.path.as_str().to_owned(), Some(Path::new("/").join(source.path.as_str())))
-            }
-            _ => (file.name.clone(), None),
+        let shown = match value {
+            Value::Artifact(Artifact::Source(source)) => source.path.as_str().to_owned(),
+            _ => file.name.clone(),
         };
-        // Beside the others by its own name, as goss would find it once all were put into one folder.
-        let flat = Path::new("/").join(FLAT).join(&file.name);
-        let roots: Vec<PathBuf> = place.into_iter().chain([flat]).collect();
+        // Beside the others by its own name, as goss finds it once all is put into one folder.
+        let place = Path::new("/").join(&file.name);
+        if found.iter().any(|other| other.found_as.iter().any(|path| path.starts_with(&place))) {
+            return Err(ActionError::input(format!("two of the files are called `{}`", file.name))
+                .hint("files and folders are put beside each other under their own names: rename one"));
+        }
         if !file.is_directory {
-            found.push(InputFile { shown, found_as: roots, path: file.path });
+            found.push(InputFile { shown, found_as: vec![place], path: file.path });
             continue;
         }
         let mut below = Vec::new();
@@ -62,16 +63,13 @@ fn inputs(context: &ActionContext, value: &Value, found: &mut Vec<InputFile>) ->
             let rest = path.strip_prefix(&file.path).unwrap_or(&path).to_path_buf();
             found.push(InputFile {
                 shown: format!("{shown}/{}", rest.display()),
-                found_as: roots.iter().map(|root| root.join(&rest)).collect(),
+                found_as: vec![place.join(&rest)],
                 path,
             });
         }
     }
     Ok(())
 }
-
-/// A folder that no workspace has.
-const FLAT: &str = "\u{0}flat";
 
 /// All files of a folder, sorted.
 fn list(folder: &Path, files: &mut Vec<PathBuf>) -> Result<(), ActionError> {
@@ -98,7 +96,7 @@ fn plan(context: &ActionContext, attributes: &Attributes, main: &str) -> Result<
         of("file", &mut all)?;
     }
     of("srcs", &mut all)?;
-    let flat = Path::new("/").join(FLAT).join(main);
+    let flat = Path::new("/").join(main);
     let main = match main {
         "" => all.first().cloned(),
         _ => all.iter().find(|input| input.found_as.contains(&flat)).cloned(),
@@ -107,7 +105,7 @@ fn plan(context: &ActionContext, attributes: &Attributes, main: &str) -> Result<
         let names: Vec<&str> = all.iter().map(|input| &*input.shown).collect();
         ActionError::input(format!(
             "no file that the check is given is `{}`",
-            flat.file_name().unwrap_or_default().to_string_lossy()
+            flat.strip_prefix("/").unwrap_or(&flat).display()
         ))
         .hint(format!("there are {}", names.join(", ")))
     })?;

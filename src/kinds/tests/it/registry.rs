@@ -190,6 +190,7 @@ fn a_kind_of_templates_is_unavailable_until_there_is_code() {
         "post-processor shell-local",
         "data source http",
         "data source null",
+        "provisioner goss",
         "data source external",
         "data source external-json",
         "data source external-raw",
