@@ -44,6 +44,10 @@ fn inputs(context: &ActionContext, value: &Value, found: &mut Vec<InputFile>) ->
     }
     for file in context.files_of(value)? {
         let shown = match value {
+            // The workspace of a template is the whole disk.
+            Value::Artifact(Artifact::Source(source)) if context.workspace == Path::new("/") => {
+                format!("/{}", source.path.as_str())
+            }
             Value::Artifact(Artifact::Source(source)) => source.path.as_str().to_owned(),
             _ => file.name.clone(),
         };
