@@ -338,7 +338,7 @@ impl<'a> Machine<'a> {
             for entry in
                 below.iter().filter(|entry| entry.ends_with(".wants") || entry.ends_with(".requires"))
             {
-                if self.list(&format!("{folder}/{entry}")).await?.iter().any(|link| *link == unit) {
+                if self.list(&format!("{folder}/{entry}")).await?.contains(&unit) {
                     return Ok(true);
                 }
             }

@@ -118,7 +118,7 @@ fn plan(context: &ActionContext, attributes: &Attributes, main: &str) -> Result<
     let mut known = Known { env: pairs(context, attributes, "env"), ..Known::default() };
     for file in vars {
         let text = fs_err::read_to_string(&file.path)?;
-        known.vars.extend(read_vars(&text, &file.shown).map_err(|error| ActionError::Other(error))?);
+        known.vars.extend(read_vars(&text, &file.shown).map_err(ActionError::Other)?);
     }
     let given = pairs(context, attributes, "vars");
     known.vars.extend(given.into_iter().map(|(name, text)| (name, Datum::Text(text))));

@@ -1,7 +1,7 @@
 //! This host as a machine.
 
 use std::os::fd::BorrowedFd;
-use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
@@ -42,7 +42,7 @@ impl Session for Host {
     }
 
     async fn read(&mut self, path: &str) -> Result<Option<Vec<u8>>, ActionError> {
-        match std::fs::read(path) {
+        match fs_err::read(path) {
             Ok(bytes) => Ok(Some(bytes)),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(error.into()),
@@ -51,7 +51,6 @@ impl Session for Host {
 
     async fn stat(&mut self, path: &str) -> Result<Option<Stat>, ActionError> {
         let Ok(found) = std::fs::symlink_metadata(path) else { return Ok(None) };
-        assert!(!found.file_type().is_socket() || found.mode() & 0o170_000 != 0);
         Ok(Some(Stat {
             mode: found.mode() & 0o7777,
             uid: found.uid(),
@@ -121,7 +120,7 @@ impl Files {
             Err(Failure::Wrong(error)) => Err(error),
             Err(Failure::Needs(path)) => {
                 let mut known = known.clone();
-                known.files.insert(path.clone(), std::fs::read_to_string(path).ok());
+                known.files.insert(path.clone(), fs_err::read_to_string(path).ok());
                 self.load(&known)
             }
         }
