@@ -13,7 +13,7 @@ use imgbuild_engine::{LayerMetadata, files_output, layer_output};
 use imgbuild_model::{Artifact, PackagePath, PatternSet, Platform};
 use imgbuild_plan::{
     ActionGraph, ActionNode, Builders, DiskFiles, Fingerprint, InputDigests, KeyContext, LockFile,
-    PlanOptions, Reference, Selection, Status, Walk, fingerprint, plan, slot,
+    PlanOptions, Reference, Selection, Status, Tools, Walk, fingerprint, plan, slot,
 };
 use imgbuild_starlark::{Limits, Starlark};
 use imgbuild_tree::{CaptureOptions, DeltaManifest, EmptyView, XattrNamespace, capture};
@@ -65,7 +65,15 @@ pub fn seed(workspace: &Path, cache: &Path) -> Result<(usize, usize), String> {
     let digests = InputDigests::read(&graph.inputs(), &files, &cache).map_err(text)?;
     let lock = LockFile::default();
     let builders = Builders::new([imgbuild_rootfs::KEY]);
-    let context = KeyContext { graph: &graph, lock: &lock, digests: &digests, builders: &builders, salt: "" };
+    let tools = Tools::default();
+    let context = KeyContext {
+        graph: &graph,
+        lock: &lock,
+        digests: &digests,
+        builders: &builders,
+        tools: &tools,
+        salt: "",
+    };
     let options = PlanOptions { explain_all: true, ..PlanOptions::default() };
     let plan = plan(context, &wanted, &cache, &options).map_err(text)?;
 

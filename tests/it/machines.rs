@@ -253,3 +253,59 @@ fn what_keeps_a_machine_from_being_reached_is_said() {
     let said = server.workspace("missing", "", run, &[]).fails(1, &["build", "t.pkr.hcl"]);
     has(&said, &["missing"]);
 }
+
+#[test]
+fn a_machine_is_checked_by_goss_files() {
+    let Some(server) = Server::start() else { return };
+    let build = r#"
+  provisioner "goss" {
+    tests      = ["goss.yaml"]
+    vars_file  = "vars.yaml"
+    junit_file = "goss.xml"
+    format     = "tap"
+  }
+"#;
+    let port = server.port;
+    let goss = "port: {'tcp:{{ .Vars.port }}': {listening: true, ip: [127.0.0.1]}, 'tcp:{{ .Vars.other }}': {listening: false}}\n\
+                process: {sshd: {running: true}, no-such-process: {running: false}}\n\
+                kernel-param: {kernel.ostype: {value: Linux}}\n\
+                mount: {/proc: {exists: true, filesystem: proc}}\n\
+                interface: {lo: {exists: true, mtu: {gt: 1000}}}\n\
+                addr: {'tcp://127.0.0.1:{{ .Vars.port }}': {reachable: true}, 'tcp://127.0.0.1:{{ .Vars.other }}': {reachable: false}}\n\
+                dns: {localhost: {resolvable: true, addrs: {contain-element: {or: ['127.0.0.1', '::1']}}}}\n\
+                file: {/dev/null: {exists: true, filetype: character-device}, /etc/passwd: {exists: true, contents: ['/^root:/']}}\n\
+                command: {'printf a; exit 3': {exit-status: 3, stdout: a}}\n";
+    // Nobody listens at port 1, and no other test is given it.
+    let vars = format!("port: {port}\nother: 1\n");
+    let workspace = server.workspace("user", "", build, &[("goss.yaml", goss), ("vars.yaml", &vars)]);
+    let said = workspace.ok(&["build", "t.pkr.hcl"]);
+    has(&said, &["Running goss tests...", "ok 1 - Port: ", ": listening: matches expectation: true"]);
+    has_not(&said, &["not ok", "SKIP"]);
+    assert!(workspace.read("goss.xml").contains("failures=\"0\" errors=\"0\" skipped=\"0\""));
+
+    workspace.write("goss.yaml", &goss.replace("Linux", "Minix"));
+    let said = workspace.fails(1, &["build", "t.pkr.hcl"]);
+    has(
+        &said,
+        &["not ok", "KernelParam: kernel.ostype: value", "\"Linux\" to equal \"Minix\"", "checks failed"],
+    );
+    let junit = workspace.read("goss.xml");
+    assert!(junit.contains("failures=\"1\""), "{junit}");
+
+    // A check that does not hold yet is tried again.
+    let retried = format!("{build}  provisioner \"shell\" {{ inline = [\"true\"] }}")
+        .replace("format ", "retry_timeout = \"30s\"\n    sleep = \"1s\"\n    format ");
+    let late = server.path("late");
+    let goss = format!("file: {{{late}: {{exists: true}}}}\n");
+    let workspace = server.workspace("user", "", &retried, &[("goss.yaml", &goss), ("vars.yaml", "{}\n")]);
+    let writer = std::thread::spawn({
+        let late = late.clone();
+        move || {
+            std::thread::sleep(std::time::Duration::from_secs(4));
+            fs_err::write(late, "").unwrap();
+        }
+    });
+    let said = workspace.ok(&["build", "t.pkr.hcl"]);
+    writer.join().unwrap();
+    has(&said, &["ok 1 - File: "]);
+}

@@ -3,6 +3,7 @@
 mod archive;
 mod asked;
 mod basics;
+mod checks;
 mod delegated;
 mod diffs;
 mod disks;

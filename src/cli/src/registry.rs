@@ -112,10 +112,11 @@ pub(crate) fn tools(graph: &ActionGraph, root: &Path) -> Tools {
     Tools::of(graph, |name| {
         let program = if name.contains('/') { root.join(name) } else { name.into() };
         let mut command = std::process::Command::new(program);
-        let asked = command.arg("--version").stdin(std::process::Stdio::null()).output();
+        let words: &[&str] = if name == "lynis" { &["show", "version"] } else { &["--version"] };
+        let asked = command.args(words).stdin(std::process::Stdio::null()).output();
         let said = asked.map(|asked| String::from_utf8_lossy(&asked.stdout).into_owned()).unwrap_or_default();
         // The lines below tell this machine's paths.
-        said.lines().next().unwrap_or_default().to_owned()
+        said.lines().map(str::trim).find(|line| !line.is_empty()).unwrap_or_default().to_owned()
     })
 }
 

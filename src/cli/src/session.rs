@@ -205,11 +205,11 @@ impl Session {
         let before = self.read_lock()?;
         let tools = crate::registry::tools(&graph, self.files()?.root());
         let mut keys = KeyInputs {
+            builders: crate::registry::builders(),
             tools: Arc::new(tools),
             graph: Arc::new(graph),
             lock: Arc::new(before.clone()),
             digests: Arc::new(digests),
-            builders: crate::registry::builders(),
             salt: self.config.salt.as_deref().unwrap_or_default().into(),
         };
         let force: BTreeSet<Label> = match planning.force {

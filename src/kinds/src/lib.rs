@@ -58,6 +58,7 @@ static ALL: &[&KindSchema] = &[
     &manage::ANSIBLE_LOCAL,
     &manage::PUPPET_MASTERLESS,
     &manage::SALT_MASTERLESS,
+    &step::GOSS_VALIDATE,
     &step::FILE,
     &step::APT_RESOLVE,
     &step::APT_INSTALL,
@@ -96,6 +97,9 @@ static ALL: &[&KindSchema] = &[
     &test::USER_EXISTS,
     &test::PACKAGE_INSTALLED,
     &test::UNIT_ENABLED,
+    &test::GOSS,
+    &test::OPENSCAP,
+    &test::LYNIS,
     &test::IMAGE_TEST,
     &test::IMAGE_DIFF,
 ];

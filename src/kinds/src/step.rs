@@ -248,6 +248,101 @@ pub(crate) static DOWNLOAD: KindSchema = KindSchema {
     )
 };
 
+/// A goss file, in the middle of a chain.
+pub(crate) static GOSS_VALIDATE: KindSchema = KindSchema {
+    effect: Effect::Output,
+    state: StateUse::Commands,
+    ..step(
+        "goss_validate",
+        "Checks the machine by a goss file, as it is at this step, and changes nothing. Made for templates; in `BUILD.star` images have `tests`.",
+        true,
+        &[
+            content("srcs", AttributeType::Files, Default::Required, "Goss files and folders with some."),
+            content(
+                "file",
+                AttributeType::String,
+                Default::String("goss.yaml"),
+                "The one to begin with, by its name among `srcs`.",
+            ),
+            content("vars_file", AttributeType::File, Default::None, "YAML or JSON with variables: `.Vars`."),
+            content(
+                "vars",
+                AttributeType::StringDict,
+                Default::EmptyDict,
+                "Variables, in place of those of `vars_file`.",
+            ),
+            content(
+                "env",
+                AttributeType::StringDict,
+                Default::EmptyDict,
+                "Environment variables: `.Env` of its templates, and of its commands.",
+            ),
+            content(
+                "network",
+                AttributeType::Bool,
+                Default::Bool(false),
+                "Whether its commands may use the network.",
+            ),
+            content("inspect", AttributeType::Bool, Default::Bool(false), "Whether what fails is only told."),
+            content(
+                "not_booted",
+                AttributeType::Enum(&["fail", "skip"]),
+                Default::String("fail"),
+                "What becomes of what cannot be known of an image whose system does not run: `fail`, or `skip`, which is said.",
+            ),
+            unkeyed(
+                "retry_timeout",
+                AttributeType::Duration,
+                Default::None,
+                Role::Policy,
+                "How long checks that fail are tried again.",
+            ),
+            unkeyed(
+                "retry_sleep",
+                AttributeType::Duration,
+                Default::Int(1),
+                Role::Policy,
+                "How long to wait between.",
+            ),
+            unkeyed(
+                "format",
+                AttributeType::Enum(&[
+                    "rspecish",
+                    "documentation",
+                    "json",
+                    "json_oneline",
+                    "junit",
+                    "nagios",
+                    "nagios_verbose",
+                    "silent",
+                    "tap",
+                ]),
+                Default::String("rspecish"),
+                Role::Output,
+                "How results are shown.",
+            ),
+            unkeyed(
+                "format_options",
+                AttributeType::Enum(&["perfdata", "verbose", "pretty"]),
+                Default::None,
+                Role::Output,
+                "What else is shown.",
+            ),
+            unkeyed(
+                "dest",
+                AttributeType::String,
+                Default::None,
+                Role::Output,
+                "A file of the host for the results as JUnit's XML, also of checks that fail.",
+            ),
+            CONTINUE_ON_ERROR,
+            MAX_RETRIES,
+            PAUSE_BEFORE,
+            TIMEOUT,
+        ],
+    )
+};
+
 /// Files into the image.
 pub(crate) static FILE: KindSchema = step(
     "file",

@@ -1,8 +1,10 @@
 //! Checks of a layer.
 
-use imgbuild_model::{AttributeSchema, AttributeType, Default, Effect, KindClass, KindSchema, StateUse};
+use imgbuild_model::{
+    AttributeSchema, AttributeType, Default, Effect, KindClass, KindSchema, Role, StateUse,
+};
 
-use crate::attribute::{TIMEOUT, content};
+use crate::attribute::{TIMEOUT, content, unkeyed};
 
 const fn test(id: &'static str, doc: &'static str, attributes: &'static [AttributeSchema]) -> KindSchema {
     KindSchema {
@@ -93,11 +95,146 @@ pub(crate) static UNIT_ENABLED: KindSchema = test(
     &[content("name", AttributeType::String, Default::Required, "The unit's name.")],
 );
 
+/// A goss file.
+pub(crate) static GOSS: KindSchema = test(
+    "goss",
+    "What a goss file says holds. It is evaluated by this program: goss is neither needed nor put into the image. What only a running system knows (services that run, ports, processes, mounts, the kernel's parameters, addresses) cannot be known of an image.",
+    &[
+        content(
+            "file",
+            AttributeType::File,
+            Default::Required,
+            "The goss file, of the language of goss 0.4.",
+        ),
+        content(
+            "srcs",
+            AttributeType::Files,
+            Default::EmptyList,
+            "Files and folders that it includes. They are beside it, each under its own name, wherever they lie.",
+        ),
+        content("vars_file", AttributeType::File, Default::None, "YAML or JSON with variables: `.Vars`."),
+        content(
+            "vars",
+            AttributeType::StringDict,
+            Default::EmptyDict,
+            "Variables, in place of those of `vars_file`.",
+        ),
+        content(
+            "env",
+            AttributeType::StringDict,
+            Default::EmptyDict,
+            "Environment variables: `.Env` of its templates, and of its commands.",
+        ),
+        content(
+            "user",
+            AttributeType::String,
+            Default::None,
+            "Who runs its commands; the image's user if absent.",
+        ),
+        content(
+            "network",
+            AttributeType::Bool,
+            Default::Bool(false),
+            "Whether its commands may use the network.",
+        ),
+        content(
+            "package_manager",
+            AttributeType::Enum(&["dpkg", "apk", "rpm", "pacman"]),
+            Default::None,
+            "Whose packages `package` means; found out if absent.",
+        ),
+        content(
+            "not_booted",
+            AttributeType::Enum(&["fail", "skip"]),
+            Default::String("fail"),
+            "What becomes of what cannot be known of an image whose system does not run: `fail`, or `skip`, which is said.",
+        ),
+    ],
+);
+
+/// An audit by OpenSCAP.
+pub(crate) static OPENSCAP: KindSchema = KindSchema {
+    tools: &["oscap"],
+    ..test(
+        "openscap",
+        "A profile of a SCAP data stream holds, as the host's `oscap` finds. The reports are `openscap.html`, `openscap.xml` (results) and `openscap-arf.xml`.",
+        &[
+            content(
+                "content",
+                AttributeType::File,
+                Default::Required,
+                "The data stream: `ssg-debian12-ds.xml`.",
+            ),
+            content("profile", AttributeType::String, Default::Required, "The profile's id."),
+            content("tailoring", AttributeType::File, Default::None, "A tailoring file."),
+            content(
+                "severity",
+                AttributeType::Enum(&["unknown", "low", "medium", "high"]),
+                Default::String("unknown"),
+                "The lowest severity of a rule whose failure counts.",
+            ),
+            content("max_failures", AttributeType::Int, Default::Int(0), "How many such rules may fail."),
+            content(
+                "min_score",
+                AttributeType::Int,
+                Default::None,
+                "The score that must be reached, of 100.",
+            ),
+            content(
+                "skip_rules",
+                AttributeType::StringList,
+                Default::EmptyList,
+                "Ids of rules that are left out.",
+            ),
+        ],
+    )
+};
+
+/// An audit by Lynis.
+pub(crate) static LYNIS: KindSchema = KindSchema {
+    tools: &["lynis"],
+    ..test(
+        "lynis",
+        "The hardening index that the host's Lynis finds is high enough. The reports are `lynis.log` and `lynis-report.dat`.",
+        &[
+            content(
+                "min_index",
+                AttributeType::Int,
+                Default::Required,
+                "The index that must be reached, of 100.",
+            ),
+            content("profile", AttributeType::File, Default::None, "A profile of Lynis."),
+            content(
+                "skip_tests",
+                AttributeType::StringList,
+                Default::EmptyList,
+                "Ids of tests that are left out.",
+            ),
+            content(
+                "max_warnings",
+                AttributeType::Int,
+                Default::None,
+                "How many warnings there may be; any number if absent.",
+            ),
+        ],
+    )
+};
+
 /// All checks of one test target.
 pub(crate) static IMAGE_TEST: KindSchema = test(
     "image_test",
     "Runs checks on an image; all of them, and fails if one does.",
-    &[content("checks", AttributeType::Steps, Default::Required, "The checks."), TIMEOUT],
+    &[
+        content("checks", AttributeType::Steps, Default::Required, "The checks."),
+        unkeyed(
+            "failed_reports",
+            AttributeType::String,
+            Default::None,
+            Role::Output,
+            "The folder for the reports of a test that fails, relative to the workspace's root.",
+        ),
+        TIMEOUT,
+    ],
 );
 
 /// What two images may differ in.

@@ -123,6 +123,20 @@ impl ActionNode {
         self.action.source.as_ref().map_or(&self.action.attributes, |source| &source.attributes)
     }
 
+    /// The programs of the host that it runs, itself or for the checks that it is given.
+    #[must_use]
+    pub fn tools(&self) -> BTreeSet<&str> {
+        let mut found: BTreeSet<&str> = self.schema.tools.iter().copied().chain(self.tool()).collect();
+        visit(self.attributes(), &mut |value| {
+            if let Value::Step(step) = value
+                && let Some(schema) = imgbuild_kinds::find(step.kind.as_str())
+            {
+                found.extend(schema.tools);
+            }
+        });
+        found
+    }
+
     /// Why its result may never be kept, if that is so.
     #[must_use]
     pub fn impure(&self) -> Option<&'static str> {

@@ -7,12 +7,13 @@
 //! | `schema` | the version of this table |
 //! | `builder` | the builder's name and version |
 //! | `kind` | the kind's name and version |
+//! | `tool` | the version of each program of the host that its kind, or that of a check, runs |
 //! | `platform` | the target platform |
 //! | `salt` | the workspace's salt, for disowning a poisoned cache |
 //! | `source` | the pinned identity of the source, for the first layer of a chain |
 //! | `parent` | the layer it stands on: its key (static), or its output digest (content) |
 //! | `place` | the target, for what runs commands on the host |
-//! | `tool` | what a program of the host that carries it out says of its version |
+//! | `tool` | what a program of the host that a step names says of its version |
 //! | `epoch` | of the chain, for each of its actions that uses the network |
 //! | `packages` | the locked closure of an `apt_install`, or the action that finds it |
 //! | `attribute NAME` | each attribute whose role is keyed, default written out |
@@ -33,7 +34,8 @@ use std::sync::Arc;
 use imgbuild_cache::ActionKey;
 use imgbuild_digest::{ContentHash, ContentHasher, Hash};
 use imgbuild_model::{
-    ActionRef, Artifact, AttributeSchema, Default, LayerRef, Platform, Role, StateUse, Step, Value,
+    ActionRef, Artifact, AttributeSchema, Default, KindSchema, LayerRef, Platform, Role, StateUse, Step,
+    Value,
 };
 use serde::{Deserialize, Serialize};
 
@@ -74,7 +76,8 @@ pub struct KeyContext<'a> {
     pub salt: &'a str,
 }
 
-/// The builders that there are: what each is called in keys, with its version, as `rootfs/1`.
+/// The builders that there are: what each is called in keys, with its version, as `rootfs/1`; and the programs of the
+/// host that kinds run, with theirs.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Builders(BTreeMap<&'static str, Arc<str>>);
 
@@ -102,7 +105,7 @@ impl Tools {
     pub fn of(graph: &ActionGraph, mut ask: impl FnMut(&str) -> String) -> Self {
         let mut all = BTreeMap::new();
         // What is never kept has no key.
-        for name in graph.nodes.iter().filter(|node| node.impure().is_none()).filter_map(ActionNode::tool) {
+        for name in graph.nodes.iter().filter(|node| node.impure().is_none()).flat_map(ActionNode::tools) {
             if !all.contains_key(name) {
                 all.insert(name.to_owned(), ask(name));
             }
@@ -383,9 +386,17 @@ fn encode_head(context: KeyContext<'_>, node: &ActionNode, sink: &mut Sink) {
         },
         || Some(format!("{}/{}", node.schema.id, node.schema.key_version)),
     );
+    encode_tools(context, node.schema, sink);
     sink.add("platform", |hasher| node.platform().content_hash(hasher), || Some(node.platform().to_string()));
     if !context.salt.is_empty() {
         sink.text("salt", context.salt);
+    }
+}
+
+/// Writes the programs of the host that a kind runs.
+fn encode_tools(context: KeyContext<'_>, schema: &KindSchema, sink: &mut Sink) {
+    for name in schema.tools {
+        sink.text(("tool", *name), context.tools.version(name));
     }
 }
 
@@ -694,6 +705,9 @@ fn encode_step(
         },
         || Some(step.kind.as_str().to_owned()),
     );
+    if let Some(schema) = schema {
+        encode_tools(context, schema, sink);
+    }
     for attribute in schema.into_iter().flat_map(|schema| schema.table().all_attributes()) {
         if attribute.role == Role::Content {
             encode_attribute(context, attribute, step.attributes.get(attribute.name), reference, sink, true);

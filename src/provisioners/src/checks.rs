@@ -1,19 +1,23 @@
 //! `image_test`: checks of an image in a throw-away copy of it.
 
 use std::fmt::Write as _;
+use std::path::Path;
 
 use async_trait::async_trait;
-use imgbuild_cache::OutputFile;
+use imgbuild_checks::report::{Case, CaseOutcome, junit};
+use imgbuild_engine::outputs::{write_error, write_whole};
 use imgbuild_engine::{ActionContext, ActionError, Command, Executor, Exit, Outcome, Session};
 use imgbuild_model::{Attributes, Step, Stream, Value};
 use regex::Regex;
 
+use crate::genrule::keep;
 use crate::shell::Surroundings;
+use crate::{audits, goss};
 
 /// The code behind `image_test`.
 pub(crate) struct ImageTest;
 
-/// What one check found: `Ok`, or what is wrong.
+/// What one check of a single thing found: `Ok`, or what is wrong.
 type Verdict = Result<(), String>;
 
 #[derive(serde::Serialize)]
@@ -22,6 +26,24 @@ pub(crate) struct Record {
     pub(crate) passed: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) message: Option<String>,
+}
+
+/// What a check found, which may be of many things.
+pub(crate) struct Found {
+    pub(crate) records: Vec<Record>,
+    pub(crate) cases: Vec<Case>,
+}
+
+impl Found {
+    fn one(check: String, verdict: Verdict) -> Self {
+        let outcome = match &verdict {
+            Ok(()) => CaseOutcome::Passed(String::new()),
+            Err(message) => CaseOutcome::Failed(message.clone(), format!("{check}: {message}")),
+        };
+        let case = Case { name: check.clone(), group: "checks".to_owned(), place: None, outcome };
+        let record = Record { check, passed: verdict.is_ok(), message: verdict.err() };
+        Self { records: vec![record], cases: vec![case] }
+    }
 }
 
 #[async_trait]
@@ -41,33 +63,57 @@ impl Executor for ImageTest {
         if steps.is_empty() {
             return Err(ActionError::input("`image_test` has no checks"));
         }
+        let reports = context.temporary.join("reports");
+        fs_err::create_dir_all(&reports)?;
         let mut machine = context.machine(&context.parent()).await?;
-        let mut records = Vec::new();
+        let (mut records, mut cases) = (Vec::new(), Vec::new());
         for step in &steps {
-            let work = check(context, step, machine.session());
-            let verdict =
-                context.cancel.unless_cancelled(work).await.unwrap_or(Err(ActionError::Cancelled))?;
-            let record = Record { check: title(step), passed: verdict.is_ok(), message: verdict.err() };
-            let mut line = format!("{} {}", if record.passed { "ok  " } else { "FAIL" }, record.check);
-            if let Some(message) = &record.message {
-                let _ = write!(line, ": {message}");
+            let work = check(context, step, machine.session(), &reports);
+            let found = context.cancel.unless_cancelled(work).await.unwrap_or(Err(ActionError::Cancelled))?;
+            for record in &found.records {
+                let mut line = format!("{} {}", if record.passed { "ok  " } else { "FAIL" }, record.check);
+                if let Some(message) = &record.message {
+                    let _ = write!(line, ": {message}");
+                }
+                context.line(Stream::Stdout, &line);
             }
-            context.line(Stream::Stdout, &line);
-            records.push(record);
+            records.extend(found.records);
+            cases.extend(found.cases);
         }
         machine.discard().await?;
+        let text = serde_json::to_vec_pretty(&records).unwrap_or_default();
+        fs_err::write(reports.join("test.json"), &text)?;
+        fs_err::write(reports.join("junit.xml"), junit(&context.node().label().to_string(), &cases))?;
         let failed = records.iter().filter(|record| !record.passed).count();
         if failed > 0 {
+            if let Some(folder) = context.text("failed_reports") {
+                copy_folder(&reports, &context.workspace.join(&folder))?;
+                context.line(Stream::Stdout, &format!("the reports are in {folder}"));
+            }
             return Err(ActionError::Checks { failed, total: records.len() });
         }
-        let text = serde_json::to_vec_pretty(&records).unwrap_or_default();
-        let blob = context.cache.put_bytes(&text)?;
         let path = context.node().action.outputs.first().map_or("test.json", |name| &**name).to_owned();
-        Ok(Outcome {
-            files: vec![OutputFile { path, digest: blob.digest, executable: false }],
-            ..Outcome::default()
-        })
+        let mut files = Vec::new();
+        // A file has the records alone, a folder all reports.
+        let from = if path.ends_with(".json") { reports.join("test.json") } else { reports };
+        keep(context, &from, &path, &mut files)?;
+        Ok(Outcome { files, ..Outcome::default() })
     }
+}
+
+/// Copies files to where the user looks for them.
+fn copy_folder(from: &Path, to: &Path) -> Result<(), ActionError> {
+    for entry in fs_err::read_dir(from)? {
+        let entry = entry?;
+        let target = to.join(entry.file_name());
+        if entry.file_type()?.is_dir() {
+            copy_folder(&entry.path(), &target)?;
+        } else {
+            let mut file = fs_err::File::open(entry.path())?;
+            write_whole(&target, false, &mut file).map_err(|error| write_error(&target, &error))?;
+        }
+    }
+    Ok(())
 }
 
 fn title(step: &Step) -> String {
@@ -81,9 +127,13 @@ async fn check(
     context: &ActionContext,
     step: &Step,
     session: &mut dyn Session,
-) -> Result<Verdict, ActionError> {
+    reports: &Path,
+) -> Result<Found, ActionError> {
     let attributes = &step.attributes;
-    match step.kind.as_str() {
+    let verdict = match step.kind.as_str() {
+        "goss" => return goss::check(context, step, session).await,
+        "openscap" => return audits::openscap(context, step, session, reports).await,
+        "lynis" => return audits::lynis(context, step, session, reports).await,
         "command_succeeds" => command_succeeds(context, attributes, session).await,
         "file_exists" => file_exists(attributes, session).await,
         "file_absent" => file_absent(attributes, session).await,
@@ -91,7 +141,8 @@ async fn check(
         "package_installed" => package_installed(attributes, session).await,
         "unit_enabled" => unit_enabled(attributes, session).await,
         other => Err(ActionError::input(format!("`{other}` is no check"))),
-    }
+    };
+    Ok(Found::one(title(step), verdict?))
 }
 
 async fn command_succeeds(

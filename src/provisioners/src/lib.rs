@@ -5,6 +5,7 @@
 //! none of it. What is not here: exports, and anything that decides whether an action runs.
 
 mod ansible;
+mod audits;
 mod base;
 mod checks;
 mod debian;
@@ -12,6 +13,7 @@ mod download;
 mod execute_command;
 mod files;
 mod genrule;
+mod goss;
 mod guest;
 mod host;
 mod image_diff;
@@ -51,6 +53,7 @@ pub fn executors() -> HashMap<&'static str, SharedExecutor> {
         ("ansible_local", step(guest::AnsibleLocal)),
         ("puppet_masterless", step(guest::Puppet)),
         ("salt_masterless", step(guest::Salt)),
+        ("goss_validate", Arc::new(goss::GossValidate)),
         ("download", Arc::new(download::Download)),
         ("file", step(files::File)),
         ("user", step(files::User)),

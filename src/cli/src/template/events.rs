@@ -97,6 +97,7 @@ fn beginning(kind: &str, description: &str, node: Option<&ActionNode>) -> Option
         "power_off" => "Gracefully halting virtual machine...".to_owned(),
         "disk" => "Converting hard drive...".to_owned(),
         "host" => "Using SSH communicator to connect".to_owned(),
+        "goss_validate" => "Running goss tests...".to_owned(),
         "sleep" => "Sleeping".to_owned(),
         _ => return None,
     })
@@ -119,6 +120,7 @@ pub(super) fn packer_name(kind: &str) -> &str {
         "puppet_masterless" => "puppet-masterless",
         "salt_masterless" => "salt-masterless",
         "download" => "file",
+        "goss_validate" => "goss",
         "packer_build" => "packer",
         other => other,
     }

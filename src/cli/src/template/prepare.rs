@@ -271,11 +271,11 @@ fn key_inputs(
 ) -> Result<KeyInputs, Diagnostics> {
     let digests = InputDigests::read(&graph.inputs(), &files(), cache)?;
     Ok(KeyInputs {
+        builders: crate::registry::builders(),
         tools: Arc::new(crate::registry::tools(&graph, Path::new("/"))),
         graph: Arc::new(graph),
         lock: Arc::new(lock),
         digests: Arc::new(digests),
-        builders: crate::registry::builders(),
         salt: salt.into(),
     })
 }

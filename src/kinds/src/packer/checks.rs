@@ -34,33 +34,35 @@ static INSPEC: KindSchema = KindSchema {
 const FORMATS: &[&str] =
     &["documentation", "json", "json_oneline", "junit", "nagios", "nagios_verbose", "rspecish", "silent", "tap"];
 
-/// Goss.
+/// Goss. It is evaluated by this program: what says how goss itself gets into the guest has no effect.
 static GOSS: KindSchema = KindSchema {
+    availability: Availability::Native,
     effect: Effect::Output,
     attributes: &[
         texts("tests", Content, "Files and folders with checks.").required(),
-        text("version", Content, "Goss's version.").or_text("0.4.2"),
-        text("arch", Content, "Goss's architecture.").or_text("amd64"),
-        text("url", Content, "Where Goss is; its releases if absent."),
-        text("download_path", Content, "Where Goss is put in the guest."),
-        text("username", Transport, "Who fetches it."),
-        secret("password", Transport, "The password of that user."),
-        flag("skip_install", Content, "Whether Goss is there already."),
-        flag("skip_download", Content, "Whether Goss is not fetched."),
+        text("version", Content, "Goss's version (no effect here).").or_text("0.4.2"),
+        text("arch", Content, "Goss's architecture (no effect here).").or_text("amd64"),
+        text("url", Content, "Where Goss is; its releases if absent (no effect here)."),
+        text("download_path", Content, "Where Goss is put in the guest (no effect here)."),
+        text("username", Transport, "Who fetches it (no effect here)."),
+        secret("password", Transport, "The password of that user (no effect here)."),
+        flag("skip_install", Content, "Whether Goss is there already (no effect here)."),
+        flag("skip_download", Content, "Whether Goss is not fetched (no effect here)."),
         flag("inspect", Content, "Whether a failed check is no failure."),
         word("target_os", &["Linux", "Windows"], Content, "The guest's system.").or_text("Linux"),
         dur("retry_timeout", Policy, "How long checks are tried again.").or_text("0s"),
         dur("sleep", Policy, "How long to wait between.").or_text("1s"),
-        flag("use_sudo", Content, "Whether Goss runs with `sudo`."),
-        flag("skip_ssl", Transport, "Whether the server's certificate goes unchecked."),
+        flag("use_sudo", Content, "Whether Goss runs with `sudo` (no effect here)."),
+        flag("skip_ssl", Transport, "Whether the server's certificate goes unchecked (no effect here)."),
         text("goss_file", Content, "The main file of checks."),
         text("vars_file", Content, "A file with variables."),
         dict("vars_inline", Content, "Variables."),
         dict("vars_env", Content, "Environment variables."),
-        text("remote_folder", Content, "The folder of the guest that all is put into.").or_text("/tmp"),
-        text("remote_path", Content, "The folder that checks are put into.").or_text("/tmp/goss"),
+        text("remote_folder", Content, "The folder of the guest that all is put into (no effect here).").or_text("/tmp"),
+        text("remote_path", Content, "The folder that checks are put into (no effect here).").or_text("/tmp/goss"),
         word("format", FORMATS, Output, "How results are written; `rspecish` if absent."),
         word("format_options", &["perfdata", "verbose", "pretty"], Output, "What else is written."),
+        text("junit_file", Output, "A file of the host for the results as JUnit's XML: an attribute of this program's own."),
     ],
     ..provisioner("goss", "Checks the guest by files of Goss.")
 };

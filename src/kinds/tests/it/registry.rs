@@ -194,6 +194,7 @@ fn a_kind_of_templates_is_unavailable_until_there_is_code() {
         "provisioner ansible-local",
         "provisioner puppet-masterless",
         "provisioner salt-masterless",
+        "provisioner goss",
         "data source external",
         "data source external-json",
         "data source external-raw",

@@ -56,6 +56,8 @@ pub struct KindSchema {
     /// The attribute that names a program of this host which carries it out, so that the program's version is in the key;
     /// empty if there is none.
     pub tool: &'static str,
+    /// Programs of the host that it runs: their versions enter its key.
+    pub tools: &'static [&'static str],
 }
 
 /// What a kind sees of a chain's state.
@@ -150,6 +152,7 @@ impl KindSchema {
         live: false,
         needs_machine: false,
         tool: "",
+        tools: &[],
     };
 
     /// What stands in its body.

@@ -99,7 +99,8 @@ impl<'a> Chain<'a> {
 
     /// A step on the layer so far.
     pub(super) fn step(&mut self, kind: &str, attributes: Vec<(&str, Value)>, location: &Location) {
-        let outputs = if kind == "download" { vec!["files".into()] } else { Vec::new() };
+        let outputs =
+            if matches!(kind, "download" | "goss_validate") { vec!["files".into()] } else { Vec::new() };
         let attributes = attributes_of(attributes);
         let Some(parent) = self.layer.clone() else { return };
         let action = self.declare(Action {

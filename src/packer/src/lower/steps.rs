@@ -16,8 +16,8 @@ const EXECUTE: &str = "chmod +x {{.Path}}; {{.Vars}} {{.Path}}";
 const EXECUTE_WITH_FILE: &str = "chmod +x {{.Path}}; . {{.EnvVarFile}} && {{.Path}}";
 const SHEBANG: &str = "/bin/sh -e";
 /// The provisioners that do something to a machine.
-const NEED_MACHINE: [&str; 6] =
-    ["shell", "file", "ansible", "ansible-local", "puppet-masterless", "salt-masterless"];
+const NEED_MACHINE: [&str; 7] =
+    ["shell", "file", "goss", "ansible", "ansible-local", "puppet-masterless", "salt-masterless"];
 /// Where relative paths in the machine start: the home of who is logged in.
 const HOME: &str = "/root";
 
@@ -29,6 +29,7 @@ pub(super) fn files_of(kind: &str, config: &Config<'_>) -> &'static [&'static st
             (Some("download"), _) | (_, Some(true)) => &[],
             _ => &["source", "sources"],
         },
+        "goss" => &["tests", "vars_file"],
         "ansible" => &["playbook_file", "galaxy_file"],
         "ansible-local" => &["playbook_file", "playbook_files", "galaxy_file"],
         "puppet-masterless" => &["manifest_file"],
@@ -58,6 +59,7 @@ pub(super) fn lower(step: &Step, config: &Config<'_>, chain: &mut Chain<'_>) {
         "ansible-local" => manage::ansible_local(step, config, chain),
         "puppet-masterless" => manage::puppet_masterless(step, config, chain),
         "salt-masterless" => manage::salt_masterless(step, config, chain),
+        "goss" => goss(step, config, chain),
         other => {
             let message = format!(
                 "the provisioner `{other}` is not built in yet for the builder `{}`",
@@ -342,4 +344,38 @@ fn download(step: &Step, source: &str, destination: &str, is_first: bool, chain:
     }
     let own = vec![("src", Value::string(&pattern)), ("dest", Value::string(&target))];
     chain.step("download", [own, tries(step, is_first)].concat(), &step.location);
+}
+
+fn goss(step: &Step, config: &Config<'_>, chain: &mut Chain<'_>) {
+    if config.text("target_os").as_deref() == Some("Windows") {
+        let error = Diagnostic::error("`goss` is carried out for Linux alone");
+        return chain.problem(error.at(config.location("target_os")));
+    }
+    let mut srcs = Vec::new();
+    for path in config.texts("tests") {
+        srcs.extend(chain.input(&path, &config.location("tests")).map(|(file, _)| file));
+    }
+    let vars_file = config.text("vars_file");
+    let vars_file = vars_file.and_then(|path| chain.input(&path, &config.location("vars_file")));
+    let text = |name: &str| config.text(name).filter(|text| !text.is_empty());
+    let given = |name: &str| text(name).map_or(Value::None, |text| Value::string(&text));
+    // Goss looks for the file in the folder that all is put into.
+    let file = text("goss_file").map_or(Value::None, |path| Value::string(path.trim_start_matches("./")));
+    let junit = text("junit_file").map_or(Value::None, |path| Value::string(&chain.on_host(&path)));
+    let network = chain.machine == Machine::Rootfs { network: true };
+    let own = vec![
+        ("srcs", Value::list(srcs)),
+        ("file", file),
+        ("vars_file", vars_file.map_or(Value::None, |(file, _)| file)),
+        ("vars", dict(config.hidden_pairs("vars_inline"))),
+        ("env", dict(config.hidden_pairs("vars_env"))),
+        ("network", if network { Value::Bool(true) } else { Value::None }),
+        ("inspect", config.flag("inspect").map_or(Value::None, Value::Bool)),
+        ("retry_timeout", duration(config, "retry_timeout")),
+        ("retry_sleep", duration(config, "sleep")),
+        ("format", given("format")),
+        ("format_options", given("format_options")),
+        ("dest", junit),
+    ];
+    chain.step("goss_validate", [own, tries(step, true)].concat(), &step.location);
 }

@@ -287,21 +287,24 @@ fn a_file_is_keyed_by_name_contents_and_execute_bit_but_not_by_where_it_lies() {
                 AttributeType::Files => Some(Value::list([value])),
                 _ => None,
             };
-            let Some(value) = wrap(file("one/a")) else { continue };
+            let Some(value) = wrap(file("here/a")) else { continue };
             let name = format!("`{}.{}`", schema.id, attribute.name);
             let known = |path: &str, contents: &str, executable: bool| {
-                // What the kind must have besides stays where it is.
-                imgbuild_plan::testing::digests(&[("one/a", "a", false), (path, contents, executable)])
+                // Beside it is what other attributes of the kind are given.
+                imgbuild_plan::testing::digests(&[(path, contents, executable), ("one/a", "other", false)])
             };
-            let plain = reading(schema, attribute.name, value.clone(), known("one/a", "a", false));
-            let contents = reading(schema, attribute.name, value.clone(), known("one/a", "b", false));
-            let executable = reading(schema, attribute.name, value.clone(), known("one/a", "a", true));
+            let plain = reading(schema, attribute.name, value.clone(), known("here/a", "a", false));
+            let contents = reading(schema, attribute.name, value.clone(), known("here/a", "b", false));
+            let executable = reading(schema, attribute.name, value.clone(), known("here/a", "a", true));
             let renamed =
-                reading(schema, attribute.name, wrap(file("one/b")).unwrap(), known("one/b", "a", false));
+                reading(schema, attribute.name, wrap(file("here/b")).unwrap(), known("here/b", "a", false));
             let moved =
-                reading(schema, attribute.name, wrap(file("two/a")).unwrap(), known("two/a", "a", false));
-            let path = imgbuild_model::WorkspacePath::new("one/a").unwrap();
-            let tree = [(path, InputDigest::Tree(Hash(Digest::of(b"a").bytes)))].into_iter().collect();
+                reading(schema, attribute.name, wrap(file("there/a")).unwrap(), known("there/a", "a", false));
+            let path = imgbuild_model::WorkspacePath::new("here/a").unwrap();
+            let other = imgbuild_model::WorkspacePath::new("one/a").unwrap();
+            let file = InputDigest::File { digest: Digest::of(b"other"), executable: false };
+            let tree = InputDigest::Tree(Hash(Digest::of(b"a").bytes));
+            let tree = [(path, tree), (other, file)].into_iter().collect();
             let folder = reading(schema, attribute.name, value, tree);
             for (what, other) in
                 [("contents", contents), ("execute bit", executable), ("name", renamed), ("a folder", folder)]
