@@ -18,6 +18,32 @@ pub use host_key::{HostKey, HostKeyError};
 /// The label that cloud-init looks for.
 pub const LABEL: &str = "CIDATA";
 
+/// The folder of the guest's memory that the keys of a boot are in.
+pub const KEYS: &str = "/run/imgbuild";
+
+/// The file by which the guest's SSH knows them: it names files and holds nothing that is secret.
+pub const SSHD_CONFIG: &str = "/etc/ssh/sshd_config.d/00-imgbuild.conf";
+
+/// What is in it (OpenSSH 8.2, which is the first that includes such files; `sshd_config(5)`).
+pub const SSHD_LINES: &str = "HostKey /run/imgbuild/host_key\nAuthorizedKeysFile .ssh/authorized_keys .ssh/authorized_keys2 /run/imgbuild/authorized_keys\n";
+
+/// Takes keys from the seed into the guest's memory before SSH starts. What cloud-init itself is told lies on the disk, also
+/// where it was and is free again.
+const TAKE_KEYS: &str = r"
+set -e
+umask 077
+mkdir -p /run/imgbuild/seed
+chmod 755 /run/imgbuild
+mount -o ro /dev/disk/by-label/CIDATA /run/imgbuild/seed 2>/dev/null || mount -o ro LABEL=CIDATA /run/imgbuild/seed
+cp /run/imgbuild/seed/host_key /run/imgbuild/host_key
+cp /run/imgbuild/seed/authorized_keys /run/imgbuild/authorized_keys
+chmod 600 /run/imgbuild/host_key
+chmod 644 /run/imgbuild/authorized_keys
+umount /run/imgbuild/seed
+printf 'HostKey /run/imgbuild/host_key\nAuthorizedKeysFile .ssh/authorized_keys .ssh/authorized_keys2 /run/imgbuild/authorized_keys\n' >/etc/ssh/sshd_config.d/00-imgbuild.conf
+chmod 644 /etc/ssh/sshd_config.d/00-imgbuild.conf
+";
+
 /// What a guest is told at its first boot.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Seed {
@@ -47,7 +73,7 @@ pub struct SeedUser {
 }
 
 impl Seed {
-    /// The files: `user-data`, `meta-data`, and `network-config` where there is something to say.
+    /// The files: `user-data`, `meta-data`, `network-config` where there is something to say, and the keys.
     ///
     /// # Errors
     /// None of its own; a medium refuses two files of one name.
@@ -58,6 +84,11 @@ impl Seed {
         // Without it cloud-init asks DHCP on the first card, by its own name; a pattern of names means nothing to older ones.
         if let Some(network) = &self.network {
             files.add("network-config", yaml(network))?;
+        }
+        if let Some(key) = &self.host_key {
+            files.add("host_key", key.private().expose())?;
+            let keys = self.user.iter().flat_map(|user| &user.keys).map(|key| format!("{key}\n"));
+            files.add("authorized_keys", keys.collect::<String>())?;
         }
         files.add("user-data", format!("#cloud-config\n{}", yaml(&Value::Object(self.user_data()))))?;
         Ok(files)
@@ -76,11 +107,10 @@ impl Seed {
         data.insert("hostname", json!(self.hostname));
         data.insert("preserve_hostname", json!(false));
         if let Some(user) = &self.user {
-            data.extend(user.data());
+            data.extend(user.data(self.host_key.is_some()));
         }
-        if let Some(key) = &self.host_key {
-            let private = String::from_utf8_lossy(key.private().expose()).into_owned();
-            data.insert("ssh_keys", json!({"ed25519_private": private, "ed25519_public": key.public()}));
+        if self.host_key.is_some() {
+            data.insert("bootcmd", json!([["/bin/sh", "-c", TAKE_KEYS]]));
             data.insert("ssh_deletekeys", json!(true));
             data.insert("ssh_genkeytypes", json!([]));
         }
@@ -92,9 +122,11 @@ impl Seed {
 }
 
 impl SeedUser {
-    fn data(&self) -> BTreeMap<&'static str, Value> {
+    /// `keys_apart` says that keys are given in another way.
+    fn data(&self, keys_apart: bool) -> BTreeMap<&'static str, Value> {
         let mut data = BTreeMap::new();
-        let mut user = json!({"name": self.name, "ssh_authorized_keys": self.keys});
+        let keys: &[String] = if keys_apart { &[] } else { &self.keys };
+        let mut user = json!({"name": self.name, "ssh_authorized_keys": keys});
         if self.name == "root" {
             data.insert("disable_root", json!(false));
         } else {
@@ -157,13 +189,21 @@ mod tests {
     #[test]
     fn a_guest_is_told_who_may_log_in_and_who_it_is() {
         let data = user_data(&seed());
-        assert_eq!(data["users"][1]["ssh_authorized_keys"], json!(["ssh-ed25519 AAAA me"]));
+        // What cloud-init is told stays on the guest's disk.
+        assert_eq!(data["users"][1]["ssh_authorized_keys"], json!([]));
+        assert!(!data.to_string().contains("PRIVATE KEY"));
         assert_eq!(data["ssh_pwauth"], json!(false));
-        assert_eq!(data["ssh_keys"]["ed25519_public"], json!(HostKey::from_seed([7; 32]).public()));
+        let without = user_data(&Seed { host_key: None, ..seed() });
+        assert_eq!(without["users"][1]["ssh_authorized_keys"], json!(["ssh-ed25519 AAAA me"]));
+        assert_eq!(without["bootcmd"], Value::Null);
+        let script = TAKE_KEYS.replace("\\n", "\n");
+        assert!(
+            script.contains(SSHD_LINES.trim_end()) && script.contains(SSHD_CONFIG) && script.contains(KEYS)
+        );
         let paths: Vec<String> = seed().files().unwrap().iter().map(|(path, _)| path.to_owned()).collect();
-        assert_eq!(paths, ["meta-data", "user-data"]);
+        assert_eq!(paths, ["authorized_keys", "host_key", "meta-data", "user-data"]);
         let told = Seed { network: Some(json!({"version": 2})), ..seed() };
-        assert_eq!(told.files().unwrap().iter().count(), 3);
+        assert_eq!(told.files().unwrap().iter().count(), 5);
         assert_eq!(seed().image().unwrap(), seed().image().unwrap());
 
         let user =

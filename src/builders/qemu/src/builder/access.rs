@@ -1,7 +1,6 @@
 //! How a machine is logged in to: as its owner says, or by keys that are made for one boot and told to cloud-init.
 
 use imgbuild_engine::ActionError;
-use imgbuild_model::Secret;
 use imgbuild_ssh::{
     Believed, HostKey as SshHostKey, HostKeys, Key, KeySource, Settings, Surroundings, settings_of,
 };
@@ -38,20 +37,6 @@ pub(crate) struct Kept {
     instance: String,
     login: [u8; 32],
     host: [u8; 32],
-}
-
-/// What a machine has been given, and is taken away before its disks are kept.
-pub(crate) struct Given {
-    /// The file of keys that may log in.
-    pub(crate) authorized: String,
-    /// The line in it.
-    pub(crate) public: String,
-    /// Whose file it is.
-    pub(crate) owner: String,
-    /// The machine's own key.
-    pub(crate) host_public: String,
-    /// Its private half.
-    pub(crate) host_private: Secret,
 }
 
 impl Access {
@@ -119,17 +104,9 @@ impl Access {
         })
     }
 
-    /// What the machine has been given.
-    pub(crate) fn keys(&self) -> Option<Given> {
-        let made = self.made.as_ref()?;
-        let home = if self.user == "root" { "/root".to_owned() } else { format!("/home/{}", self.user) };
-        Some(Given {
-            authorized: format!("{home}/.ssh/authorized_keys"),
-            public: made.login.public().to_owned(),
-            owner: format!("{0}:", self.user),
-            host_public: made.host.public().to_owned(),
-            host_private: made.host.private().clone(),
-        })
+    /// Whether the machine was given keys, which are taken away before its disks are kept.
+    pub(crate) fn is_made(&self) -> bool {
+        self.made.is_some()
     }
 
     /// The key by which the machine lets in who has it.

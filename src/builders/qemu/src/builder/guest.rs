@@ -7,6 +7,7 @@ use imgbuild_engine::ActionError;
 use imgbuild_ssh::{SshSession, Stdin, quote};
 
 use super::access::Access;
+use crate::seed::{SSHD_CONFIG, SSHD_LINES};
 
 /// Where what was in `/tmp` waits for the next boot.
 const PACK: &str = "/var/lib/imgbuild/tmp.tar";
@@ -37,45 +38,15 @@ fi
 rm -rf /var/lib/imgbuild
 "#;
 
-/// Takes away what cloud-init was told: the keys are this run's, and are given to each boot anew. What was secret is
-/// written over, since what a file system frees stays on the disk.
+/// Takes away what lets us in, and what cloud-init was told: the keys are in memory, and are given to each boot anew.
 const TAKE_KEYS: &str = r#"
-wipe() {
-    for file; do
-        if [ -f "$file" ] && [ ! -L "$file" ]; then
-            shred -n 0 -z -u -- "$file" 2>/dev/null || rm -f -- "$file"
-        fi
-    done
-}
-if [ -f "$AUTHORIZED" ]; then
-    grep -vF -- "$PUBLIC" "$AUTHORIZED" >"$AUTHORIZED.imgbuild" || true
-    cat "$AUTHORIZED.imgbuild" >"$AUTHORIZED"
-    rm -f "$AUTHORIZED.imgbuild"
-    [ -s "$AUTHORIZED" ] || rm -f "$AUTHORIZED"
-fi
-wipe /etc/ssh/ssh_host_ed25519_key
-rm -f /etc/ssh/ssh_host_ed25519_key.pub
-for folder in /var/lib/cloud/instances/imgbuild-*; do
-    [ -d "$folder" ] || continue
-    find "$folder" -type f | while read -r file; do wipe "$file"; done
-    rm -rf "$folder"
-done
-if [ -d /var/lib/cloud ]; then
-    rm -f /var/lib/cloud/instance
-    find /var/lib/cloud/seed -type f 2>/dev/null | while read -r file; do wipe "$file"; done
-fi
+rm -f "$SSHD_CONFIG"
+rm -rf /var/lib/cloud/instances/imgbuild-* /var/lib/cloud/instance
 "#;
 
-/// Gives the keys back to a machine that goes on; the host's key comes last on standard input.
+/// Lets us in again where a machine goes on.
 const GIVE_KEYS: &str = r#"
-umask 077
-mkdir -p "${AUTHORIZED%/*}"
-chown "$OWNER" "${AUTHORIZED%/*}"
-printf '%s\n' "$PUBLIC" >>"$AUTHORIZED"
-chown "$OWNER" "$AUTHORIZED"
-printf '%s\n' "$HOST_PUBLIC" >/etc/ssh/ssh_host_ed25519_key.pub
-chmod 644 /etc/ssh/ssh_host_ed25519_key.pub
-cat >/etc/ssh/ssh_host_ed25519_key
+printf '%s' "$SSHD_LINES" >"$SSHD_CONFIG"
 "#;
 
 /// Writes all that is in memory to the disks, and gives free blocks back.
@@ -117,16 +88,17 @@ fn words(pairs: &[(&str, &str)]) -> String {
     pairs.iter().map(|(name, value)| format!("{name}={}\n", quote(value))).collect()
 }
 
+/// What takes away that which lets us in, if it was given.
+fn take_keys(access: &Access) -> String {
+    if access.is_made() { words(&[("SSHD_CONFIG", SSHD_CONFIG)]) + TAKE_KEYS } else { String::new() }
+}
+
 /// What is done before disks are kept.
 ///
 /// # Errors
 /// If the machine is gone, or nobody there may do it.
 pub(crate) async fn before(session: &SshSession, access: &Access) -> Result<(), ActionError> {
-    let mut script = words(&[("PACK", PACK)]) + PACK_TMP;
-    if let Some(keys) = access.keys() {
-        script += &words(&[("AUTHORIZED", &keys.authorized), ("PUBLIC", &keys.public)]);
-        script += TAKE_KEYS;
-    }
+    let script = words(&[("PACK", PACK)]) + PACK_TMP + &take_keys(access);
     run(session, "be kept", &(script + SYNC)).await
 }
 
@@ -135,13 +107,10 @@ pub(crate) async fn before(session: &SshSession, access: &Access) -> Result<(), 
 /// # Errors
 /// As [`before`].
 pub(crate) async fn before_end(session: &SshSession, access: &Access) -> Result<(), ActionError> {
-    match access.keys() {
-        None => Ok(()),
-        Some(keys) => {
-            let script = words(&[("AUTHORIZED", &keys.authorized), ("PUBLIC", &keys.public)]) + TAKE_KEYS;
-            run(session, "be switched off", &(script + SYNC)).await
-        }
+    if !access.is_made() {
+        return Ok(());
     }
+    run(session, "be switched off", &(take_keys(access) + SYNC)).await
 }
 
 /// What is done behind that, in a machine that goes on.
@@ -149,21 +118,11 @@ pub(crate) async fn before_end(session: &SshSession, access: &Access) -> Result<
 /// # Errors
 /// As [`before`].
 pub(crate) async fn behind(session: &SshSession, access: &Access) -> Result<(), ActionError> {
-    let Some(keys) = access.keys() else {
-        return run(session, "go on", "rm -rf /var/lib/imgbuild\n").await;
-    };
-    let mut script = words(&[
-        ("AUTHORIZED", &keys.authorized),
-        ("PUBLIC", &keys.public),
-        ("OWNER", &keys.owner),
-        ("HOST_PUBLIC", &keys.host_public),
-    ]);
-    script += "rm -rf /var/lib/imgbuild\n";
-    // The script ends where the key begins: the shell reads its standard input line by line.
-    script += &GIVE_KEYS.replace("cat >/etc/ssh/ssh_host_ed25519_key\n", "");
-    script += "cat >/etc/ssh/ssh_host_ed25519_key <<'imgbuild-end'\n";
-    script += &String::from_utf8_lossy(keys.host_private.expose());
-    script += "imgbuild-end\n";
+    let mut script = "rm -rf /var/lib/imgbuild\n".to_owned();
+    if access.is_made() {
+        script += &words(&[("SSHD_CONFIG", SSHD_CONFIG), ("SSHD_LINES", SSHD_LINES)]);
+        script += GIVE_KEYS;
+    }
     run(session, "go on", &script).await
 }
 
@@ -174,7 +133,7 @@ pub(crate) async fn behind(session: &SshSession, access: &Access) -> Result<(), 
 /// As [`before`].
 pub(crate) async fn started(session: &SshSession, access: &Access) -> Result<(), ActionError> {
     let mut script = words(&[("PACK", PACK)]) + UNPACK_TMP;
-    if access.keys().is_some() {
+    if access.is_made() {
         script += "if command -v cloud-init >/dev/null; then cloud-init status --wait >/dev/null 2>&1 || true; fi\n";
     }
     run(session, "go on", &script).await
@@ -193,11 +152,7 @@ pub(crate) async fn woken(session: &SshSession, seconds: u64) -> Result<(), Acti
 /// # Errors
 /// As [`before`].
 pub(crate) async fn seal(session: &SshSession, access: &Access) -> Result<(), ActionError> {
-    let mut script = String::new();
-    if let Some(keys) = access.keys() {
-        script += &words(&[("AUTHORIZED", &keys.authorized), ("PUBLIC", &keys.public)]);
-        script += TAKE_KEYS;
-    }
+    let script = take_keys(access);
     run(session, "be sealed", &(script + SEAL)).await
 }
 
