@@ -38,7 +38,7 @@ impl Examples {
 
     /// The program, to be run in a folder of the repository.
     pub fn command(&self, below: &str, words: &[&str]) -> Command {
-        program(&self.folder.path().join(below), &cache().join("cache"), words)
+        program(&self.folder.path().join(below), &self.cache(), words)
     }
 
     fn run(&self, below: &str, words: &[&str]) -> Said {
@@ -49,6 +49,11 @@ impl Examples {
         let said = self.run(below, words);
         assert_eq!(said.code, Some(0), "imgbuild {}: {said:#?}", words.join(" "));
         said
+    }
+
+    /// The cache that all of them share.
+    pub fn cache(&self) -> PathBuf {
+        cache().join("cache")
     }
 
     pub fn path(&self, path: &str) -> PathBuf {

@@ -29,3 +29,4 @@ mod targets;
 mod templates;
 mod ubuntu;
 mod upgrades;
+mod virtual_machines;

@@ -1,0 +1,148 @@
+//! Images made in virtual machines: the example, as a target and as a template, built again from memory and from disks.
+//!
+//! Machines run under whatever this host has, which may be an emulator: what is waited for has minutes.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use crate::examples::Examples;
+use crate::support::ran;
+
+const NEEDED: [&str; 3] =
+    ["/usr/bin/qemu-system-x86_64", "/usr/share/OVMF/OVMF_CODE_4M.fd", "/usr/share/OVMF/OVMF_VARS_4M.fd"];
+const TEMPLATE: &str = "examples/qemu-debian/web.pkr.hcl";
+/// What the second line of a private key begins with that OpenSSH keeps in a file (`PROTOCOL.key`), as an expression. A program that
+/// shows one in a comment is none.
+const PRIVATE_KEY: &str = "^b3BlbnNzaC1rZXktdjEA";
+
+fn examples() -> Option<Examples> {
+    if let Some(missing) = NEEDED.into_iter().find(|file| !Path::new(file).exists()) {
+        eprintln!("SKIPPED: there is no {missing}; `tests/run` installs it");
+        return None;
+    }
+    Some(Examples::new())
+}
+
+/// Changes a text of a file.
+fn change(examples: &Examples, file: &str, from: &str, to: &str) {
+    let path = examples.path(file);
+    let text = fs_err::read_to_string(&path).unwrap();
+    assert!(text.contains(from), "{from}");
+    fs_err::write(path, text.replace(from, to)).unwrap();
+}
+
+/// The memory that is kept.
+fn warm_snapshots(examples: &Examples) -> Vec<PathBuf> {
+    let folder = examples.cache().join("warm");
+    let Ok(entries) = fs_err::read_dir(folder) else { return Vec::new() };
+    entries.map(|entry| entry.unwrap().path().join("memory")).collect()
+}
+
+#[test]
+fn a_template_goes_on_from_memory_and_from_disks() {
+    let Some(examples) = examples() else { return };
+    examples.ok("", &["build", "//examples/qemu-debian:base"]);
+    let said = examples.ok("", &["build", TEMPLATE]).stdout;
+    for line in
+        ["==> qemu.web: Connected to SSH!", "--> qemu.web: VM files in directory: imgbuild-out/web-by-packer"]
+    {
+        assert!(said.contains(line), "{said}");
+    }
+    let disk = examples.path("imgbuild-out/web-by-packer/web.qcow2");
+    let info = Command::new("/usr/bin/qemu-img").args(["info", "--output=json"]).arg(&disk).output().unwrap();
+    let info: serde_json::Value = serde_json::from_slice(&info.stdout).unwrap();
+    assert_eq!((&info["format"], &info["virtual-size"]), (&"qcow2".into(), &(3_u64 << 30).into()));
+    assert!(examples.ok("", &["build", TEMPLATE]).stdout.contains("3 steps cached"));
+
+    // The file that the last step moves was written to `/tmp` by the first.
+    change(&examples, TEMPLATE, "/etc/built\"", "/etc/built-again\"");
+    let said = examples.ok("", &["build", TEMPLATE]).stdout;
+    assert!(said.contains("2 steps cached") && said.contains("The machine goes on from memory"), "{said}");
+    assert!(!said.contains("Waiting for SSH"), "{said}");
+
+    // Memory that is damaged is noticed, and the machine is started from its disks with what was in `/tmp`.
+    let kept = warm_snapshots(&examples);
+    assert!(!kept.is_empty());
+    for path in kept {
+        let mut memory = fs_err::read(&path).unwrap();
+        let middle = memory.len() / 2;
+        memory[middle] ^= 1;
+        fs_err::write(&path, memory).unwrap();
+    }
+    change(&examples, TEMPLATE, "/etc/built-again\"", "/etc/built-cold\"");
+    let said = examples.ok("", &["build", TEMPLATE]).stdout;
+    assert!(said.contains("The machine cannot go on from memory, and is started: "), "{said}");
+    assert!(said.contains("Waiting for SSH"), "{said}");
+    assert!(examples.ok("", &["cache", "verify"]).stdout.contains("nothing is wrong"));
+}
+
+#[test]
+fn a_machine_is_made_step_by_step_and_holds_no_key_of_ours() {
+    let Some(examples) = examples() else { return };
+    let built = ran(&examples.ok("", &["--json", "build", "//examples/qemu-debian:web"]));
+    assert!(built.iter().any(|step| step.starts_with("seal")), "{built:?}");
+    assert!(ran(&examples.ok("", &["--json", "build", "//examples/qemu-debian:web"])).is_empty());
+    change(&examples, "examples/qemu-debian/motd", "made by", "made again by");
+    let built = ran(&examples.ok("", &["--json", "build", "//examples/qemu-debian:web"]));
+    assert!(
+        !built.iter().any(|step| step.starts_with("qemu")),
+        "the machine is not installed again: {built:?}"
+    );
+    assert!(built.iter().any(|step| step.starts_with("file")), "{built:?}");
+
+    // The disk that is delivered has no key at all, neither ours nor the machine's.
+    let plain = examples.path("plain.qcow2");
+    let web = examples.path("imgbuild-out/examples/qemu-debian/web/web.qcow2");
+    let converted =
+        Command::new("/usr/bin/qemu-img").args(["convert", "-O", "qcow2"]).args([&web, &plain]).status();
+    assert!(converted.unwrap().success());
+    let found = Command::new("grep").args(["-a", "-c", PRIVATE_KEY]).arg(plain).output().unwrap();
+    assert_eq!(String::from_utf8_lossy(&found.stdout).trim(), "0", "{found:?}");
+    examples.ok("", &["test", "//examples/qemu-debian:web"]);
+}
+
+#[test]
+fn a_machine_ends_with_the_program_whatever_ends_it() {
+    let Some(examples) = examples() else { return };
+    examples.ok("", &["build", "//examples/qemu-debian:base"]);
+    change(&examples, TEMPLATE, "\"uname -r\", ", "\"sleep 1234\", ");
+    change(&examples, TEMPLATE, "instance-id: web", "instance-id: killed");
+    let mut program = examples.command("", &["build", TEMPLATE]);
+    let mut child = program.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    let machine = wait_for("a machine", || machines_of(child.id()).into_iter().next());
+    child.kill().unwrap();
+    child.wait().unwrap();
+    wait_for("the machine's end", || (!Path::new(&format!("/proc/{machine}")).exists()).then_some(()));
+    // What it left is the folder of its run, and what comes next is not in its way.
+    examples.ok("", &["cleanup"]);
+    assert!(examples.ok("", &["cache", "verify"]).stdout.contains("nothing is wrong"));
+}
+
+/// Waits for something, for minutes.
+fn wait_for<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+    let began = Instant::now();
+    loop {
+        if let Some(found) = look() {
+            return found;
+        }
+        assert!(began.elapsed() < Duration::from_secs(300), "{what} is waited for");
+        std::thread::sleep(Duration::from_millis(200));
+    }
+}
+
+/// The machines that a process has started.
+fn machines_of(parent: u32) -> Vec<u32> {
+    let entries = fs_err::read_dir("/proc").unwrap().flatten();
+    let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
+    pids.filter(|pid| {
+        let stat = fs_err::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        let rest = stat.rsplit_once(')').map_or("", |(_, rest)| rest);
+        let is_child = rest.split_whitespace().nth(1) == Some(&parent.to_string());
+        let line = fs_err::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        is_child
+            && line.starts_with(b"/usr/bin/qemu-system-x86_64\0")
+            && line.windows(9).any(|word| word == b"hostfwd=t")
+    })
+    .collect()
+}
