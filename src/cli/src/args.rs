@@ -19,7 +19,8 @@ pub use examples::{EXAMPLES, Example};
 pub use values::{Age, ByteSize, Definition, ValueError};
 pub use verbs::{
     Build, BuildOptions, Cache, CacheVerb, Clean, Cleanup, Completions, Diff, DiffFormat, Gc, Log, Man, Plan,
-    Query, QueryOutput, Run, Selection, Shell, Test, TestOutput, Update, Variant, Verb, Verify, Version, Why,
+    Query, QueryOutput, Resume, Run, Selection, Shell, Test, TestOutput, Update, Variant, Verb, Verify,
+    Version, Why,
 };
 
 const HELP_STYLES: Styles = Styles::styled()

@@ -14,7 +14,7 @@ use imgbuild_host::{HostBuilder, Reach};
 use imgbuild_model::{EventSink, KindClass};
 use imgbuild_plan::{ActionGraph, Builders, Tools};
 use imgbuild_provisioners::{ArchiveConfig, Proxies};
-use imgbuild_qemu::builder::{DiskExport, QemuBuilder, QemuSource, Resume};
+use imgbuild_qemu::builder::{DiskExport, Fetch, QemuBuilder, QemuSource, Resume};
 use imgbuild_rootfs::RootfsBuilder;
 use imgbuild_ssh::Surroundings;
 
@@ -54,7 +54,16 @@ pub(crate) fn archives(
 }
 
 /// All the code that this build of the program has.
-pub(crate) fn registry(archives: Arc<ArchiveConfig>, environment: &Environment) -> Registry {
+pub(crate) fn registry(
+    archives: Arc<ArchiveConfig>,
+    environment: &Environment,
+    resume: imgbuild::args::Resume,
+) -> Registry {
+    let resume = match resume {
+        imgbuild::args::Resume::Warm => Resume::Warm,
+        imgbuild::args::Resume::Cold => Resume::Cold,
+    };
+    let downloads = Arc::new(Downloads(archives.clone()));
     let cache = archives.cache.clone();
     let mut executors: HashMap<&'static str, SharedExecutor> = imgbuild_provisioners::executors();
     executors.extend(imgbuild_provisioners::source_executors(archives));
@@ -64,7 +73,7 @@ pub(crate) fn registry(archives: Arc<ArchiveConfig>, environment: &Environment) 
     executors.insert("host", Arc::new(Reach::new(host.clone())));
     let path = std::env::var_os("PATH").unwrap_or_default();
     let folders = std::env::split_paths(&path).collect();
-    let qemu = QemuBuilder::new(cache.clone(), surroundings, folders, Resume::default());
+    let qemu = QemuBuilder::new(cache.clone(), surroundings, folders, resume, downloads);
     executors.insert("qemu", Arc::new(QemuSource::new(qemu.clone())));
     for (name, executor) in &mut executors {
         if imgbuild_kinds::find(name).is_some_and(|schema| schema.class == KindClass::Export) {
@@ -76,6 +85,16 @@ pub(crate) fn registry(archives: Arc<ArchiveConfig>, environment: &Environment) 
     let builders: [Arc<dyn Builder>; 3] =
         [Arc::new(RootfsBuilder::new(cache)), Arc::new(host), Arc::new(qemu)];
     Registry::new(builders, executors)
+}
+
+/// Media of machines, fetched as packages are.
+struct Downloads(Arc<ArchiveConfig>);
+
+#[async_trait]
+impl Fetch for Downloads {
+    async fn fetch(&self, url: &str, to: &Path) -> Result<(), ActionError> {
+        self.0.fetch_file(url, to).await
+    }
 }
 
 /// An export, which reads layers and so is another for each form that they have.
@@ -131,7 +150,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let cache = Cache::open(folder.path().join("cache")).unwrap();
         let events: Arc<dyn EventSink> = Arc::new(|_: imgbuild_model::Event| {});
-        let registry = registry(Arc::new(ArchiveConfig::new(cache, 0, events)), &Environment::default());
+        let archives = Arc::new(ArchiveConfig::new(cache, 0, events));
+        let registry = registry(archives, &Environment::default(), imgbuild::args::Resume::default());
         for schema in imgbuild_kinds::all() {
             // What only moves the state runs nothing, and single checks are run by `image_test`.
             let runs = schema.effect != Effect::State

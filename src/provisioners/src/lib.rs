@@ -11,6 +11,7 @@ mod checks;
 mod debian;
 mod download;
 mod execute_command;
+mod fetch;
 mod files;
 mod genrule;
 mod goss;

@@ -182,9 +182,10 @@ fn coerce(type_: AttributeType, value: Value<'_>, context: &Context<'_>) -> Resu
             _ => Err(wrong()),
         },
         // As templates have it: in milliseconds.
-        AttributeType::GoDuration => match value.unpack_str() {
-            Some(text) => duration(text).map(|seconds| Data::Int(seconds.saturating_mul(1000))),
-            None => Err(wrong()),
+        AttributeType::GoDuration => match (value.unpack_str(), i64::unpack_value(value)) {
+            (Some(text), _) => duration(text).map(|seconds| Data::Int(seconds.saturating_mul(1000))),
+            (None, Ok(Some(milliseconds))) if milliseconds >= 0 => Ok(Data::Int(milliseconds)),
+            _ => Err(wrong()),
         },
         AttributeType::List(AttributeType::StringList) => ListRef::from_value(value)
             .ok_or_else(wrong)?

@@ -19,7 +19,7 @@ mod start;
 mod warm;
 
 use std::collections::HashMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -47,6 +47,16 @@ pub enum Resume {
     Cold,
 }
 
+/// Who brings files from elsewhere.
+#[async_trait]
+pub trait Fetch: Send + Sync {
+    /// Writes what an address has into a new file.
+    ///
+    /// # Errors
+    /// If it cannot be had, or the file not be written.
+    async fn fetch(&self, url: &str, to: &Path) -> Result<(), ActionError>;
+}
+
 /// Makes layers in machines of QEMU. Clones share what they know and the machines that wait.
 #[derive(Clone)]
 pub struct QemuBuilder(Arc<Inner>);
@@ -57,6 +67,8 @@ struct Inner {
     /// Where programs are looked for.
     folders: Vec<PathBuf>,
     resume: Resume,
+    /// Who brings media from elsewhere.
+    fetch: Arc<dyn Fetch>,
     /// What is known of this host's emulators, by their names.
     hosts: tokio::sync::Mutex<HashMap<String, Arc<host::Host>>>,
     /// Machines that wait for a next step: by run and by the layers that they have come to.
@@ -66,14 +78,21 @@ struct Inner {
 }
 
 impl QemuBuilder {
-    /// With the cache that layers lie in, the user's surroundings, and the folders of `PATH`.
+    /// With the cache that layers lie in, the user's surroundings, the folders of `PATH`, and who brings media.
     #[must_use]
-    pub fn new(cache: Cache, surroundings: Surroundings, folders: Vec<PathBuf>, resume: Resume) -> Self {
+    pub fn new(
+        cache: Cache,
+        surroundings: Surroundings,
+        folders: Vec<PathBuf>,
+        resume: Resume,
+        fetch: Arc<dyn Fetch>,
+    ) -> Self {
         Self(Arc::new(Inner {
             cache,
             surroundings,
             folders,
             resume,
+            fetch,
             hosts: tokio::sync::Mutex::default(),
             waiting: Mutex::default(),
             kept_in: Mutex::default(),

@@ -146,6 +146,10 @@ pub struct BuildOptions {
     #[arg(long)]
     pub check: bool,
 
+    /// How a virtual machine goes on from a step that is kept: from memory where this host has it, or by a boot
+    #[arg(long, value_name = "HOW", default_value = "warm")]
+    pub resume: Resume,
+
     /// Write artifacts below this folder [default: `imgbuild-out` in the workspace]
     #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
     pub output_dir: Option<PathBuf>,
@@ -236,6 +240,16 @@ pub struct Test {
     /// How.
     #[command(flatten)]
     pub options: BuildOptions,
+}
+
+/// How a virtual machine goes on from a step that is kept.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Resume {
+    /// From its memory, where this host has kept it
+    #[default]
+    Warm,
+    /// From its disks
+    Cold,
 }
 
 /// Of which tests to show the output.

@@ -108,7 +108,7 @@ pub(super) fn build(
         cache,
         sensitive: &loaded.sensitive,
         run_uuid,
-        registry: registry::registry(archives, session.environment()),
+        registry: registry::registry(archives, session.environment(), imgbuild::args::Resume::default()),
         store: Arc::new(Store::new(
             session.environment().home.clone(),
             session.config.secret_providers.clone(),

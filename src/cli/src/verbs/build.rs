@@ -133,7 +133,7 @@ pub(super) fn carry_out(
             plan: prepared.plan.clone(),
             files: session.files().map_err(|_| ActionError::Cancelled)?.clone(),
             cache,
-            registry: registry::registry(archives, session.environment()),
+            registry: registry::registry(archives, session.environment(), options.resume),
             secrets: Arc::new(Store::new(
                 session.environment().home.clone(),
                 session.config.secret_providers.clone(),

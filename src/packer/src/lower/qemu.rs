@@ -25,9 +25,9 @@ pub(super) fn lacks(config: &Config<'_>, communicator: &str) -> Option<(String, 
     if config.text("iso_checksum").is_some_and(|text| text.starts_with("file:")) {
         return at("iso_checksum", "a list of checksums".to_owned());
     }
-    let urls = urls(config);
-    if urls.iter().any(|url| is_remote(url)) {
-        return at("iso_url", "a medium that is fetched".to_owned());
+    let is_named = config.text("iso_checksum").is_some_and(|text| text != "none");
+    if urls(config).iter().any(|url| is_remote(url)) && !is_named {
+        return at("iso_url", "a medium from elsewhere that has no checksum".to_owned());
     }
     None
 }
@@ -48,13 +48,15 @@ pub(super) fn lower(config: &Config<'_>, chain: &mut Chain<'_>) {
         ("installer", if config.flag("disk_image") == Some(true) { Value::None } else { Value::Bool(true) }),
     ];
     let name = if config.get("iso_url").is_some() { "iso_url" } else { "iso_urls" };
+    let (remote, local): (Vec<_>, Vec<_>) = urls(config).into_iter().partition(|url| is_remote(url));
     // As Packer, which takes the first that is there.
-    let found = urls(config).into_iter().find_map(|url| {
-        let path = url.strip_prefix("file://").unwrap_or(&url).to_owned();
-        chain.around.files.kind(&chain.absolute(&path)).map(|_| path)
-    });
-    if let Some(path) = found.or_else(|| urls(config).into_iter().next()) {
-        own.extend(chain.input(&path, &config.location(name)).map(|(file, _)| ("disk", file)));
+    let found = local
+        .iter()
+        .map(|url| url.strip_prefix("file://").unwrap_or(url))
+        .find(|path| remote.is_empty() || chain.around.files.kind(&chain.absolute(path)).is_some());
+    match found {
+        Some(path) => own.extend(chain.input(path, &config.location(name)).map(|(file, _)| ("disk", file))),
+        None => own.push(("urls", Value::list(remote.iter().map(|url| Value::string(url))))),
     }
     if let Some(checksum) = config.text("iso_checksum").filter(|text| text != "none") {
         own.push(("checksum", Value::string(&checksum)));

@@ -56,6 +56,9 @@ impl Values<'_> {
         let Attribute { name, type_, value, origin } = attribute;
         match (value, type_) {
             (Value::Int(seconds), Some(AttributeType::Duration)) => Expr::text(duration(*seconds)).into(),
+            (Value::Int(milliseconds), Some(AttributeType::GoDuration)) if milliseconds % 1000 == 0 => {
+                Expr::text(duration(milliseconds / 1000)).into()
+            }
             (Value::Bool(value), _) => Expr::Word(if *value { "True" } else { "False" }.to_owned()).into(),
             (Value::Int(number), _) => Expr::Word(number.to_string()).into(),
             (Value::String(text), _) => self.text(text, name, &origin.place(name)),

@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use imgbuild_cache::Lease;
+use imgbuild_digest::{Digest, Hash};
 use imgbuild_engine::{
     ActionContext, ActionError, Executor, LayerMetadata, Machine as _, MachineSpec as Wanted, Outcome, Told,
 };
@@ -13,16 +15,19 @@ use imgbuild_model::{Artifact, Value as Data};
 use imgbuild_plan::default_source_date;
 use imgbuild_tree::DeltaId;
 
-use super::QemuBuilder;
 use super::access::Access;
 use super::attributes::Source;
 use super::disks::{self, file_name};
 use super::machine::QemuMachine;
+use super::{QemuBuilder, checksum};
 use crate::boot_command::{BootCommand, BootCommandError};
 use crate::http::{GUEST_ADDRESS, HttpError, HttpServer, Served};
 use crate::process::Machine;
 use crate::spec::Cd;
 use crate::vnc::{Pace, Vnc, VncError};
+
+/// Where it is kept which blob a checksum is of.
+const MEDIUM_MEMO: &str = "qemu-medium";
 
 /// How long VNC may take to answer.
 const ANSWER: Duration = Duration::from_secs(30);
@@ -49,12 +54,63 @@ impl QemuSource {
     }
 
     /// The disk or medium, as a file of this host.
-    fn medium(source: Source<'_>) -> Result<PathBuf, ActionError> {
+    async fn medium(&self, source: Source<'_>) -> Result<PathBuf, ActionError> {
+        let checksum = source.text("checksum");
         if let Some(path) = source.files("disk").into_iter().next() {
+            if let Some(checksum) = checksum {
+                checksum::verify(&path, checksum)?;
+            }
             return Ok(path);
+        }
+        let urls = source.texts("urls");
+        match checksum {
+            Some(checksum) if !urls.is_empty() => return self.fetched(source, &urls, checksum).await,
+            None if !urls.is_empty() => {
+                return Err(ActionError::input("`urls` need a `checksum`: it is what the key is made of")
+                    .hint("write it as `sha256:` and 64 hexadecimal digits"));
+            }
+            _ => {}
         }
         Err(ActionError::input("a machine needs a disk to start from, or a medium that installs one")
             .hint("say `disk`, the label of a file"))
+    }
+
+    /// The medium from elsewhere: it is fetched once, and lies in the cache by its checksum.
+    async fn fetched(
+        &self,
+        source: Source<'_>,
+        urls: &[String],
+        checksum: &str,
+    ) -> Result<PathBuf, ActionError> {
+        let cache = &self.builder.0.cache;
+        let name = Hash::of(checksum.to_ascii_lowercase().as_bytes());
+        let known = cache.memo_get(MEDIUM_MEMO, &name)?;
+        let known = known.and_then(|text| String::from_utf8_lossy(&text).parse::<Digest>().ok());
+        if let Some(path) = known.and_then(|digest| cache.path(&digest).ok())
+            && checksum::verify(&path, checksum).is_ok()
+        {
+            return Ok(path);
+        }
+        let folder = tempfile::Builder::new().prefix("medium-").tempdir_in(source.wanted.run.temporary())?;
+        let mut problem = ActionError::input("there is no address to fetch the medium from");
+        for (place, url) in urls.iter().enumerate() {
+            let path = folder.path().join(place.to_string());
+            source.wanted.told.line(&format!("Retrieving {url}..."));
+            let fetched = self.builder.0.fetch.fetch(url, &path).await;
+            match fetched.and_then(|()| checksum::verify(&path, checksum)) {
+                Ok(()) => {
+                    let digest = tokio::task::block_in_place(|| cache.put_file(&path))?.digest;
+                    cache.memo_put(MEDIUM_MEMO, &name, digest.to_string().as_bytes())?;
+                    source.wanted.run.lease(&[Lease::Blob(digest)])?;
+                    return Ok(cache.path(&digest)?);
+                }
+                Err(error) => {
+                    source.wanted.told.line(&format!("Error retrieving {url}: {error}"));
+                    problem = error;
+                }
+            }
+        }
+        Err(problem)
     }
 
     /// The lowest layer.
@@ -102,10 +158,7 @@ fn material(context: &ActionContext) -> Option<(String, String)> {
 impl QemuSource {
     async fn make(&self, wanted: &Wanted) -> Result<Vec<DeltaId>, ActionError> {
         let source = Source { wanted };
-        let medium = Self::medium(source)?;
-        if let Some(checksum) = source.text("checksum") {
-            super::checksum::verify(&medium, checksum)?;
-        }
+        let medium = self.medium(source).await?;
         wanted.told.line("Laying out the disk...");
         let layers = self.lay(source, &medium).await?;
         let access = Access::new(source)?;
