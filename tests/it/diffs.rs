@@ -200,7 +200,7 @@ fn what_cannot_be_compared_is_told() {
         (&["diff", "//:one", "//:gone"], "gone"),
         (&["diff", "//:one", "//:text"], "`//:text` is no image"),
         (&["diff", "//:one", "noise"], "as a disk image"),
-        (&["diff", "//:one", "//:two", "--ignore", "/["], "/["),
+        (&["diff", "//:one", "//:two", "--ignore", "/["], "unclosed character class"),
     ] {
         let said = workspace.fails(1, words);
         assert!(said.stderr.contains(expected), "{words:?}: {}", said.stderr);

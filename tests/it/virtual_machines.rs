@@ -80,8 +80,8 @@ fn a_template_goes_on_from_memory_and_from_disks() {
 #[test]
 fn a_machine_is_made_step_by_step_and_holds_no_key_of_ours() {
     let Some(examples) = examples() else { return };
-    let built = ran(&examples.ok("", &["--json", "build", "//examples/qemu-debian:web"]));
-    assert!(built.iter().any(|step| step.starts_with("seal")), "{built:?}");
+    // Other tests may have built some of it already.
+    examples.ok("", &["build", "//examples/qemu-debian:web"]);
     assert!(ran(&examples.ok("", &["--json", "build", "//examples/qemu-debian:web"])).is_empty());
     change(&examples, "examples/qemu-debian/motd", "made by", "made again by");
     let built = ran(&examples.ok("", &["--json", "build", "//examples/qemu-debian:web"]));

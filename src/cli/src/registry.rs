@@ -133,7 +133,9 @@ pub(crate) fn tools(graph: &ActionGraph, root: &Path) -> Tools {
         let mut command = std::process::Command::new(program);
         let words: &[&str] = if name == "lynis" { &["show", "version"] } else { &["--version"] };
         let asked = command.args(words).stdin(std::process::Stdio::null()).output();
-        let said = asked.map(|asked| String::from_utf8_lossy(&asked.stdout).into_owned()).unwrap_or_default();
+        // One that is not there is another than one that says nothing.
+        let Ok(asked) = asked else { return "not there".to_owned() };
+        let said = String::from_utf8_lossy(&asked.stdout).into_owned();
         // The lines below tell this machine's paths.
         said.lines().map(str::trim).find(|line| !line.is_empty()).unwrap_or_default().to_owned()
     })

@@ -152,6 +152,7 @@ pub fn compare(before: Side<'_>, after: Side<'_>, options: &Options) -> Result<R
         sizes: walked.sizes,
         files,
         notes: notes([before, after], [&one, &other], options),
+        unread: unread([before, after], [&one, &other]),
     };
     report.summary = summary(&report);
     report.equal = report.summary == Summary::default();
@@ -162,17 +163,22 @@ fn facts(side: Side<'_>) -> Result<Facts, CompareError> {
     Facts::of(side.tree).map_err(|source| CompareError::Facts { image: side.name.to_owned(), source })
 }
 
+/// Databases of packages that nothing here reads.
+fn unread(sides: [Side<'_>; 2], facts: [&Facts; 2]) -> Vec<String> {
+    let of = |(side, facts): (&Side<'_>, &Facts)| {
+        let database = facts.unread?;
+        Some(format!("`{}` has packages of {database}, which are not read", side.name))
+    };
+    sides.iter().zip(facts).filter_map(of).collect()
+}
+
 /// What could not be compared.
 fn notes(sides: [Side<'_>; 2], facts: [&Facts; 2], options: &Options) -> Vec<String> {
     let mut notes = Vec::new();
     if options.only.is_some() {
         return notes;
     }
-    for (side, facts) in sides.iter().zip(facts) {
-        if let Some(database) = facts.unread {
-            notes.push(format!("`{}` has packages of {database}, which are not read", side.name));
-        }
-    }
+    notes.extend(unread(sides, facts));
     let without: Vec<&Side<'_>> = sides.iter().filter(|side| side.configuration.is_none()).collect();
     if let [side] = without[..] {
         notes.push(format!("`{}` has no image configuration, so that is not compared", side.name));

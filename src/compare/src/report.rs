@@ -44,6 +44,9 @@ pub struct Report {
     pub files: Vec<FileChange>,
     /// What could not be compared, and why.
     pub notes: Vec<String>,
+    /// Those of them that say which packages were not read: a rule about packages cannot pass over them.
+    #[serde(skip)]
+    pub unread: Vec<String>,
 }
 
 /// How much was found, by sort.

@@ -99,7 +99,8 @@ pub fn check(report: &Report, rules: &Rules) -> Result<Vec<Verdict>, globset::Er
     let packages = rules.packages.as_deref().map(names).transpose()?;
     if let Some(packages) = packages {
         let refused = report.packages.iter().filter(|package| !packages.is_match(&package.name));
-        verdict("packages", refused.map(package_line).collect());
+        // What was not read may be anything.
+        verdict("packages", report.unread.iter().cloned().chain(refused.map(package_line)).collect());
     }
     if let Some(files) = &rules.files {
         verdict("files", refused_files(report, &Globs::new(files)?));

@@ -143,9 +143,16 @@ impl ActionContext {
             chain: format!("{} {}", self.node().label(), self.platform()),
             source: self.source_attributes(),
             files: self.source_files(),
-            sensitive: self.node().action.attributes.iter().any(|(_, value)| self.fillings.changes(value)),
+            sensitive: self.is_sensitive(),
             told: self.told(),
         }
+    }
+
+    /// Whether its attributes, or those of its chain's source, hold something sensitive.
+    fn is_sensitive(&self) -> bool {
+        let source = self.node().chain_source.map(|place| &self.graph.nodes[place]);
+        let nodes = std::iter::once(self.node()).chain(source);
+        nodes.flat_map(|node| node.attributes().iter()).any(|(_, value)| self.fillings.changes(value))
     }
 
     /// Takes lines as [`Self::line`] does, also apart from the context.

@@ -201,15 +201,15 @@ pub async fn execute(request: RunRequest) -> Result<RunReport, ActionError> {
         put: Mutex::default(),
     });
     let tasks = Tasks { shared: shared.clone(), places: places.clone() };
-    let report =
-        scheduler::run(&graph, &pool, &options, &cancel, Arc::new(tasks)).await.map_err(|cycle| {
-            ActionError::from(
-                Diagnostic::error(format!("the actions wait for each other: {cycle}")).class(Class::Bug),
-            )
-        })?;
+    let report = scheduler::run(&graph, &pool, &options, &cancel, Arc::new(tasks)).await;
     for builder in shared.request.registry.builders.values() {
         builder.run_ended(shared.run.id().as_str()).await;
     }
+    let report = report.map_err(|cycle| {
+        ActionError::from(
+            Diagnostic::error(format!("the actions wait for each other: {cycle}")).class(Class::Bug),
+        )
+    })?;
     let mut summary = RunReport {
         hits,
         run: shared.run.id().as_str().to_owned(),

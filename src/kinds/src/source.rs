@@ -179,7 +179,7 @@ const QEMU_OWN: &[AttributeSchema] = &[
         "hostname",
         AttributeType::String,
         Default::None,
-        "The machine's name, with a seed; that of the image if absent.",
+        "The machine's name, with a seed; `machine` if absent.",
     ),
     content(
         "http",

@@ -195,7 +195,7 @@ pub(crate) static LYNIS: KindSchema = KindSchema {
     tools: &["lynis"],
     ..test(
         "lynis",
-        "The hardening index that the host's Lynis finds is high enough. The reports are `lynis.log` and `lynis-report.dat`.",
+        "The hardening index that the host's Lynis finds is high enough. Some of its tests look at the host that it runs on (its kernel, and profiles in `/etc/lynis` where `profile` is absent), which no key has. The reports are `lynis.log` and `lynis-report.dat`.",
         &[
             content(
                 "min_index",

@@ -381,7 +381,13 @@ impl ActionGraph {
         let below = parent.map(|parent| &self.nodes[parent]);
         let packages =
             below.map_or(PackageState::None, |node| node.packages.after(&node.action, node.schema, platform));
-        let uses_network = action.attributes.is_true("network");
+        // A check asks by attributes of its own.
+        let mut uses_network = action.attributes.is_true("network");
+        if schema.class == KindClass::Test {
+            visit(&action.attributes, &mut |value| {
+                uses_network |= matches!(value, Value::Step(step) if step.attributes.is_true("network"));
+            });
+        }
         let epoch_below = below.and_then(|node| node.chain_epoch.clone());
         let epoch = uses_network
             .then(|| epoch_below.clone().unwrap_or_else(|| format!("{} {platform}", reference.label)));

@@ -69,7 +69,15 @@ impl Executor for ImageTest {
         let (mut records, mut cases) = (Vec::new(), Vec::new());
         for step in &steps {
             let work = check(context, step, machine.session(), &reports);
-            let found = context.cancel.unless_cancelled(work).await.unwrap_or(Err(ActionError::Cancelled))?;
+            let found = context.cancel.unless_cancelled(work).await.unwrap_or(Err(ActionError::Cancelled));
+            let found = match found {
+                Ok(found) => found,
+                Err(error) => {
+                    // The check's own error says more than one of the clearing up.
+                    let _ = machine.discard().await;
+                    return Err(error);
+                }
+            };
             for record in &found.records {
                 let mut line = format!("{} {}", if record.passed { "ok  " } else { "FAIL" }, record.check);
                 if let Some(message) = &record.message {

@@ -160,11 +160,13 @@ impl Plan {
         context: &ActionContext,
         session: &mut dyn Session,
     ) -> Result<Vec<TestResult>, ActionError> {
+        // What a file of the machine holds may be another in the next try.
+        self.known.files.clear();
         let file = self.load(session).await?;
         for warning in &file.warnings {
             context.line(Stream::Stderr, &format!("warning: {warning}"));
         }
-        let mut machine = Machine::new(session, context.node().live, self.around.clone());
+        let mut machine = Machine::new(session, context.node().logs_in(), self.around.clone());
         machine.packages = self.packages;
         imgbuild_checks::check(&file, &mut machine, self.not_booted).await
     }

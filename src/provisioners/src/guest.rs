@@ -90,7 +90,7 @@ impl<'a> Staging<'a> {
         let path = self.folder.join(name);
         fs_err::write(&path, text)?;
         // Who else is on a machine does not read it; in an image's tree there is nobody else.
-        set_mode(&path, if self.context.node().live { 0o600 } else { 0o644 })?;
+        set_mode(&path, if self.context.node().logs_in() { 0o600 } else { 0o644 })?;
         Ok(self.path(name))
     }
 
@@ -133,7 +133,7 @@ impl<'a> Staging<'a> {
 
     /// An error for how it ended, if that is one; `program` is what may not be there.
     fn done(&self, exit: Exit, program: &str, valid: &[i64]) -> Result<(), ActionError> {
-        let place = if self.context.node().live { "on the machine" } else { "in the image" };
+        let place = if self.context.node().logs_in() { "on the machine" } else { "in the image" };
         if exit == Exit::Code(NOT_FOUND) {
             return Err(ActionError::input(format!("there is no `{program}` {place}"))
                 .hint("install it in a step before"));
@@ -345,7 +345,7 @@ fn facts(facts: &[(String, String)]) -> Result<String, ActionError> {
 impl Provisioner for Salt {
     async fn provision(&self, context: &ActionContext, session: &mut dyn Session) -> Result<(), ActionError> {
         let skip_bootstrap = context.flag("skip_bootstrap");
-        if !skip_bootstrap && !context.flag("network") && !context.node().live {
+        if !skip_bootstrap && !context.flag("network") && !context.node().logs_in() {
             return Err(ActionError::input("Salt is installed over the network, which this step has not")
                 .hint(
                     "say `network = True`, or install Salt in a step before and say `skip_bootstrap = True`",
@@ -412,9 +412,6 @@ impl Provisioner for Salt {
             .hint(
                 "install Salt in a step before and say `skip_bootstrap`, or give another `bootstrap_url`",
             ));
-        }
-        if context.flag("no_exit_on_failure") && matches!(exit, Exit::Code(code) if code != NOT_FOUND) {
-            return Ok(());
         }
         staging.done(exit, &program, &[])
     }

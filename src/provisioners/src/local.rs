@@ -109,7 +109,7 @@ impl Executor for Breakpoint {
         }
         let note = context.text("note").filter(|note| !note.is_empty());
         // A machine that runs can be looked at; a tree is entered by `imgbuild shell`.
-        let can_enter = context.node().live;
+        let can_enter = context.node().logs_in();
         let offer = if can_enter { ", `shell` for a shell on the machine" } else { "" };
         let question = match note {
             Some(note) => format!("{note}: press enter to go on{offer}"),

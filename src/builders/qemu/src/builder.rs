@@ -69,8 +69,8 @@ struct Inner {
     resume: Resume,
     /// Who brings media from elsewhere.
     fetch: Arc<dyn Fetch>,
-    /// What is known of this host's emulators, by their names.
-    hosts: tokio::sync::Mutex<HashMap<String, Arc<host::Host>>>,
+    /// What is known of this host's emulators, by their names and the processors of machines.
+    hosts: tokio::sync::Mutex<HashMap<(String, String), Arc<host::Host>>>,
     /// Machines that wait for a next step: by run and by the layers that they have come to.
     waiting: Mutex<HashMap<(String, Vec<DeltaId>), Live>>,
     /// How long it took last to keep a machine's memory.

@@ -40,6 +40,8 @@ cp /run/imgbuild/seed/authorized_keys /run/imgbuild/authorized_keys
 chmod 600 /run/imgbuild/host_key
 chmod 644 /run/imgbuild/authorized_keys
 umount /run/imgbuild/seed
+mkdir -p /etc/ssh/sshd_config.d
+chmod 755 /etc/ssh/sshd_config.d
 printf 'HostKey /run/imgbuild/host_key\nAuthorizedKeysFile .ssh/authorized_keys .ssh/authorized_keys2 /run/imgbuild/authorized_keys\n' >/etc/ssh/sshd_config.d/00-imgbuild.conf
 chmod 644 /etc/ssh/sshd_config.d/00-imgbuild.conf
 ";

@@ -371,6 +371,7 @@ mod tests {
                 "sleep" => "duration = \"1s\"",
                 "file" => "content = \"x\"\n    destination = \"/y\"",
                 "breakpoint" => "",
+                "goss" => "tests = [\"t.pkr.hcl\"]",
                 "ansible" | "ansible-local" => "playbook_file = \"t.pkr.hcl\"",
                 "puppet-masterless" => "manifest_file = \"t.pkr.hcl\"",
                 "salt-masterless" => "local_state_tree = \".\"",

@@ -17,7 +17,7 @@ pub(super) fn lacks(config: &Config<'_>, communicator: &str) -> Option<(String, 
             return at(name, format!("`{name}`"));
         }
     }
-    for name in ["net_bridge", "firmware", "boot_steps", "qmp_socket_path"] {
+    for name in ["disk_additional_size", "net_bridge", "firmware", "boot_steps", "qmp_socket_path"] {
         if config.get(name).is_some() {
             return at(name, format!("`{name}`"));
         }

@@ -144,6 +144,12 @@ impl Source<'_> {
         let found = match named {
             (Some(code), Some(vars)) => Some((PathBuf::from(code), PathBuf::from(vars))),
             (None, None) if !self.flag("efi_boot") => return Ok(None),
+            (Some(_), None) | (None, Some(_)) => {
+                return Err(ActionError::input(
+                    "`efi_firmware_code` and `efi_firmware_vars` belong together",
+                )
+                .hint("name both files, or say `efi_boot = True` for those of this host"));
+            }
             _ => OVMF
                 .iter()
                 .map(|(code, vars)| (PathBuf::from(code), PathBuf::from(vars)))

@@ -49,7 +49,10 @@ impl Executor for DiskExport {
             Some("vhdx") => ("vhdx", Vec::new()),
             _ => ("qcow2", Vec::new()),
         };
-        let compression = context.text("compression").filter(|_| to == "qcow2");
+        let compression = context.text("compression").filter(|text| text != "none");
+        if compression.is_some() && to != "qcow2" {
+            return Err(ActionError::input(format!("`compression` is for `qcow2`, not for `{to}`")));
+        }
         let compress = match compression.as_deref() {
             Some("zstd") => {
                 arguments.extend(["-o", "compression_type=zstd"]);

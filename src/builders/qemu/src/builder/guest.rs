@@ -3,11 +3,16 @@
 //! Each is a script for `/bin/sh` as root, given on standard input, so that no secret is on a command line. What the script needs and
 //! the machine lacks is left out where the next boot can do without it.
 
+use std::time::Duration;
+
 use imgbuild_engine::ActionError;
 use imgbuild_ssh::{SshSession, Stdin, quote};
 
 use super::access::Access;
 use crate::seed::{SSHD_CONFIG, SSHD_LINES};
+
+/// How long a script may take: it may write all that is in memory to a slow disk, or wait for cloud-init.
+const LIMIT: Duration = Duration::from_secs(20 * 60);
 
 /// Where what was in `/tmp` waits for the next boot.
 const PACK: &str = "/var/lib/imgbuild/tmp.tar";
@@ -22,7 +27,8 @@ if command -v tar >/dev/null && command -v find >/dev/null; then
     find tmp var/tmp -mindepth 1 -maxdepth 1 ! -name 'systemd-private-*' ! -name '.*-unix' ! -name 'imgbuild-*' \
         ! -name 'snap-private-tmp' ! -type s >"$PACK.list" 2>/dev/null || true
     if [ -s "$PACK.list" ]; then
-        tar --numeric-owner --xattrs -cf "$PACK" -T "$PACK.list" 2>/dev/null ||
+        # What is written meanwhile is packed as it is found: 1 of GNU's tar.
+        tar --numeric-owner --xattrs -cf "$PACK" -T "$PACK.list" 2>/dev/null || [ $? -eq 1 ] ||
             tar -cf "$PACK" -T "$PACK.list"
     fi
     rm -f "$PACK.list"
@@ -107,9 +113,6 @@ pub(crate) async fn before(session: &SshSession, access: &Access) -> Result<(), 
 /// # Errors
 /// As [`before`].
 pub(crate) async fn before_end(session: &SshSession, access: &Access) -> Result<(), ActionError> {
-    if !access.is_made() {
-        return Ok(());
-    }
     run(session, "be switched off", &(take_keys(access) + SYNC)).await
 }
 
@@ -134,7 +137,7 @@ pub(crate) async fn behind(session: &SshSession, access: &Access) -> Result<(), 
 pub(crate) async fn started(session: &SshSession, access: &Access) -> Result<(), ActionError> {
     let mut script = words(&[("PACK", PACK)]) + UNPACK_TMP;
     if access.is_made() {
-        script += "if command -v cloud-init >/dev/null; then cloud-init status --wait >/dev/null 2>&1 || true; fi\n";
+        script += "if command -v cloud-init >/dev/null; then timeout 600 cloud-init status --wait >/dev/null 2>&1 || true; fi\n";
     }
     run(session, "go on", &script).await
 }
@@ -169,7 +172,13 @@ async fn run(session: &SshSession, purpose: &str, script: &str) -> Result<(), Ac
     // The shell is a child of its own, so that nothing else reads what is left of the script.
     let line = "if [ \"$(id -u)\" = 0 ]; then exec /bin/sh -e; else exec sudo -n /bin/sh -e; fi";
     let script = format!("set -e\n{script}");
-    let done = session.ssh().output(line, Stdin::Bytes(script.as_bytes())).await?;
+    let work = session.ssh().output(line, Stdin::Bytes(script.as_bytes()));
+    let done = tokio::time::timeout(LIMIT, work).await.map_err(|_| {
+        ActionError::environment(format!(
+            "the machine cannot {purpose}: nothing came of it in {} s",
+            LIMIT.as_secs()
+        ))
+    })??;
     if done.exit.is_success() {
         return Ok(());
     }

@@ -34,13 +34,15 @@ impl QemuBuilder {
     /// If QEMU is not there; the hint says what to install.
     pub(crate) async fn host(&self, source: Source<'_>, told: &Told) -> Result<Arc<Host>, ActionError> {
         let program = source.program().to_owned();
+        let cpu = source.text("cpu_model").unwrap_or("host").to_owned();
+        let place = (program.clone(), cpu.clone());
         let mut hosts = self.0.hosts.lock().await;
-        if let Some(host) = hosts.get(&program) {
+        if let Some(host) = hosts.get(&place) {
             return Ok(host.clone());
         }
         let emulator = Emulator::find(&program, &self.0.folders).await?;
         let images = self.images().await?;
-        let probe = self.probe(&emulator, source.text("cpu_model").unwrap_or("host")).await?;
+        let probe = self.probe(&emulator, &cpu).await?;
         if source.accelerator().is_none() {
             told.line(&format!(
                 "The machine runs on {}: {}",
@@ -50,7 +52,7 @@ impl QemuBuilder {
         }
         let host =
             Arc::new(Host { emulator, images, accelerator: probe.accelerator, processor: host_processor()? });
-        hosts.insert(program, host.clone());
+        hosts.insert(place, host.clone());
         Ok(host)
     }
 

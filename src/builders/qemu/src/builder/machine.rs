@@ -1,8 +1,10 @@
 //! A machine that is there, as steps use it, and what becomes of it between them.
 
+use std::collections::BTreeMap;
 use std::os::fd::BorrowedFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
@@ -21,7 +23,7 @@ use super::host::Host;
 use super::start::{MEMORY, fingerprint_of, with_console};
 use super::warm::{Facts, Making, is_worth};
 use super::{QemuBuilder, guest, lock};
-use crate::process::Machine;
+use crate::process::{Ended, Machine};
 use crate::qmp::NewOverlay;
 use crate::spec::MachineSpec;
 
@@ -58,6 +60,8 @@ pub(crate) struct Live {
     pub(crate) generation: usize,
     /// Whether something sensitive may be in its memory.
     pub(crate) sensitive: bool,
+    /// Whether its memory can be of use to another machine.
+    pub(crate) keeps_memory: bool,
     /// How long it took to come up, if it was booted.
     pub(crate) boot: Option<Duration>,
 }
@@ -112,24 +116,25 @@ impl Live {
         self.machine.qmp().stop().await?;
         let kept = async {
             let stream = self.machine.qmp().save_memory(&making.memory(), &socket, MEMORY).await?;
+            let mut files = BTreeMap::new();
             for disk in 0..self.sizes.len() {
-                making.copy(&self.staged.upper().join(file_name(disk)), &file_name(disk))?;
+                let digest = making.copy(&self.staged.upper().join(file_name(disk)), &file_name(disk))?;
+                files.insert(file_name(disk), digest);
             }
             if let Some(variables) = &self.variables {
-                making.copy(variables, VARIABLES)?;
+                files.insert(VARIABLES.to_owned(), making.copy(variables, VARIABLES)?);
             }
-            Ok::<_, ActionError>(stream)
+            Ok::<_, ActionError>((stream, files))
         };
         let kept = kept.await;
         self.machine.qmp().resume().await?;
-        let stream = kept?;
+        let (stream, files) = kept?;
         let took = began.elapsed();
         *lock(&builder.0.kept_in) = Some(took);
         let facts = Facts {
             layers: Vec::new(),
             fingerprint: fingerprint_of(&self.spec, &self.host)?,
-            disks: self.sizes.len(),
-            variables: self.variables.is_some(),
+            files,
             length: stream.length,
             digest: stream.digest,
             access: self.access.kept(),
@@ -141,24 +146,31 @@ impl Live {
     /// Switches it off as its owner would.
     async fn power_off(&mut self, source: Source<'_>) -> Result<(), ActionError> {
         if let Some(command) = source.shutdown_command() {
-            // The connection may be lost before the command has ended.
-            let _ = tokio::time::timeout(
-                source.shutdown_timeout(),
-                self.session.ssh().exec(command, Stdin::Empty, &mut |_, _| {}),
-            )
-            .await;
-            match tokio::time::timeout(source.shutdown_timeout(), self.machine.wait()).await {
+            let mut last = String::new();
+            let mut keep = |_, line: &str| line.clone_into(&mut last);
+            let work = async {
+                // The connection may be lost before the command has ended.
+                let told = self.session.ssh().exec(command, Stdin::Empty, &mut keep);
+                drop(told.await);
+                self.machine.wait().await
+            };
+            match tokio::time::timeout(source.shutdown_timeout(), work).await {
                 Ok(ended) => return Ok(ended?),
                 Err(_) => {
                     let limit = source.shutdown_timeout().as_secs();
-                    let what = format!("the machine was not off {limit} s after `shutdown_command`");
+                    let mut what = format!("the machine was not off {limit} s after `shutdown_command`");
+                    if !last.trim().is_empty() {
+                        what += &format!(", which said `{}`", last.trim());
+                    }
                     let error = ActionError::input(what).hint("`shutdown_timeout` gives it more time");
                     return Err(with_console(error, &self.machine.console(CONSOLE_LINES)));
                 }
             }
         }
-        self.machine.shut_down(source.shutdown_timeout()).await?;
-        Ok(())
+        match self.machine.shut_down(source.shutdown_timeout()).await? {
+            Ended::PoweredDown | Ended::Quit => Ok(()),
+            Ended::Killed => Err(killed()),
+        }
     }
 
     /// Stops a sealed machine before anything writes to its disks again.
@@ -166,10 +178,17 @@ impl Live {
         guest::stop(&self.session).await?;
         if tokio::time::timeout(STOP, self.machine.wait()).await.is_err() {
             // All is written, and file systems are read-only by now.
-            self.machine.quit().await?;
+            if self.machine.quit().await? == Ended::Killed {
+                return Err(killed());
+            }
         }
         Ok(())
     }
+}
+
+/// What a machine that had to be killed wrote is not known.
+fn killed() -> ActionError {
+    ActionError::environment("QEMU did not end when it was told to, and its disks may not be whole")
 }
 
 /// How a machine is to end with its step.
@@ -190,13 +209,13 @@ pub(crate) struct QemuMachine {
     live: Live,
     end: End,
     /// Whether something was done in it that may have changed it.
-    touched: bool,
+    touched: AtomicBool,
 }
 
 impl QemuMachine {
     pub(crate) fn new(builder: QemuBuilder, wanted: Wanted, mut live: Live) -> Self {
         live.sensitive |= wanted.sensitive;
-        Self { builder, wanted, live, end: End::No, touched: false }
+        Self { builder, wanted, live, end: End::No, touched: AtomicBool::new(false) }
     }
 
     /// An error of the connection, with what QEMU says if it is gone.
@@ -223,7 +242,7 @@ impl QemuMachine {
         guest::before(&live.session, &live.access).await?;
         let written = live.put_over(builder, wanted).await?;
         guest::behind(&live.session, &live.access).await?;
-        let warm = Source { wanted }.warm() && !live.sensitive;
+        let warm = Source { wanted }.warm() && live.keeps_memory && !live.sensitive;
         let warm = warm && is_worth(live.boot, *lock(&builder.0.kept_in));
         let memory = match warm {
             false => None,
@@ -290,7 +309,7 @@ impl EngineMachine for QemuMachine {
     }
 
     async fn discard(mut self: Box<Self>) -> Result<(), ActionError> {
-        if self.touched || self.live.machine.alive().await.is_err() {
+        if self.touched.load(Ordering::Relaxed) || self.live.machine.alive().await.is_err() {
             self.live.kill().await;
         } else {
             self.wait().await;
@@ -302,7 +321,7 @@ impl EngineMachine for QemuMachine {
 #[async_trait]
 impl Session for QemuMachine {
     async fn exec(&mut self, command: &Command, on_line: OnLine<'_>) -> Result<Exit, ActionError> {
-        self.touched = true;
+        self.touched.store(true, Ordering::Relaxed);
         self.live.sensitive |= !command.secrets.is_empty() || !command.secret_env.is_empty();
         match self.live.session.exec(command, on_line).await {
             Err(error) => Err(self.explained(error).await),
@@ -311,14 +330,15 @@ impl Session for QemuMachine {
     }
 
     async fn apply(&mut self, operations: Vec<FileOperation>) -> Result<(), ActionError> {
-        self.touched = true;
+        self.touched.store(true, Ordering::Relaxed);
         for operation in operations {
             match operation {
                 FileOperation::Seal => {
                     guest::seal(&self.live.session, &self.live.access).await?;
                     self.end = End::Sealed;
                 }
-                FileOperation::PowerOff => self.end = End::PoweredOff,
+                FileOperation::PowerOff if self.end == End::No => self.end = End::PoweredOff,
+                FileOperation::PowerOff => {}
                 other => self.live.session.apply(vec![other]).await?,
             }
         }
@@ -346,11 +366,13 @@ impl Session for QemuMachine {
     }
 
     fn connection(&self) -> Option<ConnectionFacts> {
+        // Whoever connects by itself may do anything.
+        self.touched.store(true, Ordering::Relaxed);
         Session::connection(&self.live.session)
     }
 
     async fn reboot(&mut self, reboot: &Reboot) -> Result<(), ActionError> {
-        self.touched = true;
+        self.touched.store(true, Ordering::Relaxed);
         self.live.session.reboot(reboot).await
     }
 

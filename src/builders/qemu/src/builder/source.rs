@@ -55,7 +55,8 @@ impl QemuSource {
 
     /// The disk or medium, as a file of this host.
     async fn medium(&self, source: Source<'_>) -> Result<PathBuf, ActionError> {
-        let checksum = source.text("checksum");
+        // `none` says nothing of what it is.
+        let checksum = source.text("checksum").filter(|text| *text != "none");
         if let Some(path) = source.files("disk").into_iter().next() {
             if let Some(checksum) = checksum {
                 checksum::verify(&path, checksum)?;
@@ -86,10 +87,13 @@ impl QemuSource {
         let name = Hash::of(checksum.to_ascii_lowercase().as_bytes());
         let known = cache.memo_get(MEDIUM_MEMO, &name)?;
         let known = known.and_then(|text| String::from_utf8_lossy(&text).parse::<Digest>().ok());
-        if let Some(path) = known.and_then(|digest| cache.path(&digest).ok())
-            && checksum::verify(&path, checksum).is_ok()
-        {
-            return Ok(path);
+        if let Some(digest) = known {
+            source.wanted.run.lease(&[Lease::Blob(digest)])?;
+            if let Ok(path) = cache.path(&digest)
+                && checksum::verify(&path, checksum).is_ok()
+            {
+                return Ok(path);
+            }
         }
         let folder = tempfile::Builder::new().prefix("medium-").tempdir_in(source.wanted.run.temporary())?;
         let mut problem = ActionError::input("there is no address to fetch the medium from");
@@ -170,7 +174,9 @@ impl QemuSource {
         }
         let typing = Typing::new(source, &access).await?;
         wanted.told.line("Starting the machine...");
-        let live = self.builder.boot(parts, &layers, wanted, access, typing).await?;
+        let mut live = self.builder.boot(parts, &layers, wanted, access, typing).await?;
+        // One that goes on from its disks has no such medium, and is another machine.
+        live.keeps_memory = !source.flag("installer");
         let machine = Box::new(QemuMachine::new(self.builder.clone(), wanted.clone(), live));
         Ok(machine.finish().await?.layers)
     }
@@ -184,6 +190,12 @@ impl Typing {
             None if texts.is_empty() => None,
             None => Some(Served::Texts(texts.into_iter().collect())),
         };
+        if served.is_some() && !source.flag("network") {
+            return Err(ActionError::input(
+                "the machine has no network, and could fetch nothing that is served",
+            )
+            .hint("say `network = True`, or give it the files on a CD"));
+        }
         let http = match served {
             None => None,
             Some(served) => Some(HttpServer::start(served, IpAddr::V4(Ipv4Addr::LOCALHOST), 0, 0).await?),

@@ -79,6 +79,9 @@ impl QemuBuilder {
         if let Some(difference) = differences.first() {
             return Err(ActionError::environment(format!("it is another machine: {difference}")));
         }
+        if !warm.is_whole()? {
+            return Err(ActionError::environment("what lies beside its memory is damaged"));
+        }
         let launch = Launch { paused: true, incoming: true, ..self.launch(&parts) };
         let machine = launch.start(ANSWER).await?;
         let socket = machine.folder().join("memory");
@@ -192,6 +195,7 @@ impl QemuBuilder {
             variables,
             generation: 0,
             sensitive: false,
+            keeps_memory: true,
             boot: None,
         })
     }
@@ -218,7 +222,12 @@ impl QemuBuilder {
             let path = staged.upper().join(file_name(disk));
             match warm {
                 None => disks::create(&host.images, &path, size).await?,
-                Some(warm) => drop(fs_err::copy(warm.file(&file_name(disk)), &path)?),
+                Some(warm) => {
+                    let from = warm.file(&file_name(disk)).ok_or_else(|| {
+                        ActionError::environment("it is another machine: it has other disks")
+                    })?;
+                    fs_err::copy(from, &path)?;
+                }
             }
             sizes.push(size);
             spec.disks.push(source.disk(path, below));
@@ -227,17 +236,15 @@ impl QemuBuilder {
             None => None,
             Some((code, vars)) => {
                 let path = media.path().join(VARIABLES);
-                let from = match warm.filter(|warm| warm.facts.variables) {
-                    Some(warm) => warm.file(VARIABLES),
-                    None => chain.variables().unwrap_or(vars),
-                };
+                let from = warm.and_then(|warm| warm.file(VARIABLES));
+                let from = from.unwrap_or_else(|| chain.variables().unwrap_or(vars));
                 fs_err::copy(from, &path)?;
                 make_writable(&path)?;
                 spec.firmware = flash(code, path.clone());
                 Some(path)
             }
         };
-        add_media(&mut spec, source, access, wanted, media.path())?;
+        add_media(&mut spec, source, access, media.path())?;
         Ok(Parts { host, spec, staged, media, sizes, variables })
     }
 }
@@ -270,7 +277,6 @@ fn add_media(
     spec: &mut MachineSpec,
     source: Source<'_>,
     access: &Access,
-    wanted: &Wanted,
     folder: &Path,
 ) -> Result<(), ActionError> {
     let floppy = files(source, "floppy")?;
@@ -288,24 +294,14 @@ fn add_media(
         fs_err::write(&path, iso_image(source.text("cd_label").unwrap_or("imgbuild"), &cd)?)?;
         spec.cds.push(source.cd(path));
     }
-    let hostname = source.text("hostname").map_or_else(|| name_of(&wanted.chain), str::to_owned);
-    if let Some(seed) = access.seed(&hostname) {
+    // Not the target's own name, which is in no key.
+    if let Some(seed) = access.seed(source.text("hostname").unwrap_or("machine")) {
         let path = folder.join("seed.img");
         fs_err::write(&path, seed.image()?)?;
         make_writable(&path)?;
         spec.disks.push(Disk::read_only(path));
     }
     Ok(())
-}
-
-/// The name of a machine: that of its target.
-fn name_of(chain: &str) -> String {
-    let label = chain.split(' ').next().unwrap_or_default();
-    let name = label.rsplit([':', '/', '.']).next().unwrap_or_default();
-    let kept = name.chars().map(|sign| if sign.is_ascii_alphanumeric() { sign } else { '-' });
-    let name: String = kept.take(63).collect();
-    let name = name.trim_matches('-');
-    if name.is_empty() { "imgbuild".to_owned() } else { name.to_ascii_lowercase() }
 }
 
 /// What is to lie on a medium, from files of the host and from texts.
@@ -359,18 +355,5 @@ impl From<MediaError> for ActionError {
             MediaError::Read(error) => error.into(),
             error => Self::input(error.to_string()),
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn machines_are_named_as_their_targets() {
-        assert_eq!(name_of("//images:Web_1 linux/amd64"), "web-1");
-        assert_eq!(name_of("//images/base linux/amd64"), "base");
-        assert_eq!(name_of("//:qemu.web linux/amd64"), "web");
-        assert_eq!(name_of(""), "imgbuild");
     }
 }

@@ -5,6 +5,7 @@
 //! it is written beside, as is the digest of the memory; what does not fit is not loaded, and the disks, which always
 //! are there, are started instead.
 
+use std::collections::BTreeMap;
 use std::fs::Permissions;
 use std::io::Write as _;
 use std::os::unix::fs::PermissionsExt as _;
@@ -13,7 +14,7 @@ use std::time::{Duration, SystemTime};
 
 use fs_err::os::unix::fs::OpenOptionsExt as _;
 use imgbuild_cache::Cache;
-use imgbuild_digest::{ContentHash as _, ContentHasher};
+use imgbuild_digest::{ContentHash as _, ContentHasher, Hash};
 use imgbuild_tree::DeltaId;
 use serde::{Deserialize, Serialize};
 
@@ -30,10 +31,8 @@ pub(crate) struct Facts {
     pub(crate) layers: Vec<String>,
     /// What a machine must be.
     pub(crate) fingerprint: MemoryFingerprint,
-    /// How many disks were written to, and lie beside.
-    pub(crate) disks: usize,
-    /// Whether firmware variables lie beside.
-    pub(crate) variables: bool,
+    /// The files of disks and firmware variables beside it, each with its BLAKE3.
+    pub(crate) files: BTreeMap<String, Hash>,
     /// The length of the memory, in bytes.
     pub(crate) length: u64,
     /// BLAKE3 of it.
@@ -67,8 +66,22 @@ impl Warm {
         self.folder.join(MEMORY)
     }
 
-    pub(crate) fn file(&self, name: &str) -> PathBuf {
-        self.folder.join(name)
+    /// A file beside the memory, if it is there.
+    pub(crate) fn file(&self, name: &str) -> Option<PathBuf> {
+        self.facts.files.contains_key(name).then(|| self.folder.join(name))
+    }
+
+    /// Whether the files beside the memory are as they were written.
+    ///
+    /// # Errors
+    /// If one cannot be read.
+    pub(crate) fn is_whole(&self) -> std::io::Result<bool> {
+        for (name, digest) in &self.facts.files {
+            if Hash::of(&fs_err::read(self.folder.join(name))?) != *digest {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
     /// Marks it as used now.
@@ -105,12 +118,14 @@ impl Making {
         self.folder.path().join(MEMORY)
     }
 
-    /// Copies a file that nobody writes at the moment.
+    /// Copies a file that nobody writes at the moment; gives what it holds.
     ///
     /// # Errors
     /// If it cannot be read or written.
-    pub(crate) fn copy(&self, file: &Path, name: &str) -> std::io::Result<()> {
-        fs_err::copy(file, self.folder.path().join(name)).map(drop)
+    pub(crate) fn copy(&self, file: &Path, name: &str) -> std::io::Result<Hash> {
+        let bytes = fs_err::read(file)?;
+        fs_err::write(self.folder.path().join(name), &bytes)?;
+        Ok(Hash::of(&bytes))
     }
 
     /// Puts it in its place, and removes the oldest others where there are too many.
@@ -211,8 +226,7 @@ mod tests {
         Facts {
             layers: Vec::new(),
             fingerprint,
-            disks: 1,
-            variables: false,
+            files: BTreeMap::new(),
             length: 4,
             digest,
             access: None,
