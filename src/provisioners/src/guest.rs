@@ -403,6 +403,10 @@ impl Provisioner for Salt {
         if let Some(words) = context.text("salt_call_args") {
             let _ = write!(line, " {words}");
         }
+        if context.flag("no_exit_on_failure") {
+            // States that fail are let pass, and nothing else: neither what was done before nor a program that is not there.
+            let _ = write!(line, " || {{ code=$?; [ \"$code\" -ne {NOT_FOUND} ] || exit \"$code\"; }}");
+        }
         let exit = staging.run(session, line).await?;
         if exit == Exit::Code(NOT_FETCHED) && !skip_bootstrap {
             let url = context.text("bootstrap_url").unwrap_or_default();
