@@ -12,7 +12,7 @@ use imgbuild_engine::{
     ActionContext, ActionError, Builder, Executor, Machine, MachineSpec, Outcome, Session, Snapshot,
 };
 use imgbuild_model::Stream;
-use imgbuild_ssh::{Believed, HostKeys, SshSession, Surroundings, connect, milliseconds, settings_of};
+use imgbuild_ssh::{Believed, HostKeys, SshSession, Surroundings, connect_after, milliseconds, settings_of};
 
 /// The builder's name and version, as it enters keys.
 pub const KEY: &str = "host/1";
@@ -83,16 +83,7 @@ impl HostBuilder {
         let host_keys = HostKeys::AcceptNew(known, self.believed.clone());
         let settings = settings_of(&spec.source, &self.surroundings, host_keys)?;
         let pause = milliseconds(&spec.source, "pause_before_connecting");
-        let once = connect(settings.clone()).await?;
-        let connection = match pause.filter(|pause| !pause.is_zero()) {
-            None => once,
-            // As Packer: what answered first may be a system that is about to restart.
-            Some(pause) => {
-                once.disconnect().await;
-                tokio::time::sleep(pause).await;
-                connect(settings).await?
-            }
-        };
+        let connection = connect_after(settings, pause).await?;
         Ok(SshSession::new(connection))
     }
 }

@@ -57,6 +57,18 @@ pub async fn connect(settings: Settings) -> Result<Connection, Error> {
     Ok(Connection { core, tunnels })
 }
 
+/// As [`connect`], and once more after a pause (`pause_before_connecting`), as Packer: what answered first may be a system that
+/// is about to restart.
+///
+/// # Errors
+/// As [`connect`].
+pub async fn connect_after(settings: Settings, pause: Option<Duration>) -> Result<Connection, Error> {
+    let Some(pause) = pause.filter(|pause| !pause.is_zero()) else { return connect(settings).await };
+    connect(settings.clone()).await?.disconnect().await;
+    tokio::time::sleep(pause).await;
+    connect(settings).await
+}
+
 impl Core {
     pub(crate) fn settings(&self) -> &Settings {
         &self.prepared.settings

@@ -29,7 +29,7 @@ mod wire;
 pub use algorithms::Algorithms;
 pub use attributes::{Surroundings, milliseconds, settings_of};
 pub use connect::LOST_AFTER;
-pub use connection::{Connection, Output, connect};
+pub use connection::{Connection, Output, connect, connect_after};
 pub use error::Error;
 pub use exec::{Exit, OnLine, Signal, Stdin};
 pub use known_hosts::{KnownHosts, Verdict};

@@ -82,6 +82,11 @@ impl Source<'_> {
         self.wanted.files.get(name).cloned().unwrap_or_default()
     }
 
+    /// Whether an attribute names files.
+    pub(crate) fn names_files(&self, name: &str) -> bool {
+        self.attributes().get(name).and_then(Value::as_list).is_some_and(|files| !files.is_empty())
+    }
+
     /// Whether memory is kept where it can be.
     pub(crate) fn warm(&self) -> bool {
         self.attributes().get("warm").and_then(Value::as_bool) != Some(false)

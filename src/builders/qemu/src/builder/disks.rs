@@ -6,7 +6,7 @@
 use std::path::{Path, PathBuf};
 
 use imgbuild_cache::{Cache, Staged};
-use imgbuild_engine::{ActionError, MachineSpec as Wanted};
+use imgbuild_engine::ActionError;
 use imgbuild_model::{Class, Diagnostic, with_causes};
 use imgbuild_plan::default_source_date;
 use imgbuild_tree::{CaptureOptions, DeltaId, MergedView, XattrNamespace, capture};
@@ -70,7 +70,7 @@ pub(crate) fn commit(cache: &Cache, below: &[DeltaId], staged: Staged) -> Result
 }
 
 /// What a disk image from elsewhere is, and whether it can be one.
-pub(crate) async fn look_at(images: &ImageTool, medium: &Path) -> Result<DiskFormat, ActionError> {
+async fn look_at(images: &ImageTool, medium: &Path) -> Result<DiskFormat, ActionError> {
     let info = images.info(medium, None).await?;
     if let [other, ..] = info.other_files()[..] {
         let what = format!("the disk `{}` stands on another file, `{}`", medium.display(), other.display());
@@ -123,11 +123,6 @@ pub(crate) async fn create(images: &ImageTool, path: &Path, size: u64) -> Result
 /// The size that a guest sees, in bytes.
 pub(crate) async fn virtual_size(images: &ImageTool, path: &Path) -> Result<u64, ActionError> {
     Ok(images.info(path, Some(DiskFormat::Qcow2)).await?.virtual_size)
-}
-
-/// A folder for the images of a step.
-pub(crate) fn stage(cache: &Cache, wanted: &Wanted) -> Result<Staged, ActionError> {
-    Ok(cache.stage(&wanted.run)?)
 }
 
 /// An error of this host.

@@ -20,7 +20,7 @@ use super::access::Access;
 use super::attributes::Source;
 use super::disks::{self, VARIABLES, file_name};
 use super::host::Host;
-use super::start::{MEMORY, fingerprint_of, with_console};
+use super::start::{CONSOLE_LINES, MEMORY, fingerprint_of, with_console};
 use super::warm::{Facts, Making, is_worth};
 use super::{QemuBuilder, guest, lock};
 use crate::process::{Ended, Machine};
@@ -31,13 +31,6 @@ use crate::spec::MachineSpec;
 const MOMENT: Duration = Duration::from_secs(2);
 /// How long a sealed machine may take to stop by itself.
 const STOP: Duration = Duration::from_secs(30);
-/// How many lines of the console an error has.
-const CONSOLE_LINES: usize = 20;
-
-/// Seeds and their like: a folder that goes with the machine.
-pub(crate) struct Medium(
-    #[expect(dead_code, reason = "it is held for its end")] pub(crate) tempfile::TempDir,
-);
 
 /// A machine of which we are in.
 pub(crate) struct Live {
@@ -51,7 +44,8 @@ pub(crate) struct Live {
     pub(crate) layers: Vec<DeltaId>,
     /// The folder of its images.
     pub(crate) staged: Staged,
-    pub(crate) _media: Medium,
+    /// The folder of seeds and their like, which goes with the machine.
+    pub(crate) _media: tempfile::TempDir,
     /// The sizes of its disks, in bytes.
     pub(crate) sizes: Vec<u64>,
     /// Its firmware variables.
@@ -87,7 +81,7 @@ impl Live {
 
     /// Puts new images over those so far; gives the folder of those.
     async fn put_over(&mut self, builder: &QemuBuilder, wanted: &Wanted) -> Result<Staged, ActionError> {
-        let next = disks::stage(&builder.0.cache, wanted)?;
+        let next = builder.0.cache.stage(&wanted.run)?;
         let mut overlays = Vec::new();
         for (disk, size) in self.sizes.iter().enumerate() {
             let path = next.upper().join(file_name(disk));
@@ -129,8 +123,7 @@ impl Live {
         let kept = kept.await;
         self.machine.qmp().resume().await?;
         let (stream, files) = kept?;
-        let took = began.elapsed();
-        *lock(&builder.0.kept_in) = Some(took);
+        *lock(&builder.0.kept_in) = Some(began.elapsed());
         let facts = Facts {
             layers: Vec::new(),
             fingerprint: fingerprint_of(&self.spec, &self.host)?,
@@ -138,7 +131,6 @@ impl Live {
             length: stream.length,
             digest: stream.digest,
             access: self.access.kept(),
-            took: u64::try_from(took.as_millis()).unwrap_or(u64::MAX),
         };
         Ok((making, facts))
     }

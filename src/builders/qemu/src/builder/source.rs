@@ -120,7 +120,7 @@ impl QemuSource {
     /// The lowest layer.
     async fn lay(&self, source: Source<'_>, medium: &Path) -> Result<Vec<DeltaId>, ActionError> {
         let images = self.builder.images().await?;
-        let staged = disks::stage(&self.builder.0.cache, source.wanted)?;
+        let staged = self.builder.0.cache.stage(&source.wanted.run)?;
         let at = |disk: usize| staged.upper().join(file_name(disk));
         let installs = source.flag("installer");
         let size = source.disk_size()?;

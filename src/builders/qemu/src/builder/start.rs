@@ -6,14 +6,14 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use imgbuild_cache::Staged;
 use imgbuild_engine::{ActionError, MachineSpec as Wanted};
-use imgbuild_ssh::{SshSession, connect};
+use imgbuild_ssh::{SshSession, connect_after};
 use imgbuild_tree::DeltaId;
 
 use super::access::Access;
 use super::attributes::{Source, flash};
 use super::disks::{self, Chain, VARIABLES, failed, file_name};
 use super::host::Host;
-use super::machine::{Live, Medium};
+use super::machine::Live;
 use super::warm::Warm;
 use super::{QemuBuilder, Resume, guest};
 use crate::media::{FatSize, Files, MediaError, fat_image, iso_image};
@@ -27,7 +27,7 @@ const ANSWER: Duration = Duration::from_secs(60);
 /// How long memory may take to be loaded or kept.
 pub(crate) const MEMORY: Duration = Duration::from_secs(10 * 60);
 /// How many lines of the console an error has.
-const CONSOLE_LINES: usize = 20;
+pub(crate) const CONSOLE_LINES: usize = 20;
 
 /// What a machine is started with.
 pub(crate) struct Parts {
@@ -157,19 +157,7 @@ impl QemuBuilder {
                     .hint("is there a `-netdev` among the `qemuargs`? It must be named `user.0`")
             })?;
         let settings = access.settings(source, &self.0.surroundings, forward.host)?;
-        let pause = source.duration("pause_before_connecting").filter(|pause| !pause.is_zero());
-        let connecting = async {
-            let once = connect(settings.clone()).await?;
-            match pause {
-                None => Ok(once),
-                // As Packer: what answered first may be a system that is about to restart.
-                Some(pause) => {
-                    once.disconnect().await;
-                    tokio::time::sleep(pause).await;
-                    connect(settings).await
-                }
-            }
-        };
+        let connecting = connect_after(settings, source.duration("pause_before_connecting"));
         let connection = tokio::select! {
             connected = connecting => connected.map_err(|error| with_console(error.into(), &machine.console(CONSOLE_LINES)))?,
             died = machine.wait() => {
@@ -190,7 +178,7 @@ impl QemuBuilder {
             spec,
             layers: layers.to_vec(),
             staged,
-            _media: Medium(media),
+            _media: media,
             sizes,
             variables,
             generation: 0,
@@ -213,7 +201,7 @@ impl QemuBuilder {
         let accelerator = source.accelerator().unwrap_or_else(|| host.accelerator.clone());
         let mut spec = source.machine(&host.emulator, accelerator)?;
         let chain = Chain::new(&self.0.cache, layers);
-        let staged = disks::stage(&self.0.cache, wanted)?;
+        let staged = self.0.cache.stage(&wanted.run)?;
         let media = tempfile::Builder::new().prefix("media-").tempdir_in(wanted.run.temporary())?;
         let mut sizes = Vec::new();
         for disk in 0..chain.disks() {
@@ -307,7 +295,13 @@ fn add_media(
 /// What is to lie on a medium, from files of the host and from texts.
 fn files(source: Source<'_>, name: &str) -> Result<Files, ActionError> {
     let mut files = Files::new();
-    for path in source.files(name) {
+    let found = source.files(name);
+    if found.is_empty() && source.names_files(name) {
+        // A machine without them would be another.
+        let what = format!("the files of `{name}` are made by another target, and a step has none of them");
+        return Err(ActionError::input(what).hint("take files of the workspace, or give them as texts"));
+    }
+    for path in found {
         files.add_from_host(&path)?;
     }
     for (path, text) in source.pairs(&format!("{name}_content")) {

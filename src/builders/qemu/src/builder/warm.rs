@@ -39,8 +39,6 @@ pub(crate) struct Facts {
     pub(crate) digest: [u8; 32],
     /// The keys that the machine has been given.
     pub(crate) access: Option<Kept>,
-    /// How long it took to be kept, in milliseconds.
-    pub(crate) took: u64,
 }
 
 /// A warm snapshot that is there.
@@ -223,15 +221,7 @@ mod tests {
     fn facts() -> Facts {
         let fingerprint = serde_json::from_str("{}").unwrap();
         let digest = [7; 32];
-        Facts {
-            layers: Vec::new(),
-            fingerprint,
-            files: BTreeMap::new(),
-            length: 4,
-            digest,
-            access: None,
-            took: 1,
-        }
+        Facts { layers: Vec::new(), fingerprint, files: BTreeMap::new(), length: 4, digest, access: None }
     }
 
     #[test]
