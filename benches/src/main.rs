@@ -5,6 +5,7 @@
 //! Nothing is asserted: machines differ and are busy. A peer that is not installed is said to be missing.
 
 mod compare;
+mod machines;
 mod measure;
 mod seed;
 mod templates;
@@ -28,6 +29,7 @@ const BENCHES: &[(&str, Bench)] = &[
     ("hashing", hashing),
     ("diff", compare::diff),
     ("templates", templates::templates),
+    ("machines", machines::machines),
 ];
 
 /// What every benchmark needs.

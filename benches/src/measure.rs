@@ -26,6 +26,12 @@ impl Sample {
     }
 }
 
+impl From<Vec<Duration>> for Sample {
+    fn from(wall: Vec<Duration>) -> Self {
+        Self { wall, peak_kib: 0 }
+    }
+}
+
 impl fmt::Display for Sample {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let least = self.wall.iter().min().copied().unwrap_or_default();

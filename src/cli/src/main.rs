@@ -9,6 +9,7 @@ mod registry;
 mod secrets;
 mod session;
 mod template;
+mod tools;
 mod verbs;
 
 use std::process::ExitCode;

@@ -12,7 +12,7 @@ use imgbuild_cache::Cache;
 use imgbuild_engine::{ActionContext, ActionError, Builder, Executor, Outcome, Registry, SharedExecutor};
 use imgbuild_host::{HostBuilder, Reach};
 use imgbuild_model::{EventSink, KindClass};
-use imgbuild_plan::{ActionGraph, Builders, Tools};
+use imgbuild_plan::Builders;
 use imgbuild_provisioners::{ArchiveConfig, Proxies};
 use imgbuild_qemu::builder::{DiskExport, Fetch, QemuBuilder, QemuSource, Resume};
 use imgbuild_rootfs::RootfsBuilder;
@@ -123,22 +123,6 @@ impl Executor for ByBuilder {
 /// What the builders are called in keys.
 pub(crate) fn builders() -> Arc<Builders> {
     Arc::new(Builders::new([imgbuild_rootfs::KEY, imgbuild_host::KEY, imgbuild_qemu::builder::KEY]))
-}
-
-/// What the programs of this host that carry actions out say of their versions; nothing of one that says none, which the
-/// action itself will complain of.
-pub(crate) fn tools(graph: &ActionGraph, root: &Path) -> Tools {
-    Tools::of(graph, |name| {
-        let program = if name.contains('/') { root.join(name) } else { name.into() };
-        let mut command = std::process::Command::new(program);
-        let words: &[&str] = if name == "lynis" { &["show", "version"] } else { &["--version"] };
-        let asked = command.args(words).stdin(std::process::Stdio::null()).output();
-        // One that is not there is another than one that says nothing.
-        let Ok(asked) = asked else { return "not there".to_owned() };
-        let said = String::from_utf8_lossy(&asked.stdout).into_owned();
-        // The lines below tell this machine's paths.
-        said.lines().map(str::trim).find(|line| !line.is_empty()).unwrap_or_default().to_owned()
-    })
 }
 
 #[cfg(test)]

@@ -203,7 +203,7 @@ impl Session {
         let (graph, wanted) = self.wanted(&analyzed, planning.want)?;
         let digests = InputDigests::read(&graph.inputs(), self.files()?, &cache)?;
         let before = self.read_lock()?;
-        let tools = crate::registry::tools(&graph, self.files()?.root());
+        let tools = crate::tools::tools(&graph, self.files()?.root(), &cache);
         let mut keys = KeyInputs {
             builders: crate::registry::builders(),
             tools: Arc::new(tools),

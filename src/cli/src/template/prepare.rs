@@ -272,7 +272,7 @@ fn key_inputs(
     let digests = InputDigests::read(&graph.inputs(), &files(), cache)?;
     Ok(KeyInputs {
         builders: crate::registry::builders(),
-        tools: Arc::new(crate::registry::tools(&graph, Path::new("/"))),
+        tools: Arc::new(crate::tools::tools(&graph, Path::new("/"), cache)),
         graph: Arc::new(graph),
         lock: Arc::new(lock),
         digests: Arc::new(digests),
