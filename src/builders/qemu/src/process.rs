@@ -19,13 +19,14 @@ use std::time::Duration;
 use tempfile::TempDir;
 use tokio::net::UnixStream;
 use tokio::process::{Child, ChildStdin};
+use tokio::sync::broadcast::error::RecvError;
 use tokio::time::Instant;
 
 pub use failure::Cause;
 use output::Tail;
 pub use ports::free_port;
 
-use crate::qmp::{Forward, Qmp, QmpError};
+use crate::qmp::{EventKind, Forward, Qmp, QmpError};
 use crate::spec::{HostPort, MachineSpec, Serial, SpecError, Wiring};
 
 /// How often the power button is pressed again: a guest that still boots does not notice the first time.
@@ -296,6 +297,17 @@ impl Running {
     }
 }
 
+/// Why QEMU stopped a guest for good.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Halt {
+    /// A disk of the guest was not read or written on the host, with the host's word for it.
+    #[error("this host failed to read or write a disk of the machine, which stands still: {0}")]
+    Disk(String),
+    /// The guest's kernel gave up, and the machine has a device that tells so.
+    #[error("the kernel in the machine has given up")]
+    Panic,
+}
+
 /// A machine that answers. It is killed when it is dropped, and its images are free a moment later; [`Machine::kill`] waits for that.
 #[derive(Debug)]
 pub struct Machine {
@@ -378,6 +390,27 @@ impl Machine {
         match self.has_ended() {
             None => Ok(()),
             Some(status) => Err(self.died(status).await),
+        }
+    }
+
+    /// Waits until QEMU stops the guest for good, and says why: a disk of the guest could not be written, as on a host whose own is full,
+    /// or its kernel gave up. Forever, if neither happens; that QEMU ends is not seen here.
+    pub async fn halted(&self) -> Halt {
+        let mut events = self.qmp.events();
+        match self.qmp.status().await.map(|is| is.status).as_deref() {
+            Ok("io-error") => return Halt::Disk("a disk could not be read or written".to_owned()),
+            Ok("guest-panicked") => return Halt::Panic,
+            _ => {}
+        }
+        loop {
+            match events.recv().await.map(|event| event.kind) {
+                Ok(EventKind::BlockIoError { action, reason, .. }) if action == "stop" => {
+                    return Halt::Disk(reason);
+                }
+                Ok(EventKind::GuestPanicked { action }) if action == "pause" => return Halt::Panic,
+                Err(RecvError::Closed) => std::future::pending().await,
+                Ok(_) | Err(RecvError::Lagged(_)) => {}
+            }
         }
     }
 

@@ -23,7 +23,7 @@ use super::host::Host;
 use super::start::{CONSOLE_LINES, MEMORY, fingerprint_of, with_console};
 use super::warm::{Facts, Making, is_worth};
 use super::{QemuBuilder, guest, lock};
-use crate::process::{Ended, Machine};
+use crate::process::{Ended, Halt, Machine};
 use crate::qmp::NewOverlay;
 use crate::spec::MachineSpec;
 
@@ -178,6 +178,23 @@ impl Live {
     }
 }
 
+/// What is done in a machine, unless QEMU stops it for good meanwhile: nothing in it would ever answer.
+async fn unless_halted<T>(
+    machine: &Machine,
+    work: impl Future<Output = Result<T, ActionError>>,
+) -> Result<T, ActionError> {
+    tokio::select! {
+        done = work => done,
+        halt = machine.halted() => {
+            let hint = match &halt {
+                Halt::Disk(_) => "is the disk of this host full, below the cache?",
+                Halt::Panic => "the last lines of its console tell why",
+            };
+            Err(with_console(ActionError::environment(halt.to_string()).hint(hint), &machine.console(CONSOLE_LINES)))
+        }
+    }
+}
+
 /// What a machine that had to be killed wrote is not known.
 fn killed() -> ActionError {
     ActionError::environment("QEMU did not end when it was told to, and its disks may not be whole")
@@ -231,9 +248,9 @@ impl QemuMachine {
     /// Keeps what a machine that goes on has written so far, and lets it wait for the next step.
     async fn keep(mut self: Box<Self>) -> Result<Snapshot, ActionError> {
         let Self { builder, wanted, live, .. } = &mut *self;
-        guest::before(&live.session, &live.access).await?;
+        unless_halted(&live.machine, guest::before(&live.session, &live.access)).await?;
         let written = live.put_over(builder, wanted).await?;
-        guest::behind(&live.session, &live.access).await?;
+        unless_halted(&live.machine, guest::behind(&live.session, &live.access)).await?;
         let warm = Source { wanted }.warm() && live.keeps_memory && !live.sensitive;
         let warm = warm && is_worth(live.boot, *lock(&builder.0.kept_in));
         let memory = match warm {
@@ -275,7 +292,7 @@ impl QemuMachine {
         match end {
             End::Sealed => live.stop_sealed().await?,
             End::PoweredOff | End::No => {
-                guest::before_end(&live.session, &live.access).await?;
+                unless_halted(&live.machine, guest::before_end(&live.session, &live.access)).await?;
                 live.power_off(Source { wanted: &wanted }).await?;
             }
         }
@@ -315,7 +332,8 @@ impl Session for QemuMachine {
     async fn exec(&mut self, command: &Command, on_line: OnLine<'_>) -> Result<Exit, ActionError> {
         self.touched.store(true, Ordering::Relaxed);
         self.live.sensitive |= !command.secrets.is_empty() || !command.secret_env.is_empty();
-        match self.live.session.exec(command, on_line).await {
+        let Live { session, machine, .. } = &mut self.live;
+        match unless_halted(machine, session.exec(command, on_line)).await {
             Err(error) => Err(self.explained(error).await),
             exit => exit,
         }
@@ -326,12 +344,16 @@ impl Session for QemuMachine {
         for operation in operations {
             match operation {
                 FileOperation::Seal => {
-                    guest::seal(&self.live.session, &self.live.access).await?;
+                    let Live { session, machine, access, .. } = &self.live;
+                    unless_halted(machine, guest::seal(session, access)).await?;
                     self.end = End::Sealed;
                 }
                 FileOperation::PowerOff if self.end == End::No => self.end = End::PoweredOff,
                 FileOperation::PowerOff => {}
-                other => self.live.session.apply(vec![other]).await?,
+                other => {
+                    let Live { session, machine, .. } = &mut self.live;
+                    unless_halted(machine, session.apply(vec![other])).await?;
+                }
             }
         }
         Ok(())

@@ -62,6 +62,7 @@ for word in $(cat /proc/cmdline); do
     do=count) n=0; while :; do n=$((n + 1)); echo "count $n"; sleep 0.1; done ;;
     do=off) poweroff -f ;;
     do=panic) echo c >/proc/sysrq-trigger ;;
+    do=fill) tr '\0' x </dev/zero | dd of=/dev/vda bs=64k; echo 'filled' ;;
     do=hang) while :; do sleep 1000; done ;;
     do=type) while read -r line; do echo "typed: $line"; done </dev/tty1 ;;
     do=vfat|do=iso9660)

@@ -2,13 +2,13 @@
 
 use std::io::{BufRead as _, BufReader};
 use std::net::{Ipv4Addr, TcpListener};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use imgbuild_model::Secret;
 use imgbuild_qemu::image::Conversion;
-use imgbuild_qemu::process::{Cause, Ended, Launch, StartError};
+use imgbuild_qemu::process::{Cause, Ended, Halt, Launch, StartError};
 use imgbuild_qemu::qmp::{EventKind, SnapshotSet};
 use imgbuild_qemu::spec::{
     Cd, CdInterface, Disk, DiskFormat, DiskInterface, DiskZeroes, Display, Firmware, FlashFile, HostForward,
@@ -368,6 +368,38 @@ async fn a_guest_that_panics_says_so() {
         }
     }
     assert!(matches!(seen.last(), Some(EventKind::GuestPanicked { .. })), "{seen:?}: {}", machine.console(5));
+}
+
+/// A file system in memory; gone when dropped.
+struct SmallDisk(PathBuf);
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg("--lazy").arg(&self.0).status();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_host_whose_disk_is_full_is_named() {
+    let Some(guest) = Guest::new().await else { return };
+    let folder = guest.path("small");
+    fs_err::create_dir(&folder).unwrap();
+    let mut mount = Command::new("mount");
+    let mounted = mount.args(["-t", "tmpfs", "-o", "size=4m", "tmpfs"]).arg(&folder).output().unwrap();
+    if !mounted.status.success() {
+        eprintln!("SKIPPED: a small disk cannot be mounted: {}", String::from_utf8_lossy(&mounted.stderr));
+        return;
+    }
+    let small = SmallDisk(folder);
+    let disk = small.0.join("disk.qcow2");
+    guest.images.create(&disk, DiskFormat::Qcow2, Some(64 << 20), None, &[]).await.unwrap();
+    let spec = MachineSpec { disks: vec![Disk::new(&disk, DiskFormat::Qcow2)], ..guest.spec("fill") };
+    let machine = guest.launch(spec).start(LONG).await.unwrap();
+    let halt = tokio::time::timeout(LONG, machine.halted()).await.unwrap();
+    assert_eq!(halt, Halt::Disk("No space left on device".to_owned()));
+    assert!(!machine.console(5).contains("filled"));
+    // Who looks later sees it too.
+    assert!(matches!(tokio::time::timeout(LONG, machine.halted()).await.unwrap(), Halt::Disk(_)));
 }
 
 #[tokio::test(flavor = "multi_thread")]
