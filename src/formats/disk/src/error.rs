@@ -55,8 +55,10 @@ pub enum DiskError {
         path: String,
     },
     /// Something of an entry that the file system cannot hold.
-    #[error("`{path}` cannot be put on ext4: {reason}")]
+    #[error("`{path}` cannot be put on {file_system}: {reason}")]
     Entry {
+        /// The file system.
+        file_system: &'static str,
         /// The entry, as the image sees it.
         path: String,
         /// What does not fit.
@@ -124,12 +126,14 @@ pub enum DiskError {
         /// The kernel's version.
         version: String,
     },
-    /// The tree has no loader for UEFI.
+    /// The tree has no loader.
     #[error(
-        "the tree has no boot loader for UEFI on {architecture}: none of {looked_for}; install {packages}, \
+        "the tree has no boot loader for {firmware} on {architecture}: none of {looked_for}; install {packages}, \
          or set `bootloader = \"none\"`"
     )]
     NoLoader {
+        /// `UEFI` or `BIOS`.
+        firmware: &'static str,
         /// For which machines.
         architecture: &'static str,
         /// Paths that were looked for.
