@@ -166,7 +166,10 @@ impl<'t> BtrfsPlan<'t> {
                 match read_full(&mut reader, &mut piece[..wanted]) {
                     Ok(read) if read == wanted => {}
                     _ => {
-                        return Err(reader.finish().err().unwrap_or(DiskError::Changed { path: shown(path) }));
+                        return Err(reader
+                            .finish()
+                            .err()
+                            .unwrap_or(DiskError::Changed { path: shown(path) }));
                     }
                 }
                 piece[wanted..].fill(0);

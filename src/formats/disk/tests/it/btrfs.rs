@@ -1,11 +1,15 @@
-//! btrfs file systems against `btrfs check`, `btrfs restore` and the tool's dump of all items.
+//! btrfs file systems against `btrfs check`, `btrfs restore`, the tool's dump of all items, and the kernel.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use imgbuild_disk::btrfs::{BtrfsOptions, BtrfsPlan, write_btrfs};
 use imgbuild_disk::{Node, Tree};
+use imgbuild_tree::Metadata;
 use tempfile::TempDir;
 use uuid::Uuid;
 
@@ -115,6 +119,93 @@ fn everything_is_on_it() {
         "attributes",
         &["name: security.capability", "name: user.large", "name: system.posix_acl_access", "data_len 3000"],
     );
+}
+
+/// A mounted image, unmounted when it is dropped.
+struct Mounted(PathBuf);
+
+impl Mounted {
+    /// `None` where it may not be mounted, which is said.
+    fn of(image: &Path, folder: PathBuf) -> Option<Self> {
+        fs_err::create_dir(&folder).unwrap();
+        let arguments = ["-t", "btrfs", "-o", "loop", text(image), text(&folder)];
+        let output = Command::new("mount").args(arguments).env("LC_ALL", "C").output().unwrap();
+        if output.status.success() {
+            return Some(Self(folder));
+        }
+        // What the kernel does not take is no reason to skip.
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        let cannot = ["superuser", "permission denied", "unknown filesystem", "loop device", "not permitted"];
+        assert!(cannot.iter().any(|reason| said.contains(reason)), "{said}");
+        eprintln!("SKIPPED: a btrfs image cannot be mounted: {said}");
+        None
+    }
+}
+
+impl Drop for Mounted {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg(&self.0).status();
+    }
+}
+
+/// What a path has, as the kernel says it.
+fn seen(path: &Path) -> Metadata {
+    let metadata = path.symlink_metadata().unwrap();
+    let mut names = vec![0; 4096];
+    let length = rustix::fs::llistxattr(path, &mut names).unwrap();
+    let mut xattrs = BTreeMap::new();
+    for name in names[..length].split(|byte| *byte == 0).filter(|name| !name.is_empty()) {
+        let mut value = vec![0; 65536];
+        let length = rustix::fs::lgetxattr(path, name, &mut value).unwrap();
+        xattrs.insert(name.into(), value[..length].into());
+    }
+    let (uid, gid, mtime) = (metadata.uid(), metadata.gid(), metadata.mtime());
+    Metadata { mode: metadata.mode() & 0o7777, uid, gid, mtime, xattrs }
+}
+
+#[test]
+fn the_kernel_sees_the_same_and_lets_it_grow() {
+    let folder = TempDir::new().unwrap();
+    let tree = all_sorts();
+    let image = written(&folder, "image", &tree, 160 * MIB);
+    File::options().write(true).open(&image).unwrap().set_len(500 * MIB).unwrap();
+    let Some(mounted) = Mounted::of(&image, folder.path().join("mounted")) else { return };
+    for entry in tree.entries() {
+        let at = |path: &[u8]| mounted.0.join(std::ffi::OsStr::from_bytes(path));
+        let path = at(entry.path);
+        let metadata = path.symlink_metadata().unwrap();
+        let kind = metadata.file_type();
+        match entry.node {
+            Node::HardLink { target } => {
+                assert_eq!(metadata.ino(), at(target).symlink_metadata().unwrap().ino());
+                assert_eq!(metadata.nlink(), 2);
+                continue;
+            }
+            Node::Directory => assert!(kind.is_dir()),
+            Node::File { size } => {
+                assert_eq!((kind.is_file(), metadata.len()), (true, size));
+                let mut expected = blake3::Hasher::new();
+                std::io::copy(&mut tree.open(entry.path).unwrap(), &mut expected).unwrap();
+                assert_eq!(hash(&path), expected.finalize(), "{path:?}");
+            }
+            Node::SymbolicLink { target } => {
+                assert_eq!(fs_err::read_link(&path).unwrap().as_os_str().as_bytes(), target);
+            }
+            Node::Fifo => assert!(kind.is_fifo()),
+            Node::Device { block, major, minor } => {
+                assert_eq!((kind.is_block_device(), kind.is_char_device()), (block, !block));
+                assert_eq!(metadata.rdev(), rustix::fs::makedev(major, minor));
+            }
+        }
+        assert_eq!(&seen(&path), entry.metadata, "{path:?}");
+    }
+    let place = text(&mounted.0);
+    content("btrfs", &["filesystem", "resize", "max", place]);
+    // More than it had room for.
+    fs_err::write(mounted.0.join("new"), noise(200 << 20)).unwrap();
+    content("btrfs", &["scrub", "start", "-B", place]);
+    drop(mounted);
+    check(&image);
 }
 
 /// Three levels of blocks in the tree of files, and contents on both sides of a superblock, so in two chunks.

@@ -113,7 +113,12 @@ fn an_mbr_disk_is_sound() {
 fn a_disk_with_btrfs_is_sound() {
     let folder = TempDir::new().unwrap();
     for table in [Table::Gpt, Table::Mbr] {
-        check_parts(&written(&folder, &DiskOptions { table, file_system: FileSystem::Btrfs, ..options() }));
+        let disk = written(&folder, &DiskOptions { table, file_system: FileSystem::Btrfs, ..options() });
+        check_parts(&disk);
+        assert_eq!(
+            DiskImage::open(&disk).unwrap().root_tree().err().unwrap().to_string(),
+            "cannot read the disk image: its root file system is btrfs; only ext4 is read"
+        );
     }
 }
 
