@@ -175,10 +175,10 @@ pub fn write_disk(
     let boots = options.bootloader != Bootloader::None;
     let root = RootReference {
         partuuid: match options.table {
-            Table::Mbr => table::mbr_partuuid(
-                identity.number("mbr"),
-                if options.bootloader.is_for_uefi() { 2 } else { 1 },
-            ),
+            // The EFI system partition is the first, where there is one.
+            Table::Mbr => {
+                table::mbr_partuuid(identity.number("mbr"), 1 + usize::from(options.bootloader.is_for_uefi()))
+            }
             Table::Gpt | Table::None => identity.uuid("root partition").to_string(),
         },
         file_system: identity.uuid("root file system"),
@@ -187,8 +187,9 @@ pub fn write_disk(
     let boot = boots
         .then(|| BootPlan::find(tree, options.architecture, options.bootloader, &root, &options.command_line))
         .transpose()?;
+    let bios = boot.as_ref().and_then(|boot| boot.bios.as_ref());
     let mut overlay = Overlay::new(tree);
-    if let Some((_, config)) = boot.as_ref().and_then(|boot| boot.bios.as_ref()) {
+    if let Some((_, config)) = bios {
         overlay.add_missing_folders(&["boot/grub"], options.epoch);
         overlay.put("boot/grub/grub.cfg", config.clone().into_bytes(), options.epoch);
     }
@@ -210,7 +211,7 @@ pub fn write_disk(
         other => other,
     })?;
     write_table(options, &plan, raw.file())?;
-    if let (Some((loader, _)), Some(at)) = (boot.as_ref().and_then(|boot| boot.bios.as_ref()), plan.core) {
+    if let (Some((loader, _)), Some(at)) = (bios, plan.core) {
         loader.write(raw.file(), at)?;
     }
     let (format, epoch, workers) = (options.format, options.epoch, options.workers);

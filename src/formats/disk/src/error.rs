@@ -100,14 +100,6 @@ pub enum DiskError {
     /// Options that contradict each other.
     #[error("{0}")]
     Options(String),
-    /// What is asked for is not implemented.
-    #[error("{what} cannot be written yet: {reason}")]
-    Unsupported {
-        /// What was asked for.
-        what: &'static str,
-        /// Why, and what works in its place.
-        reason: String,
-    },
     /// The tree has no kernel.
     #[error(
         "the tree has no kernel (`/boot/vmlinuz-*`), so the disk would not boot; \

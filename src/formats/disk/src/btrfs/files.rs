@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, HashMap};
 use uuid::Uuid;
 
 use super::items::{
-    DATA_RELOC_TREE, FIRST, Inode, Key, dir_item, file_extent, inline_extent, inode_ref, kind, name_hash,
-    named,
+    FIRST, FS_TREE, Inode, Key, ROOT_TREE_DIR, dir_item, file_extent, inline_extent, inode_ref, kind,
+    name_hash, named,
 };
 use super::pack::LARGEST;
 use super::space::Extent;
@@ -81,7 +81,6 @@ pub(super) fn relocation_items(epoch: i64) -> Vec<(Key, Vec<u8>)> {
 
 /// The root folder's name in the tree of trees, by which it is mounted.
 pub(super) fn default_volume(items: &mut Items, epoch: i64) {
-    use super::items::{FS_TREE, ROOT_TREE_DIR};
     let name = b"default";
     let inode = Inode { mode: 0o40755, mtime: epoch, links: 1, made: epoch, ..Inode::default() };
     let location = Key(FS_TREE, kind::ROOT, u64::MAX);
@@ -92,14 +91,13 @@ pub(super) fn default_volume(items: &mut Items, epoch: i64) {
         dir_item(location, named::DIRECTORY, name, b""),
     );
     items.insert(Key(FS_TREE, kind::INODE_REF, ROOT_TREE_DIR), inode_ref(0, name));
-    debug_assert!(!items.contains_key(&Key(DATA_RELOC_TREE, kind::INODE_REF, ROOT_TREE_DIR)));
 }
 
 /// How the tree of UUIDs finds the tree of files.
 pub(super) fn volume_by_uuid(uuid: Uuid) -> (Key, Vec<u8>) {
     let (first, second) = uuid.as_u64_pair();
     let key = Key(first.swap_bytes(), kind::UUID_SUBVOLUME, second.swap_bytes());
-    (key, super::items::FS_TREE.to_le_bytes().to_vec())
+    (key, FS_TREE.to_le_bytes().to_vec())
 }
 
 impl<'e> Files<'e> {
