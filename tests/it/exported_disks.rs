@@ -11,7 +11,7 @@ use crate::support::{BUSYBOX, Workspace, busybox};
 const MACHINE: [&str; 3] =
     ["/usr/bin/qemu-system-x86_64", "/usr/share/OVMF/OVMF_CODE_4M.fd", "/usr/share/OVMF/OVMF_VARS_4M.fd"];
 /// How long a machine without hardware's help may take to its log-in.
-const PATIENCE: Duration = Duration::from_secs(300);
+const PATIENCE: Duration = Duration::from_secs(600);
 
 /// A machine, ended when it is dropped.
 struct Machine(Child);
