@@ -66,6 +66,8 @@ fn options(context: &ActionContext, layers: &Layers) -> Result<DiskOptions, Acti
     options.bootloader = match &*text("bootloader") {
         "systemd-boot" => Bootloader::SystemdBoot,
         "grub" => Bootloader::Grub,
+        "grub-bios" => Bootloader::GrubBios,
+        "hybrid" => Bootloader::Hybrid,
         "none" => Bootloader::None,
         _ => Bootloader::Auto,
     };

@@ -88,7 +88,7 @@ pub(crate) static DISK: KindSchema = KindSchema {
     key_version: 1,
     ..export(
         "disk",
-        "A disk image with the root file system on it, which boots by UEFI with the kernel and the loader of the image's own packages. The same image gives the same bytes.",
+        "A disk image with the root file system on it, which boots by UEFI or BIOS with the kernel and the loader of the image's own packages. The same image gives the same bytes.",
         StateUse::None,
         &[
             content(
@@ -119,13 +119,13 @@ pub(crate) static DISK: KindSchema = KindSchema {
                 "filesystem",
                 AttributeType::Enum(&["ext4", "btrfs"]),
                 Default::String("ext4"),
-                "The root file system; `btrfs` is refused, as nothing here writes it yet.",
+                "The root file system; `btrfs` has no subvolume but its top.",
             ),
             content(
                 "bootloader",
-                AttributeType::Enum(&["auto", "systemd-boot", "grub", "none"]),
+                AttributeType::Enum(&["auto", "systemd-boot", "grub", "grub-bios", "hybrid", "none"]),
                 Default::String("auto"),
-                "What loads the kernel: `auto` is systemd-boot if the image has it, else GRUB.",
+                "What loads the kernel. By UEFI: `systemd-boot`, `grub`, or `auto`, which is the first of them that the image has. By BIOS: `grub-bios`, of `grub-pc-bin`. `hybrid` boots by both: `auto` and `grub-bios`.",
             ),
             content(
                 "cmdline",

@@ -1,8 +1,7 @@
-//! What makes a disk boot: the tree's own kernel, initial RAM disk and UEFI loader, and the loader's configuration.
+//! What makes a disk boot: the tree's own kernel, initial RAM disk and loaders, and the loaders' configuration.
 //!
 //! Nothing of the host is used. systemd-boot reads its entries (Boot Loader Specification, type 1) from the EFI system
-//! partition, so the kernel is copied there; GRUB reads the kernel from the root file system. There is no support for
-//! machines with BIOS: GRUB's second stage has to be linked for each disk by `grub-mkimage`.
+//! partition, so the kernel is copied there; GRUB reads the kernel from the root file system.
 
 use std::collections::BTreeMap;
 use std::io::Read;
@@ -10,6 +9,8 @@ use std::io::Read;
 use uuid::Uuid;
 
 use crate::DiskError;
+use crate::bios::{self, BiosLoader};
+use crate::disk::FileSystem;
 use crate::fat::{FatContents, FatFile};
 use crate::table::Architecture;
 use crate::tree::{Node, Tree};
@@ -18,17 +19,33 @@ use crate::version;
 /// What of a tree's packages loads the kernel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub enum Bootloader {
-    /// systemd-boot if the tree has it, else GRUB.
+    /// With UEFI: systemd-boot if the tree has it, else GRUB.
     #[default]
     Auto,
     /// systemd-boot.
     SystemdBoot,
     /// GRUB for UEFI: signed with shim in front if the tree has both, else Debian's monolithic one.
     Grub,
-    /// GRUB on a machine with BIOS, which is refused.
-    Bios,
+    /// GRUB on machines with BIOS.
+    GrubBios,
+    /// With UEFI as [`Bootloader::Auto`], and with BIOS by GRUB.
+    Hybrid,
     /// None: the disk does not boot by itself.
     None,
+}
+
+impl Bootloader {
+    /// Whether the disk boots by UEFI, for which it has an EFI system partition.
+    #[must_use]
+    pub fn is_for_uefi(self) -> bool {
+        !matches!(self, Self::GrubBios | Self::None)
+    }
+
+    /// Whether the disk boots by BIOS.
+    #[must_use]
+    pub fn is_for_bios(self) -> bool {
+        matches!(self, Self::GrubBios | Self::Hybrid)
+    }
 }
 
 /// How loader and kernel find the root file system.
@@ -38,30 +55,37 @@ pub struct RootReference {
     pub partuuid: String,
     /// The UUID of the file system.
     pub file_system: Uuid,
+    /// What it is.
+    pub kind: FileSystem,
 }
 
-/// What goes on the EFI system partition.
+/// What goes on the disk to make it boot.
 pub struct BootPlan<'t> {
-    /// The loader that was found.
+    /// The loader that was found for UEFI; [`Bootloader::GrubBios`] if none was wanted.
     pub loader: Bootloader,
     /// The version of the kernel that will run.
     pub kernel: String,
     /// The whole command line of the kernel.
     pub command_line: String,
-    /// The files of the EFI system partition, folders in order.
+    /// The files of the EFI system partition, folders in order; none if it does not boot by UEFI.
     pub files: Vec<FatFile<'t>>,
+    /// What boots by BIOS, and the `/boot/grub/grub.cfg` that it reads.
+    pub bios: Option<(BiosLoader, String)>,
 }
 
 /// `/etc/os-release` must not be longer.
 const LONGEST_OS_RELEASE: u64 = 64 << 10;
 
+/// What is read of a part of GRUB at most; the largest has some 150 KB.
+const LARGEST_PART: u64 = 4 << 20;
+
 impl<'t> BootPlan<'t> {
-    /// Finds kernel and loader in `tree`. The kernel's command line is `root=PARTUUID=… rw`, the consoles that
+    /// Finds kernel and loaders in `tree`. The kernel's command line is `root=PARTUUID=… rw`, the consoles that
     /// `architecture` has, and `extra`.
     ///
     /// # Errors
     ///
-    /// No kernel, no initial RAM disk, no loader; a loader that is not supported.
+    /// No kernel, no initial RAM disk, no loader; BIOS where `architecture` has none.
     pub fn find(
         tree: &'t dyn Tree,
         architecture: Architecture,
@@ -81,17 +105,31 @@ impl<'t> BootPlan<'t> {
             return Err(DiskError::Options("`cmdline` must be one line".to_owned()));
         }
         let kernel = files.kernel(architecture)?;
-        let loader = files.loader(architecture, wanted)?;
-        let mut planned = Vec::new();
-        for (from, to) in loader.copies {
-            planned.push(files.copy(&from, to)?);
+        let mut plan = Self {
+            loader: wanted,
+            kernel: kernel.version.clone(),
+            command_line,
+            files: Vec::new(),
+            bios: None,
+        };
+        if wanted.is_for_bios() {
+            let config = grub_config(&system, &kernel, root, &plan.command_line)?;
+            plan.bios = Some((files.bios_loader(architecture, root)?, config));
         }
-        if loader.kind == Bootloader::SystemdBoot {
-            planned.extend(systemd_boot(&files, &system, &kernel, architecture, &command_line)?);
-        } else {
-            planned.extend(grub(&system, &kernel, root, &command_line)?);
+        if wanted.is_for_uefi() {
+            let loader = files.loader(architecture, wanted)?;
+            for (from, to) in loader.copies {
+                plan.files.push(files.copy(&from, to)?);
+            }
+            plan.loader = loader.kind;
+            plan.files.extend(match loader.kind {
+                Bootloader::SystemdBoot => {
+                    systemd_boot(&files, &system, &kernel, architecture, &plan.command_line)?
+                }
+                _ => grub(&system, grub_config(&system, &kernel, root, &plan.command_line)?),
+            });
         }
-        Ok(Self { loader: loader.kind, kernel: kernel.version, command_line, files: planned })
+        Ok(plan)
     }
 }
 
@@ -196,18 +234,10 @@ impl<'t> Files<'t> {
         let monolithic = format!("usr/lib/grub/{grub}-efi/monolithic/grub{efi}.efi");
 
         let (systemd_wanted, grub_wanted) = match wanted {
-            Bootloader::Auto => (true, true),
+            Bootloader::Auto | Bootloader::Hybrid => (true, true),
             Bootloader::SystemdBoot => (true, false),
             Bootloader::Grub => (false, true),
-            Bootloader::Bios => {
-                return Err(DiskError::Unsupported {
-                    what: "a boot loader for BIOS",
-                    reason: "GRUB's second stage is linked for each disk by `grub-mkimage`, a program of the image; \
-                             set `bootloader = \"systemd-boot\"` or `\"grub\"`, which boot with UEFI"
-                        .to_owned(),
-                });
-            }
-            Bootloader::None => {
+            Bootloader::GrubBios | Bootloader::None => {
                 return Err(DiskError::Options("there is nothing to find without a boot loader".to_owned()));
             }
         };
@@ -243,22 +273,58 @@ impl<'t> Files<'t> {
             (Architecture::Riscv64, ..) => "`systemd-boot-efi` or `grub-efi-riscv64-bin`",
         };
         let architecture = architecture.name();
-        Err(DiskError::NoLoader { architecture, looked_for: looked_for.join(", "), packages })
+        Err(DiskError::NoLoader {
+            firmware: "UEFI",
+            architecture,
+            looked_for: looked_for.join(", "),
+            packages,
+        })
+    }
+
+    /// GRUB for machines with BIOS, linked to look for the root file system and to go on with its `grub.cfg`.
+    fn bios_loader(&self, architecture: Architecture, root: &RootReference) -> Result<BiosLoader, DiskError> {
+        if architecture != Architecture::X86_64 {
+            let name = architecture.name();
+            return Err(DiskError::Options(format!(
+                "no {name} machine has a BIOS; set `bootloader = \"auto\"`, which boots by UEFI"
+            )));
+        }
+        let core = format!("{}/kernel.img", bios::FOLDER);
+        if !self.has(&core) {
+            let (architecture, packages) = (architecture.name(), "`grub-pc-bin`");
+            let looked_for = format!("`/{core}`");
+            return Err(DiskError::NoLoader { firmware: "BIOS", architecture, looked_for, packages });
+        }
+        let uuid = root.file_system;
+        let config = format!("search.fs_uuid {uuid} root\nset prefix=($root)/boot/grub\n");
+        let module = match root.kind {
+            FileSystem::Ext4 => "ext2",
+            FileSystem::Btrfs => "btrfs",
+        };
+        BiosLoader::link(
+            &|part| self.read(&format!("{}/{part}", bios::FOLDER), LARGEST_PART),
+            module,
+            &config,
+        )
+    }
+
+    /// The first `limit` bytes of a file.
+    fn read(&self, path: &str, limit: u64) -> Result<Vec<u8>, DiskError> {
+        let missing = || DiskError::NoSuchFile { path: format!("/{path}") };
+        let (path, _) = self.by_path.get(path.as_bytes()).ok_or_else(missing)?;
+        let mut bytes = Vec::new();
+        self.tree
+            .open(path)
+            .and_then(|file| file.take(limit).read_to_end(&mut bytes))
+            .map_err(DiskError::contents(path))?;
+        Ok(bytes)
     }
 
     /// What the tree's `os-release` says; something general if there is none.
     fn os_release(&self) -> Result<System, DiskError> {
-        let mut text = String::new();
-        for path in ["usr/lib/os-release", "etc/os-release"] {
-            let Some((path, _)) = self.by_path.get(path.as_bytes()) else { continue };
-            let mut bytes = Vec::new();
-            self.tree
-                .open(path)
-                .and_then(|file| file.take(LONGEST_OS_RELEASE).read_to_end(&mut bytes))
-                .map_err(DiskError::contents(path))?;
-            text = String::from_utf8_lossy(&bytes).into_owned();
-            break;
-        }
+        let path = ["usr/lib/os-release", "etc/os-release"].into_iter().find(|path| self.has(path));
+        let text = path.map_or(Ok(Vec::new()), |path| self.read(path, LONGEST_OS_RELEASE))?;
+        let text = String::from_utf8_lossy(&text);
         let value = |name: &str| {
             let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix('='))?;
             let value = line.trim().trim_matches(['"', '\'']);
@@ -303,12 +369,21 @@ fn systemd_boot<'t>(
 }
 
 /// GRUB's configuration, where Debian's, Ubuntu's and the removable loaders look for it.
-fn grub<'t>(
+fn grub<'t>(system: &System, config: String) -> Vec<FatFile<'t>> {
+    let mut folders = vec!["BOOT", "debian", "ubuntu"];
+    if !folders.contains(&system.id.as_str()) {
+        folders.push(&system.id);
+    }
+    folders.iter().map(|folder| bytes(&format!("EFI/{folder}/grub.cfg"), config.clone())).collect()
+}
+
+/// What GRUB does: load `kernel` from the root file system at once.
+fn grub_config(
     system: &System,
     kernel: &Kernel,
     root: &RootReference,
     command_line: &str,
-) -> Result<Vec<FatFile<'t>>, DiskError> {
+) -> Result<String, DiskError> {
     let Kernel { version: _, image, initrd } = kernel;
     let plain = |text: &str| {
         text.chars().all(|letter| letter.is_ascii_alphanumeric() || "/._-+~=,:@%^ ".contains(letter))
@@ -322,15 +397,10 @@ fn grub<'t>(
     }
     let title: String = system.title.chars().filter(|letter| !"'\\$".contains(*letter)).collect();
     let uuid = root.file_system;
-    let config = format!(
+    Ok(format!(
         "set timeout=0\nsearch --no-floppy --set=root --fs-uuid {uuid}\nmenuentry '{title}' {{\n\
          \tlinux /{image} {command_line}\n\tinitrd /{initrd}\n}}\n"
-    );
-    let mut folders = vec!["BOOT", "debian", "ubuntu"];
-    if !folders.contains(&system.id.as_str()) {
-        folders.push(&system.id);
-    }
-    Ok(folders.iter().map(|folder| bytes(&format!("EFI/{folder}/grub.cfg"), config.clone())).collect())
+    ))
 }
 
 fn bytes<'t>(path: &str, text: String) -> FatFile<'t> {

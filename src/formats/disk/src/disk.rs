@@ -5,6 +5,7 @@ use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
 use crate::boot::{BootPlan, Bootloader, RootReference};
+use crate::btrfs::{BtrfsOptions, BtrfsPlan};
 use crate::error::DiskError;
 use crate::ext4::{Ext4Options, Ext4Plan};
 use crate::fat::{self, FatOptions};
@@ -32,7 +33,7 @@ pub enum FileSystem {
     /// ext4.
     #[default]
     Ext4,
-    /// btrfs, which is refused: nothing here writes it.
+    /// btrfs, without subvolumes.
     Btrfs,
 }
 
@@ -48,11 +49,9 @@ pub struct DiskOptions {
     pub table: Table,
     /// The size of the EFI system partition in bytes, a multiple of 1 MiB; from its contents if not given.
     pub efi_size: Option<u64>,
-    /// Whether 1 MiB is kept for GRUB's second stage on machines with BIOS. Nothing is put there.
-    pub bios_boot: bool,
     /// What the root file system is.
     pub file_system: FileSystem,
-    /// The label of the root file system, up to 16 bytes.
+    /// The label of the root file system: up to 16 bytes on ext4, up to 255 on btrfs.
     pub label: Option<String>,
     /// What loads the kernel.
     pub bootloader: Bootloader,
@@ -79,7 +78,6 @@ impl DiskOptions {
             size: None,
             table: Table::Gpt,
             efi_size: None,
-            bios_boot: false,
             file_system: FileSystem::Ext4,
             label: None,
             bootloader: Bootloader::Auto,
@@ -106,12 +104,51 @@ pub struct WrittenDisk {
     pub kernel: Option<String>,
 }
 
+/// The root file system, ready to be written.
+enum RootPlan<'t> {
+    Ext4(Ext4Plan<'t>),
+    Btrfs(BtrfsPlan<'t>),
+}
+
+impl<'t> RootPlan<'t> {
+    fn new(tree: &'t dyn Tree, kind: FileSystem) -> Result<Self, DiskError> {
+        Ok(match kind {
+            FileSystem::Ext4 => Self::Ext4(Ext4Plan::new(tree)?),
+            FileSystem::Btrfs => Self::Btrfs(BtrfsPlan::new(tree)?),
+        })
+    }
+
+    fn minimal_size(&self) -> Result<u64, DiskError> {
+        match self {
+            Self::Ext4(plan) => plan.minimal_size(),
+            Self::Btrfs(plan) => plan.minimal_size(),
+        }
+    }
+
+    fn write(
+        &self,
+        options: &DiskOptions,
+        uuid: uuid::Uuid,
+        size: u64,
+        image: &File,
+        start: u64,
+    ) -> Result<(), DiskError> {
+        let (label, epoch) = (options.label.clone(), options.epoch);
+        match self {
+            Self::Ext4(plan) => plan.write(&Ext4Options { size, uuid, label, epoch }, image, start),
+            Self::Btrfs(plan) => plan.write(&BtrfsOptions { size, uuid, label, epoch }, image, start),
+        }
+    }
+}
+
 /// Where the parts of a disk lie.
 struct Plan {
     size: u64,
     partitions: Vec<Partition>,
     /// Start and size in bytes.
     efi: Option<(u64, u64)>,
+    /// Where GRUB's core image begins, in bytes.
+    core: Option<u64>,
     root: (u64, u64),
 }
 
@@ -138,16 +175,26 @@ pub fn write_disk(
     let boots = options.bootloader != Bootloader::None;
     let root = RootReference {
         partuuid: match options.table {
-            Table::Mbr => table::mbr_partuuid(identity.number("mbr"), if boots { 2 } else { 1 }),
+            // The EFI system partition is the first, where there is one.
+            Table::Mbr => {
+                table::mbr_partuuid(identity.number("mbr"), 1 + usize::from(options.bootloader.is_for_uefi()))
+            }
             Table::Gpt | Table::None => identity.uuid("root partition").to_string(),
         },
         file_system: identity.uuid("root file system"),
+        kind: options.file_system,
     };
     let boot = boots
         .then(|| BootPlan::find(tree, options.architecture, options.bootloader, &root, &options.command_line))
         .transpose()?;
-    let ext4 = Ext4Plan::new(tree)?;
-    let plan = plan(options, boot.as_ref(), &ext4)?;
+    let bios = boot.as_ref().and_then(|boot| boot.bios.as_ref());
+    let mut overlay = Overlay::new(tree);
+    if let Some((_, config)) = bios {
+        overlay.add_missing_folders(&["boot/grub"], options.epoch);
+        overlay.put("boot/grub/grub.cfg", config.clone().into_bytes(), options.epoch);
+    }
+    let contents = RootPlan::new(&overlay, options.file_system)?;
+    let plan = plan(options, boot.as_ref(), &contents)?;
 
     let raw = format::RawFile::beside(destination)?;
     raw.file().set_len(plan.size).map_err(DiskError::image("size"))?;
@@ -156,16 +203,17 @@ pub fn write_disk(
         fat::write_fat(&volume, &boot.files, raw.file(), start)?;
     }
     let (start, size) = plan.root;
-    let volume =
-        Ext4Options { size, uuid: root.file_system, label: options.label.clone(), epoch: options.epoch };
     let around = plan.size - size;
-    ext4.write(&volume, raw.file(), start).map_err(|error| match error {
+    contents.write(options, root.file_system, size, raw.file(), start).map_err(|error| match error {
         DiskError::TooSmall { needed, .. } => {
             DiskError::TooSmall { what: "the disk", option: "size", size: plan.size, needed: needed + around }
         }
         other => other,
     })?;
     write_table(options, &plan, raw.file())?;
+    if let (Some((loader, _)), Some(at)) = (bios, plan.core) {
+        loader.write(raw.file(), at)?;
+    }
     let (format, epoch, workers) = (options.format, options.epoch, options.workers);
     raw.finish(&Conversion { format, identity, epoch, workers }, destination)?;
     Ok(WrittenDisk {
@@ -179,23 +227,18 @@ pub fn write_disk(
 /// Refuses options that cannot go together.
 fn check(options: &DiskOptions) -> Result<(), DiskError> {
     let refused = |text: &str| Err(DiskError::Options(text.to_owned()));
-    if options.file_system == FileSystem::Btrfs {
-        return Err(DiskError::Unsupported {
-            what: "a btrfs file system",
-            reason: "it takes `mkfs.btrfs` of the host; set `filesystem = \"ext4\"`".to_owned(),
-        });
-    }
     if options.table == Table::None && options.bootloader != Bootloader::None {
         return refused(
             "a disk without a partition table has no place for a boot loader; set `bootloader = \"none\"`, \
              or `table = \"gpt\"`",
         );
     }
-    if options.bios_boot && options.table != Table::Gpt {
-        return refused("only a GPT has a BIOS boot partition; set `table = \"gpt\"`");
-    }
-    if options.label.as_ref().is_some_and(|label| label.len() > 16) {
-        return refused("the label of an ext4 file system has at most 16 bytes");
+    let (name, longest) = match options.file_system {
+        FileSystem::Ext4 => ("an ext4", 16),
+        FileSystem::Btrfs => ("a btrfs", 255),
+    };
+    if options.label.as_ref().is_some_and(|label| label.len() > longest) {
+        return refused(&format!("the label of {name} file system has at most {longest} bytes"));
     }
     let letter = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.');
     if let Some(hostname) = &options.hostname
@@ -207,7 +250,7 @@ fn check(options: &DiskOptions) -> Result<(), DiskError> {
     }
     if !(0..=i64::from(u32::MAX)).contains(&options.epoch) {
         return Err(DiskError::Options(format!(
-            "{} seconds since 1970 is not a time that ext4's superblock holds",
+            "{} seconds since 1970 is not a time that a file system's superblock holds",
             options.epoch
         )));
     }
@@ -220,7 +263,11 @@ fn check(options: &DiskOptions) -> Result<(), DiskError> {
 }
 
 /// Says where everything lies. Partitions begin at multiples of 1 MiB.
-fn plan(options: &DiskOptions, boot: Option<&BootPlan<'_>>, ext4: &Ext4Plan<'_>) -> Result<Plan, DiskError> {
+fn plan(
+    options: &DiskOptions,
+    boot: Option<&BootPlan<'_>>,
+    contents: &RootPlan<'_>,
+) -> Result<Plan, DiskError> {
     let identity = &options.identity;
     let mut partitions = Vec::new();
     let mut at = if options.table == Table::None { 0 } else { MIB };
@@ -233,7 +280,7 @@ fn plan(options: &DiskOptions, boot: Option<&BootPlan<'_>>, ext4: &Ext4Plan<'_>)
         partitions.push(Partition { role, start: *at, size, uuid, name, attributes });
         *at += size;
     };
-    let efi = boot.map(|boot| {
+    let efi = boot.filter(|boot| !boot.files.is_empty()).map(|boot| {
         let needed = fat::minimal_size(&boot.files);
         // Room for another kernel beside this one.
         let size = options.efi_size.unwrap_or_else(|| (2 * needed).max(128 * MIB));
@@ -241,22 +288,29 @@ fn plan(options: &DiskOptions, boot: Option<&BootPlan<'_>>, ext4: &Ext4Plan<'_>)
         add(Role::EfiSystem, size, "esp partition", "EFI system partition", 0, &mut at);
         place
     });
-    if options.bios_boot {
-        add(Role::BiosBoot, MIB, "bios boot partition", "BIOS boot partition", 0, &mut at);
-    }
+    // A GPT has a partition for GRUB's core image; with an MBR it lies in the gap behind it. Each has far more room than
+    // the image may have.
+    let core = boot.and_then(|boot| boot.bios.as_ref()).map(|_| match options.table {
+        Table::Gpt => {
+            let start = at;
+            add(Role::BiosBoot, MIB, "bios boot partition", "BIOS boot partition", 0, &mut at);
+            start
+        }
+        Table::Mbr | Table::None => table::SECTOR,
+    });
     // GPT's copy at the end takes less than the last MiB.
     let end = if options.table == Table::Gpt { MIB } else { 0 };
     let (size, root_size) = match options.size {
         Some(size) => {
             let least = at + end + MIB;
             if size < least {
-                let needed = at + end + ext4.minimal_size()?;
+                let needed = at + end + contents.minimal_size()?;
                 return Err(DiskError::TooSmall { what: "the disk", option: "size", size, needed });
             }
             (size, size - at - end)
         }
         None => {
-            let needed = ext4.minimal_size()?;
+            let needed = contents.minimal_size()?;
             let root = (needed + (needed / 8).max(64 * MIB)).next_multiple_of(MIB);
             (at + root + end, root)
         }
@@ -271,7 +325,7 @@ fn plan(options: &DiskOptions, boot: Option<&BootPlan<'_>>, ext4: &Ext4Plan<'_>)
     if options.table == Table::None {
         partitions.clear();
     }
-    Ok(Plan { size, partitions, efi, root })
+    Ok(Plan { size, partitions, efi, core, root })
 }
 
 fn write_table(options: &DiskOptions, plan: &Plan, image: &File) -> Result<(), DiskError> {

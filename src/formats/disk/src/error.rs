@@ -55,8 +55,10 @@ pub enum DiskError {
         path: String,
     },
     /// Something of an entry that the file system cannot hold.
-    #[error("`{path}` cannot be put on ext4: {reason}")]
+    #[error("`{path}` cannot be put on {file_system}: {reason}")]
     Entry {
+        /// The file system.
+        file_system: &'static str,
         /// The entry, as the image sees it.
         path: String,
         /// What does not fit.
@@ -98,14 +100,6 @@ pub enum DiskError {
     /// Options that contradict each other.
     #[error("{0}")]
     Options(String),
-    /// What is asked for is not implemented.
-    #[error("{what} cannot be written yet: {reason}")]
-    Unsupported {
-        /// What was asked for.
-        what: &'static str,
-        /// Why, and what works in its place.
-        reason: String,
-    },
     /// The tree has no kernel.
     #[error(
         "the tree has no kernel (`/boot/vmlinuz-*`), so the disk would not boot; \
@@ -124,12 +118,14 @@ pub enum DiskError {
         /// The kernel's version.
         version: String,
     },
-    /// The tree has no loader for UEFI.
+    /// The tree has no loader.
     #[error(
-        "the tree has no boot loader for UEFI on {architecture}: none of {looked_for}; install {packages}, \
+        "the tree has no boot loader for {firmware} on {architecture}: none of {looked_for}; install {packages}, \
          or set `bootloader = \"none\"`"
     )]
     NoLoader {
+        /// `UEFI` or `BIOS`.
+        firmware: &'static str,
         /// For which machines.
         architecture: &'static str,
         /// Paths that were looked for.

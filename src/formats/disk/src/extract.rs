@@ -4,6 +4,7 @@
 //! by [`crate::unpack_qcow2`].
 
 use std::fs::File;
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 use crate::DiskError;
@@ -28,8 +29,7 @@ impl DiskImage {
         let size = image.metadata().map_err(DiskError::io("look at", path))?.len();
         let mut magic = [0; 8];
         if size >= 512 {
-            std::os::unix::fs::FileExt::read_exact_at(&image, &mut magic, 0)
-                .map_err(DiskError::image("read"))?;
+            image.read_exact_at(&mut magic, 0).map_err(DiskError::image("read"))?;
         }
         let formats: [(&[u8], &str); 4] =
             [(b"QFI\xfb", "qcow2"), (b"KDMV", "VMDK"), (b"vhdxfile", "VHDX"), (b"conectix", "dynamic VHD")];
@@ -69,12 +69,29 @@ impl DiskImage {
     /// No root partition, another file system than ext4, damage.
     pub fn root_tree(&self) -> Result<Ext4Tree, DiskError> {
         let image = self.image.try_clone().map_err(DiskError::image("open"))?;
-        if self.partitions.is_empty() {
-            return Ext4Tree::open(image, 0, self.size);
+        let (start, size) = if self.partitions.is_empty() {
+            (0, self.size)
+        } else {
+            let root = self.root_partition().ok_or_else(|| {
+                DiskError::Damaged(
+                    "none of its partitions has the type of a Linux root file system".to_owned(),
+                )
+            })?;
+            (root.start, root.size)
+        };
+        if let Some(name) = other_file_system(&image, start) {
+            return Err(DiskError::Damaged(format!("its root file system is {name}; only ext4 is read")));
         }
-        let root = self.root_partition().ok_or_else(|| {
-            DiskError::Damaged("none of its partitions has the type of a Linux root file system".to_owned())
-        })?;
-        Ext4Tree::open(image, root.start, root.size)
+        Ext4Tree::open(image, start, size)
     }
+}
+
+/// What other file system begins at `start`, by what its superblock says.
+fn other_file_system(image: &File, start: u64) -> Option<&'static str> {
+    let known: [(u64, &[u8], &str); 2] = [(0x1_0040, b"_BHRfS_M", "btrfs"), (0, b"XFSB", "xfs")];
+    known.into_iter().find_map(|(offset, magic, name)| {
+        let mut found = vec![0; magic.len()];
+        image.read_exact_at(&mut found, start + offset).ok()?;
+        (found == magic).then_some(name)
+    })
 }

@@ -1,14 +1,17 @@
 //! Disk images from trees, and trees from disk images.
 //!
 //! A tree (whatever implements [`Tree`]; a [`imgbuild_formats::TreeView`] does) becomes a disk that a machine boots:
-//! partition table, EFI system partition with a loader and its entries, ext4 root, in one raw file or in a format of a
-//! hypervisor. Everything is done by calculation: no root, no loop device, no mount, no tool of the host. The bytes are
-//! a function of the arguments: identifiers come from a seed, times are given, what is a hole follows from contents.
+//! partition table, EFI system partition with a loader and its entries, GRUB for machines with BIOS, root on ext4 or
+//! btrfs, in one raw file or in a format of a hypervisor. Everything is done by calculation: no root, no loop device, no
+//! mount, no tool of the host. The bytes are a function of the arguments: identifiers come from a seed, times are given,
+//! what is a hole follows from contents.
 //!
 //! What is not here: how a tree is made, where artifacts are kept, uploads, running a machine. Nothing prints and
 //! nothing reads the clock or the environment.
 
+mod bios;
 mod boot;
+pub mod btrfs;
 mod disk;
 mod error;
 pub mod ext4;
@@ -23,6 +26,7 @@ mod tree;
 mod version;
 mod view;
 
+pub use bios::BiosLoader;
 pub use boot::{BootPlan, Bootloader, RootReference};
 pub use disk::{DiskOptions, FileSystem, Table, WrittenDisk, write_disk};
 pub use error::DiskError;

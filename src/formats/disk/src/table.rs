@@ -80,7 +80,7 @@ impl Architecture {
 pub enum Role {
     /// The EFI system partition.
     EfiSystem,
-    /// Room for GRUB's second stage on machines with BIOS.
+    /// GRUB's core image, for machines with BIOS.
     BiosBoot,
     /// The root file system of a machine.
     Root(Architecture),

@@ -24,6 +24,9 @@ use crate::tree::{Entry, Node, Tree, name_of, parent_of};
 
 pub use read::Ext4Tree;
 
+/// As messages say it.
+const NAME: &str = "ext4";
+
 /// Bytes of a block.
 const BLOCK: u64 = 4096;
 
@@ -231,7 +234,11 @@ impl<'e> Declaring<'e> {
     ) -> Result<Option<InodeHandle>, DiskError> {
         let path = entry.path;
         let metadata = entry.metadata;
-        let refused = |error: mkext4::Error| DiskError::Entry { path: shown(path), reason: reason(error) };
+        let refused = |error: mkext4::Error| DiskError::Entry {
+            file_system: NAME,
+            path: shown(path),
+            reason: reason(error),
+        };
         let meta =
             Meta::new((metadata.mode & 0o7777) as u16, metadata.uid, metadata.gid, (metadata.mtime, 0));
         if path == LOST_AND_FOUND && entry.node == Node::Directory {
@@ -288,6 +295,7 @@ impl<'e> Declaring<'e> {
         for (name, value) in &metadata.xattrs {
             let name = text("an extended attribute's name at", path, name)?;
             let value = acl::to_disk(name, value).ok_or_else(|| DiskError::Entry {
+                file_system: NAME,
                 path: shown(path),
                 reason: format!("`{name}` is no POSIX ACL"),
             })?;
@@ -312,10 +320,11 @@ impl<'e> Declaring<'e> {
         for folder in missing.into_iter().rev() {
             let meta = Meta::new(0o755, 0, 0, (self.epoch, 0));
             let name = text("the name", folder, name_of(folder))?;
-            handle = self
-                .builder
-                .mkdir(handle, name, meta)
-                .map_err(|error| DiskError::Entry { path: shown(folder), reason: reason(error) })?;
+            handle = self.builder.mkdir(handle, name, meta).map_err(|error| DiskError::Entry {
+                file_system: NAME,
+                path: shown(folder),
+                reason: reason(error),
+            })?;
             self.folders.insert(folder, handle);
         }
         Ok(handle)
@@ -324,7 +333,8 @@ impl<'e> Declaring<'e> {
 
 /// Refuses what would end in a damaged file system or in an error without a path.
 fn check(entry: &Entry<'_>) -> Result<(), DiskError> {
-    let refused = |reason: String| Err(DiskError::Entry { path: shown(entry.path), reason });
+    let refused =
+        |reason: String| Err(DiskError::Entry { file_system: NAME, path: shown(entry.path), reason });
     if entry.path.strip_prefix(LOST_AND_FOUND).is_some_and(|rest| rest.starts_with(b"/"))
         || (entry.path == LOST_AND_FOUND && entry.node != Node::Directory)
     {

@@ -2,12 +2,16 @@
 
 use imgbuild_disk::fat::FatContents;
 use imgbuild_disk::table::Architecture;
-use imgbuild_disk::{BootPlan, Bootloader, DiskError, RootReference, Tree};
+use imgbuild_disk::{BootPlan, Bootloader, DiskError, FileSystem, RootReference, Tree};
 
 use crate::fixture::{MemoryTree, bootable};
 
 fn root() -> RootReference {
-    RootReference { partuuid: "11-22".to_owned(), file_system: uuid::Uuid::from_u128(5) }
+    RootReference {
+        partuuid: "11-22".to_owned(),
+        file_system: uuid::Uuid::from_u128(5),
+        kind: FileSystem::Ext4,
+    }
 }
 
 fn find<'t>(tree: &'t dyn Tree, wanted: Bootloader, extra: &str) -> Result<BootPlan<'t>, DiskError> {
@@ -114,9 +118,9 @@ fn what_is_missing_is_named_with_its_package() {
          install `systemd-boot-efi`, or set `bootloader = \"none\"`"
     );
     assert_eq!(
-        error(&bootable(), Bootloader::Bios),
-        "a boot loader for BIOS cannot be written yet: GRUB's second stage is linked for each disk by \
-         `grub-mkimage`, a program of the image; set `bootloader = \"systemd-boot\"` or `\"grub\"`, which boot with UEFI"
+        error(&bootable(), Bootloader::Hybrid),
+        "the tree has no boot loader for BIOS on x86-64: none of `/usr/lib/grub/i386-pc/kernel.img`; \
+         install `grub-pc-bin`, or set `bootloader = \"none\"`"
     );
     let error = find(&with_grub(false), Bootloader::Grub, "init='/bin/sh'").err().unwrap().to_string();
     assert!(error.contains("cannot be written to `grub.cfg`"), "{error}");
@@ -134,6 +138,12 @@ fn arm_has_names_of_its_own() {
         shown(&plan).starts_with("EFI/BOOT/BOOTAA64.EFI = /usr/lib/systemd/boot/efi/systemd-bootaa64.efi\n"),
         "{}",
         shown(&plan)
+    );
+    let error =
+        BootPlan::find(&tree, Architecture::Aarch64, Bootloader::GrubBios, &root(), "").err().unwrap();
+    assert_eq!(
+        error.to_string(),
+        "no arm64 machine has a BIOS; set `bootloader = \"auto\"`, which boots by UEFI"
     );
     let error = BootPlan::find(&tree, Architecture::Riscv64, Bootloader::Auto, &root(), "").err().unwrap();
     assert!(

@@ -9,6 +9,7 @@ use imgbuild_disk::table::{GROW_FILE_SYSTEM, Role, read_table};
 use imgbuild_disk::{Bootloader, DiskOptions, FileSystem, Overlay, Table, Tree, write_disk};
 use tempfile::TempDir;
 
+use crate::btrfs::check as check_btrfs;
 use crate::ext4::listing;
 use crate::fixture::{EPOCH, MemoryTree, bootable, content, hash, options, text};
 
@@ -29,12 +30,18 @@ fn cut(disk: &Path, start: u64, size: u64) -> PathBuf {
     path
 }
 
+fn is_btrfs(image: &Path) -> bool {
+    let mut magic = [0; 8];
+    File::open(image).unwrap().read_exact_at(&mut magic, 0x1_0040).is_ok() && &magic == b"_BHRfS_M"
+}
+
 fn check_parts(disk: &Path) {
     let image = DiskImage::open(disk).unwrap();
     for partition in image.partitions() {
         let part = cut(disk, partition.start, partition.size);
         match partition.role {
             Role::EfiSystem => drop(content("fsck.vfat", &["-n", text(&part)])),
+            Role::Root(_) | Role::OtherMbr(_) if is_btrfs(&part) => check_btrfs(&part),
             Role::Root(_) | Role::OtherMbr(_) => drop(content("e2fsck", &["-fn", text(&part)])),
             _ => {}
         }
@@ -44,7 +51,7 @@ fn check_parts(disk: &Path) {
 #[test]
 fn a_gpt_disk_is_sound() {
     let folder = TempDir::new().unwrap();
-    let options = DiskOptions { bios_boot: true, size: Some(512 * MIB), ..options() };
+    let options = DiskOptions { size: Some(512 * MIB), ..options() };
     let disk = written(&folder, &options);
     check_parts(&disk);
     let image = DiskImage::open(&disk).unwrap();
@@ -55,11 +62,7 @@ fn a_gpt_disk_is_sound() {
         .collect();
     assert_eq!(
         parts,
-        [
-            (Role::EfiSystem, 1, 128, 0),
-            (Role::BiosBoot, 129, 1, 0),
-            (Role::Root(options.architecture), 130, 381, GROW_FILE_SYSTEM)
-        ]
+        [(Role::EfiSystem, 1, 128, 0), (Role::Root(options.architecture), 129, 382, GROW_FILE_SYSTEM)]
     );
     assert_eq!(image.root_partition().unwrap().uuid, options.identity.uuid("root partition"));
     if let Some(report) = content("sgdisk", &["-v", text(&disk)]) {
@@ -104,6 +107,19 @@ fn an_mbr_disk_is_sound() {
     }
     let read = DiskImage::open(&disk).unwrap().root_tree().unwrap();
     assert_eq!(listing(&read), listing(&bootable()));
+}
+
+#[test]
+fn a_disk_with_btrfs_is_sound() {
+    let folder = TempDir::new().unwrap();
+    for table in [Table::Gpt, Table::Mbr] {
+        let disk = written(&folder, &DiskOptions { table, file_system: FileSystem::Btrfs, ..options() });
+        check_parts(&disk);
+        assert_eq!(
+            DiskImage::open(&disk).unwrap().root_tree().err().unwrap().to_string(),
+            "cannot read the disk image: its root file system is btrfs; only ext4 is read"
+        );
+    }
 }
 
 #[test]
@@ -184,20 +200,17 @@ fn options_that_contradict_each_other_are_refused() {
          or `table = \"gpt\"`"
     );
     assert_eq!(
-        error(&DiskOptions { file_system: FileSystem::Btrfs, ..options() }),
-        "a btrfs file system cannot be written yet: it takes `mkfs.btrfs` of the host; set `filesystem = \"ext4\"`"
-    );
-    assert_eq!(
-        error(&DiskOptions { table: Table::Mbr, bios_boot: true, ..options() }),
-        "only a GPT has a BIOS boot partition; set `table = \"gpt\"`"
-    );
-    assert_eq!(
         error(&DiskOptions { hostname: Some("a b".to_owned()), ..options() }),
         "`a b` is not a host name: up to 64 letters, digits, `-` and `.`"
     );
     assert_eq!(
         error(&DiskOptions { label: Some("seventeen letters".to_owned()), ..options() }),
         "the label of an ext4 file system has at most 16 bytes"
+    );
+    let (label, file_system) = (Some("l".repeat(256)), FileSystem::Btrfs);
+    assert_eq!(
+        error(&DiskOptions { label, file_system, ..options() }),
+        "the label of a btrfs file system has at most 255 bytes"
     );
     assert!(!path.exists());
 }

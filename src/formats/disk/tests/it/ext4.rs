@@ -50,7 +50,8 @@ pub fn listing(tree: &dyn Tree) -> BTreeMap<Vec<u8>, String> {
     lines
 }
 
-fn everything() -> MemoryTree {
+/// A tree with something of each sort.
+pub fn everything() -> MemoryTree {
     let mut tree = MemoryTree::default();
     tree.put("", owned(0o755, 0, 0), Made::Directory);
     tree.directory("dev").directory("etc").directory("home").directory("tmp");
