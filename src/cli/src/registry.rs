@@ -75,6 +75,7 @@ pub(crate) fn registry(
     let folders = std::env::split_paths(&path).collect();
     let qemu = QemuBuilder::new(cache.clone(), surroundings, folders, resume, downloads);
     executors.insert("qemu", Arc::new(QemuSource::new(qemu.clone())));
+    executors.insert("boot", Arc::new(QemuSource::of_disk(qemu.clone())));
     for (name, executor) in &mut executors {
         if imgbuild_kinds::find(name).is_some_and(|schema| schema.class == KindClass::Export) {
             let of_disks: Option<SharedExecutor> =
@@ -131,14 +132,32 @@ pub(crate) fn tools(graph: &ActionGraph, root: &Path) -> Tools {
     Tools::of(graph, |name| {
         let program = if name.contains('/') { root.join(name) } else { name.into() };
         let mut command = std::process::Command::new(program);
-        let words: &[&str] = if name == "lynis" { &["show", "version"] } else { &["--version"] };
+        let base = Path::new(name).file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        let words: &[&str] = match base {
+            "lynis" => &["show", "version"],
+            // Asked twice, it tells its plugins.
+            "pytest" => &["--version", "--version"],
+            _ => &["--version"],
+        };
         let asked = command.args(words).stdin(std::process::Stdio::null()).output();
         // One that is not there is another than one that says nothing.
         let Ok(asked) = asked else { return "not there".to_owned() };
         let said = String::from_utf8_lossy(&asked.stdout).into_owned();
+        if base == "pytest" {
+            return without_paths(&said);
+        }
         // The lines below tell this machine's paths.
         said.lines().map(str::trim).find(|line| !line.is_empty()).unwrap_or_default().to_owned()
     })
+}
+
+/// What pytest says of itself and its plugins, without where they are.
+fn without_paths(said: &str) -> String {
+    let line = |line: &str| {
+        let line = line.split(" at /").next().unwrap_or_default();
+        line.split(", imported from").next().unwrap_or_default().trim().to_owned()
+    };
+    said.lines().map(line).filter(|line| !line.is_empty()).collect::<Vec<_>>().join("; ")
 }
 
 #[cfg(test)]
@@ -146,6 +165,14 @@ mod tests {
     use imgbuild_model::{Effect, KindClass};
 
     use super::*;
+
+    #[test]
+    fn the_plugins_of_pytest_are_told_without_their_places() {
+        let said = "This is pytest version 9.2.0, imported from /opt/pytest/__init__.py\n\
+                    registered third-party plugins:\n  pytest-testinfra-10.2.2 at /opt/testinfra/plugin.py\n";
+        let version = "This is pytest version 9.2.0; registered third-party plugins:; pytest-testinfra-10.2.2";
+        assert_eq!(without_paths(said), version);
+    }
 
     #[test]
     fn every_kind_has_code() {

@@ -13,7 +13,7 @@
 //! | `source` | the pinned identity of the source, for the first layer of a chain |
 //! | `parent` | the layer it stands on: its key (static), or its output digest (content) |
 //! | `place` | the target, for what runs commands on the host |
-//! | `tool` | what a program of the host that a step names says of its version |
+//! | `tool` | what a program of the host that a step or a check names says of its version |
 //! | `epoch` | of the chain, for each of its actions that uses the network |
 //! | `packages` | the locked closure of an `apt_install`, or the action that finds it |
 //! | `attribute NAME` | each attribute whose role is keyed, default written out |
@@ -39,6 +39,7 @@ use imgbuild_model::{
 };
 use serde::{Deserialize, Serialize};
 
+use crate::graph::tool_of;
 use crate::{
     ActionGraph, ActionNode, DebianPin, DebianRequest, InputDigest, InputDigests, LockFile, PackageState,
     PinRequest,
@@ -707,6 +708,9 @@ fn encode_step(
     );
     if let Some(schema) = schema {
         encode_tools(context, schema, sink);
+        if let Some(tool) = tool_of(schema, &step.attributes) {
+            sink.text(("tool", schema.id), context.tools.version(tool));
+        }
     }
     for attribute in schema.into_iter().flat_map(|schema| schema.table().all_attributes()) {
         if attribute.role == Role::Content {
