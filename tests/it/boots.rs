@@ -171,3 +171,32 @@ image_test(
     }
     assert!(workspace.read("reports/junit.xml").contains("failures=\"1\""));
 }
+
+#[test]
+fn what_only_a_system_that_runs_knows_is_refused_of_a_tree() {
+    let workspace = Workspace::with(
+        r#"
+image(
+    name = "tree",
+    source = scratch(),
+    steps = [file(content = "x", dest = "/x")],
+    tests = [
+        file_exists("/x"),
+        unit_active("ssh.service"),
+        testinfra("test_x.py"),
+    ],
+)
+"#,
+    );
+    workspace.write("test_x.py", "");
+    let said = workspace.fails(1, &["test", "//:tree"]).stderr;
+    for part in [
+        "error: `unit_active` looks at a system that runs, and this image is a tree",
+        "BUILD.star:8:9",
+        "error: `testinfra` looks at a system that runs",
+        "BUILD.star:9:9",
+        "help: check it in an `image_test` with `boot = True`",
+    ] {
+        assert!(said.contains(part), "`{part}` is not in {said}");
+    }
+}

@@ -166,8 +166,18 @@ pub(crate) static TESTINFRA: KindSchema = KindSchema {
                 Role::Placement,
                 "The program: a name on the path, or a path. Its version and those of its plugins are in the key.",
             ),
-            content("extra_arguments", AttributeType::StringList, Default::EmptyList, "Further arguments, as they are."),
-            content("env", AttributeType::StringDict, Default::EmptyDict, "Environment variables of the tests."),
+            content(
+                "extra_arguments",
+                AttributeType::StringList,
+                Default::EmptyList,
+                "Further arguments, as they are.",
+            ),
+            content(
+                "env",
+                AttributeType::StringDict,
+                Default::EmptyDict,
+                "Environment variables of the tests.",
+            ),
             content(
                 "sudo",
                 AttributeType::Bool,

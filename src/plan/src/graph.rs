@@ -323,7 +323,8 @@ impl ActionGraph {
                 {
                     let message =
                         format!("`{}` looks at a system that runs, and this image is a tree", check.kind);
-                    let hint = "check it in an `image_test` with `boot = True`, which starts the image's disk";
+                    let hint =
+                        "check it in an `image_test` with `boot = True`, which starts the image's disk";
                     problems.push(Diagnostic::error(message).at(check.location.clone()).hint(hint));
                 }
             });

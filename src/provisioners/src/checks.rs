@@ -164,7 +164,8 @@ pub(crate) fn copy_folder(from: &Path, to: &Path) -> Result<(), ActionError> {
 fn title(step: &Step) -> String {
     let attributes = &step.attributes;
     let port = || attributes.get("port").and_then(Value::as_int).map(|port| port.to_string());
-    let detail = ["path", "name"].iter().find_map(|name| attributes.str(name)).map(str::to_owned).or_else(port);
+    let detail =
+        ["path", "name"].iter().find_map(|name| attributes.str(name)).map(str::to_owned).or_else(port);
     let command: Vec<&str> = attributes.strings("command").collect();
     format!("{} {}", step.kind, detail.unwrap_or_else(|| command.join(" ")))
 }

@@ -22,7 +22,10 @@ pub(crate) fn boots(node: &ActionNode, graph: &ActionGraph) -> bool {
 
 /// Whether a check is of what runs, and so of what has been started by then.
 pub(crate) fn is_of_a_system(check: &Step) -> bool {
-    matches!(check.kind.as_str(), "unit_active" | "port_listening" | "testinfra" | "goss" | "command_succeeds")
+    matches!(
+        check.kind.as_str(),
+        "unit_active" | "port_listening" | "testinfra" | "goss" | "command_succeeds"
+    )
 }
 
 /// Waits until a machine has started what it starts at boot.

@@ -65,8 +65,7 @@ impl SshFiles {
 /// # Errors
 /// If it cannot be written.
 pub(crate) fn with_one_connection(config: &Path, sockets: &Path) -> Result<PathBuf, ActionError> {
-    let text =
-        format!("ControlPath {}\nInclude {}\n", path_word(&sockets.join("ssh"))?, path_word(config)?);
+    let text = format!("ControlPath {}\nInclude {}\n", path_word(&sockets.join("ssh"))?, path_word(config)?);
     let path = config.with_file_name("ssh_config-once");
     write_private(&path, text.as_bytes())?;
     Ok(path)

@@ -267,7 +267,9 @@ test_web.py:3: AssertionError</failure></testcase>
                 "testinfra test_web::test_two[a] false Some(\"test_web.py:3: AssertionError\")",
             ]
         );
-        assert!(matches!(&cases[1].outcome, CaseOutcome::Failed(_, whole) if whole.starts_with("def test()")));
+        assert!(
+            matches!(&cases[1].outcome, CaseOutcome::Failed(_, whole) if whole.starts_with("def test()"))
+        );
         assert!(super::cases("<testsuites>").is_err());
     }
 }

@@ -181,7 +181,7 @@ fn builder_salt_and_the_outputs_of_prerequisites_are_in_every_key() {
             assert_ne!(key.fixed, found.fixed, "`{}`", schema.id);
             assert_ne!(key.content, found.content, "`{}`", schema.id);
         }
-        if let Some(tool) = graph.nodes[place].tool() {
+        for tool in graph.nodes[place].tools() {
             let tools = |version: &str| Tools::of(&graph, |name| format!("{name} {version}"));
             let with = |version: &str| keys(KeyContext { tools: &tools(version), ..plain }, place);
             assert_eq!(with("1").fixed, with("1").fixed, "`{tool}`");
