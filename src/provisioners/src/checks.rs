@@ -6,7 +6,7 @@ use std::path::Path;
 use async_trait::async_trait;
 use imgbuild_checks::report::{Case, CaseOutcome, junit};
 use imgbuild_engine::outputs::{write_error, write_whole};
-use imgbuild_engine::{ActionContext, ActionError, Command, Executor, Exit, Outcome, Session};
+use imgbuild_engine::{ActionContext, ActionError, Command, Executor, Exit, Machine, Outcome, Session};
 use imgbuild_model::{Attributes, Step, Stream, Value};
 use regex::Regex;
 
@@ -91,23 +91,17 @@ impl Executor for ImageTest {
         let reports = context.temporary.join("reports");
         fs_err::create_dir_all(&reports)?;
         let mut all = Found::default();
-        let mut machine = match context.machine(&context.parent()).await {
-            Ok(machine) => machine,
-            Err(error) => {
-                if boots && !matches!(error, ActionError::Cancelled) {
-                    all.add(context, Found::one(BOOT.to_owned(), Err(error.to_string())));
-                    all.write(context, &reports)?;
-                    hand_out(context, &reports)?;
-                }
-                return Err(error);
+        let looks_at_system = steps.iter().any(|step| running::is_of_a_system(step));
+        let started = start(context, looks_at_system).await;
+        if boots && !matches!(started, Err(ActionError::Cancelled)) {
+            let verdict = started.as_ref().map(|_| ()).map_err(ToString::to_string);
+            all.add(context, Found::one(BOOT.to_owned(), verdict));
+            if started.is_err() {
+                all.write(context, &reports)?;
+                hand_out(context, &reports)?;
             }
-        };
-        if boots {
-            all.add(context, Found::one(BOOT.to_owned(), Ok(())));
         }
-        if steps.iter().any(|step| running::is_of_a_system(step)) {
-            running::wait_for_boot(context, machine.session()).await?;
-        }
+        let mut machine = started?;
         for step in &steps {
             let work = check(context, step, machine.session(), &reports);
             let found = context.cancel.unless_cancelled(work).await.unwrap_or(Err(ActionError::Cancelled));
@@ -135,6 +129,17 @@ impl Executor for ImageTest {
         keep(context, &from, &path, &mut files)?;
         Ok(Outcome { files, ..Outcome::default() })
     }
+}
+
+/// Starts what is checked; where its system is looked at, that is up then.
+async fn start(context: &ActionContext, looks_at_system: bool) -> Result<Box<dyn Machine>, ActionError> {
+    let mut machine = context.machine(&context.parent()).await?;
+    if looks_at_system && let Err(error) = running::wait_for_boot(context, machine.session()).await {
+        // The error itself says more than one of the clearing up.
+        let _ = machine.discard().await;
+        return Err(error);
+    }
+    Ok(machine)
 }
 
 /// Puts the reports of a test that fails where its author wants them.

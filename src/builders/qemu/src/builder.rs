@@ -3,8 +3,8 @@
 //! A step's result is what it wrote to the disks, as images over those of the layers below ([`disks`]). While it is kept the machine
 //! stands still for a moment, goes on with new images over the old ones, and waits for the next step of the run; where none
 //! comes it ends with the run. A later build starts from memory where there is a snapshot of it ([`warm`]), and else from the
-//! disks, with what was in `/tmp` put back ([`guest`]). One that nobody logs in to is watched ([`console`]). What is not here: QEMU itself, which is in the other modules of
-//! this crate, and SSH.
+//! disks, with what was in `/tmp` put back ([`guest`]). One that nobody logs in to is watched ([`console`]). What is not here: QEMU
+//! itself, which is in the other modules of this crate, and SSH.
 
 mod access;
 mod attributes;
