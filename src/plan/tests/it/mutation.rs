@@ -603,3 +603,30 @@ fn what_is_never_kept_and_all_above_it_has_no_static_key() {
     let label = label("//:other");
     assert!(graph.nodes.iter().any(|node| *node.label() == label));
 }
+
+#[test]
+fn a_test_knows_the_machine_that_is_started_for_it_and_not_only_its_disk() {
+    let key = |given: &[(&str, Value)]| {
+        let mut declared = Declared::default();
+        let disk = [("disk", file("one/a"))];
+        let layer = declared.source("boot", &[&disk, given].concat());
+        let checks = [("checks", Value::list([]))];
+        let test = declared.output(Some(&layer), "image_test", &checks, &["test.json"]);
+        let (graph, places) = declared.graph(&[&test]);
+        keys(context(&graph, &LockFile::default(), &digests()), places[0])
+    };
+    let plain = key(&[]);
+    for given in [
+        [("console", Value::string("up"))],
+        [("seed", Value::string("nocloud"))],
+        [("machine_type", Value::string("q35"))],
+    ] {
+        let other = key(&given);
+        assert_ne!(plain.fixed, other.fixed, "{given:?}");
+        assert_ne!(plain.content, other.content, "{given:?}");
+    }
+    // What is its default may be said, and what no result depends on may be anything.
+    for given in [[("seed", Value::string("none"))], [("memory", Value::Int(4096))]] {
+        assert_eq!(plain.content, key(&given).content, "{given:?}");
+    }
+}
