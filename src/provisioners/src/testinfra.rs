@@ -203,7 +203,9 @@ fn case(node: Node<'_, '_>) -> Case {
                 "" | "collection failure" => {
                     whole.lines().last().unwrap_or_default().trim_start_matches("E ").trim().to_owned()
                 }
-                message => in_a_line(message),
+                // An assertion without a text of its own says in further lines what was compared.
+                message if message.starts_with("assert ") => in_a_line(message),
+                message => message.lines().next().unwrap_or_default().to_owned(),
             };
             CaseOutcome::Failed(message, whole)
         }
@@ -248,8 +250,7 @@ mod tests {
 E   AssertionError: no user</failure></testcase>
 <testcase classname="test_web" name="test_later" time="0.0"><skipped type="pytest.skip" message="not now">x</skipped></testcase>
 <testcase classname="" name="test_broken" time="0.0"><error message="collection failure">E   SyntaxError: invalid</error></testcase>
-<testcase classname="test_web" name="test_two[a-ssh://imgbuild-machine]" time="0.0"><failure>assert 1 == 2
-test_web.py:3: AssertionError</failure></testcase>
+<testcase classname="test_web" name="test_two[a-ssh://imgbuild-machine]" time="0.0"><failure message="assert 1 == 2&#10; +  where 1 = f()">test_web.py:3: AssertionError</failure></testcase>
 </testsuite></testsuites>"#;
         let cases = cases(xml).unwrap();
         let said: Vec<String> = cases
@@ -261,10 +262,10 @@ test_web.py:3: AssertionError</failure></testcase>
             said,
             [
                 "testinfra test_web::test_port true None",
-                "testinfra test_web.TestUser::test_user[app] false Some(\"AssertionError: no user assert False\")",
+                "testinfra test_web.TestUser::test_user[app] false Some(\"AssertionError: no user\")",
                 "testinfra test_web::test_later true Some(\"skipped: not now\")",
                 "testinfra test_broken false Some(\"SyntaxError: invalid\")",
-                "testinfra test_web::test_two[a] false Some(\"test_web.py:3: AssertionError\")",
+                "testinfra test_web::test_two[a] false Some(\"assert 1 == 2 +  where 1 = f()\")",
             ]
         );
         assert!(
