@@ -128,6 +128,7 @@ fn a_disk_is_started_and_the_system_on_it_is_looked_at() {
     let said = examples.ok("", &["test", "-v", &target("watched")]);
     has(&said, &["Waiting for the console to show `(?m)^base login:`", "ok   boot\n"]);
     has_not(&said, &["SSH"]);
+    examples.ok("", &["build", &target("watched")]);
     let results = examples.path("imgbuild-out/examples/qemu-debian/watched/results/junit.xml");
     assert!(fs_err::read_to_string(results).unwrap().contains("failures=\"0\""));
     assert!(ran(&examples.ok("", &["--json", "test", &target("watched")])).is_empty());
