@@ -41,7 +41,7 @@ impl Examples {
         program(&self.folder.path().join(below), &self.cache(), words)
     }
 
-    fn run(&self, below: &str, words: &[&str]) -> Said {
+    pub fn run(&self, below: &str, words: &[&str]) -> Said {
         said(&self.command(below, words).output().unwrap())
     }
 

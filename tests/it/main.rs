@@ -3,6 +3,7 @@
 mod archive;
 mod asked;
 mod basics;
+mod boots;
 mod checks;
 mod delegated;
 mod diffs;

@@ -10,7 +10,7 @@ use crate::machines::Server;
 use crate::support::{Workspace, files, has, has_not};
 
 /// A program of `.ci/servers`, by the variable that names it or where that puts it; else the reason why not is printed.
-fn tool(variable: &str, below: &str) -> Option<PathBuf> {
+pub fn tool(variable: &str, below: &str) -> Option<PathBuf> {
     let given = std::env::var_os(variable).map(PathBuf::from);
     let home = std::env::var_os("HOME").map(PathBuf::from).unwrap_or_default();
     let cache = std::env::var_os("XDG_CACHE_HOME").map_or_else(|| home.join(".cache"), PathBuf::from);

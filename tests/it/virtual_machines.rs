@@ -16,7 +16,8 @@ const TEMPLATE: &str = "examples/qemu-debian/web.pkr.hcl";
 /// shows one in a comment is none.
 const PRIVATE_KEY: &str = "^b3BlbnNzaC1rZXktdjEA";
 
-fn examples() -> Option<Examples> {
+/// The examples, where machines can be started; else the reason why not is printed.
+pub fn examples() -> Option<Examples> {
     if let Some(missing) = NEEDED.into_iter().find(|file| !Path::new(file).exists()) {
         eprintln!("SKIPPED: there is no {missing}; `tests/run` installs it");
         return None;

@@ -374,8 +374,46 @@ impl<'a> Machine<'a> {
         Ok(self.session.list(path).await?)
     }
 
+    /// Waits until all that is started at boot has been, where there is systemd and it comes to that within `limit`.
+    ///
+    /// # Errors
+    /// If the machine cannot be worked with.
+    pub async fn wait_for_boot(&mut self, limit: Duration) -> Fact<()> {
+        if self.has_program("systemctl").await? && self.has_program("timeout").await? {
+            let limit = limit.as_secs().to_string();
+            // That something has failed is a code, and is for checks to find.
+            self.run(&["timeout", &limit, "systemctl", "is-system-running", "--wait"]).await?;
+        }
+        Ok(())
+    }
+
+    /// What systemd says of a unit: `not-found`, `active (running)`, `failed (failed, exit-code)`.
+    ///
+    /// # Errors
+    /// If there is no systemd.
+    pub async fn unit_state(&mut self, name: &str) -> Fact<String> {
+        let properties = "--property=LoadState,ActiveState,SubState,Result";
+        let said = self.said(&["systemctl", "show", "--no-pager", properties, "--", name]).await?;
+        let value = |property: &str| {
+            let found = said.lines().find_map(|line| line.strip_prefix(property)?.strip_prefix('='));
+            found.unwrap_or_default().to_owned()
+        };
+        let load = value("LoadState");
+        if load != "loaded" {
+            return Ok(load);
+        }
+        let (active, sub, result) = (value("ActiveState"), value("SubState"), value("Result"));
+        Ok(match &*result {
+            "" | "success" => format!("{active} ({sub})"),
+            result => format!("{active} ({sub}, {result})"),
+        })
+    }
+
     /// Whether a service runs.
-    pub(crate) async fn is_running(&mut self, name: &str) -> Fact<bool> {
+    ///
+    /// # Errors
+    /// If that cannot be known, as of a machine that is not booted.
+    pub async fn is_running(&mut self, name: &str) -> Fact<bool> {
         self.needs_boot("whether a service runs")?;
         let words: &[&str] = if self.has_program("systemctl").await? {
             &["systemctl", "--quiet", "is-active", "--", name]

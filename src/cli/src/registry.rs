@@ -75,6 +75,7 @@ pub(crate) fn registry(
     let folders = std::env::split_paths(&path).collect();
     let qemu = QemuBuilder::new(cache.clone(), surroundings, folders, resume, downloads);
     executors.insert("qemu", Arc::new(QemuSource::new(qemu.clone())));
+    executors.insert("boot", Arc::new(QemuSource::of_disk(qemu.clone())));
     for (name, executor) in &mut executors {
         if imgbuild_kinds::find(name).is_some_and(|schema| schema.class == KindClass::Export) {
             let of_disks: Option<SharedExecutor> =
@@ -130,6 +131,15 @@ mod tests {
     use imgbuild_model::{Effect, KindClass};
 
     use super::*;
+
+    #[test]
+    fn the_plugins_of_pytest_are_told_without_their_places() {
+        let said = "This is pytest version 9.2.0, imported from /opt/pytest/__init__.py\n\
+                    registered third-party plugins:\n  pytest-testinfra-10.2.2 at /opt/testinfra/plugin.py\n";
+        let version =
+            "This is pytest version 9.2.0; registered third-party plugins:; pytest-testinfra-10.2.2";
+        assert_eq!(without_paths(said), version);
+    }
 
     #[test]
     fn every_kind_has_code() {

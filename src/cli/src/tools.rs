@@ -49,11 +49,29 @@ fn find(name: &str, root: &Path) -> Option<PathBuf> {
 }
 
 fn ask(name: &str, program: &Path) -> Option<String> {
-    let words: &[&str] = if name == "lynis" { &["show", "version"] } else { &["--version"] };
+    let base = Path::new(name).file_name().and_then(OsStr::to_str).unwrap_or_default();
+    let words: &[&str] = match base {
+        "lynis" => &["show", "version"],
+        // Asked twice, it tells its plugins.
+        "pytest" => &["--version", "--version"],
+        _ => &["--version"],
+    };
     let asked = Command::new(program).args(words).stdin(Stdio::null()).output().ok()?;
     let said = String::from_utf8_lossy(&asked.stdout).into_owned();
+    if base == "pytest" {
+        return Some(without_paths(&said));
+    }
     // The lines below tell this machine's paths.
     Some(said.lines().map(str::trim).find(|line| !line.is_empty()).unwrap_or_default().to_owned())
+}
+
+/// What pytest says of itself and its plugins, without where they are.
+fn without_paths(said: &str) -> String {
+    let line = |line: &str| {
+        let line = line.split(" at /").next().unwrap_or_default();
+        line.split(", imported from").next().unwrap_or_default().trim().to_owned()
+    };
+    said.lines().map(line).filter(|line| !line.is_empty()).collect::<Vec<_>>().join("; ")
 }
 
 fn key(name: &str, status: &[u8]) -> Hash {

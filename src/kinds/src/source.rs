@@ -1,7 +1,7 @@
 //! Where chains start.
 
 use imgbuild_model::{
-    AttributeSchema, AttributeType, Default, Effect, KindClass, KindSchema, Role, StateUse,
+    AttributeSchema, AttributeType, Default, Effect, KindClass, KindSchema, Role, StateUse, Table,
 };
 
 use crate::attribute::{content, unkeyed};
@@ -136,6 +136,24 @@ pub(crate) static QEMU: KindSchema = KindSchema {
         QEMU_OWN,
     )
 };
+
+/// A machine of QEMU that is looked at.
+pub(crate) static BOOT: KindSchema = KindSchema {
+    includes: &[&crate::packer::QEMU_MACHINE, &QEMU_TABLE],
+    builder: "qemu",
+    ..source(
+        "boot",
+        "A virtual machine of QEMU that starts from an image's disk, so that the system on it can be looked at. Nothing of what it does is kept. Without `seed` and `ssh_username` nobody logs in to it, and its console is watched.",
+        &[content(
+            "console",
+            AttributeType::String,
+            Default::None,
+            "A regular expression that the console must show before anything else is looked at. It is `login:` if absent, for a machine that nobody logs in to.",
+        )],
+    )
+};
+
+const QEMU_TABLE: Table = Table::of(QEMU_OWN);
 
 const QEMU_OWN: &[AttributeSchema] = &[
     content(

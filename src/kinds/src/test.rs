@@ -95,6 +95,99 @@ pub(crate) static UNIT_ENABLED: KindSchema = test(
     &[content("name", AttributeType::String, Default::Required, "The unit's name.")],
 );
 
+/// `within`, for checks of what takes its time after a boot.
+const WITHIN: AttributeSchema = unkeyed(
+    "within",
+    AttributeType::Duration,
+    Default::None,
+    Role::Policy,
+    "How long it is looked at again where it does not hold yet; it is looked at once if absent.",
+);
+
+/// A unit that must be active.
+pub(crate) static UNIT_ACTIVE: KindSchema = KindSchema {
+    needs_machine: true,
+    ..test(
+        "unit_active",
+        "A service, or another unit of systemd, runs.",
+        &[content("name", AttributeType::String, Default::Required, "The unit's name."), WITHIN],
+    )
+};
+
+/// A port that must be listened on.
+pub(crate) static PORT_LISTENING: KindSchema = KindSchema {
+    needs_machine: true,
+    ..test(
+        "port_listening",
+        "The machine listens on a port.",
+        &[
+            content("port", AttributeType::Int, Default::Required, "The port.").between(1, 65535),
+            content(
+                "protocol",
+                AttributeType::Enum(&["tcp", "udp"]),
+                Default::String("tcp"),
+                "The protocol, of either version of IP.",
+            ),
+            content(
+                "address",
+                AttributeType::String,
+                Default::None,
+                "The address that it must listen at, as `127.0.0.1` or `::`; any if absent.",
+            ),
+            WITHIN,
+        ],
+    )
+};
+
+/// Tests of testinfra.
+pub(crate) static TESTINFRA: KindSchema = KindSchema {
+    needs_machine: true,
+    tool: "command",
+    ..test(
+        "testinfra",
+        "Tests of testinfra hold, as the host's pytest finds over a connection of its own, with the keys of the build. They are run in a folder that has what is named here and nothing else. The report is `testinfra/junit.xml`.",
+        &[
+            content(
+                "tests",
+                AttributeType::Files,
+                Default::Required,
+                "Files and folders of tests, for pytest.",
+            ),
+            content(
+                "srcs",
+                AttributeType::Files,
+                Default::EmptyList,
+                "What they need besides, such as `conftest.py`: beside them, each under its own name.",
+            ),
+            unkeyed(
+                "command",
+                AttributeType::String,
+                Default::String("pytest"),
+                Role::Placement,
+                "The program: a name on the path, or a path. Its version and those of its plugins are in the key.",
+            ),
+            content(
+                "extra_arguments",
+                AttributeType::StringList,
+                Default::EmptyList,
+                "Further arguments, as they are.",
+            ),
+            content(
+                "env",
+                AttributeType::StringDict,
+                Default::EmptyDict,
+                "Environment variables of the tests.",
+            ),
+            content(
+                "sudo",
+                AttributeType::Bool,
+                Default::Bool(false),
+                "Whether who is logged in looks at the machine as root, by `sudo`.",
+            ),
+        ],
+    )
+};
+
 /// A goss file.
 pub(crate) static GOSS: KindSchema = test(
     "goss",

@@ -109,12 +109,7 @@ impl ActionNode {
     /// The program of this host that carries it out, as the step writes it.
     #[must_use]
     pub fn tool(&self) -> Option<&str> {
-        let schema = self.schema.attribute(self.schema.tool)?;
-        match (self.attributes().str(schema.name), schema.default) {
-            (Some(name), _) => Some(name),
-            (None, imgbuild_model::Default::String(name)) => Some(name),
-            (None, _) => None,
-        }
+        tool_of(self.schema, self.attributes())
     }
 
     /// Its attributes: those of the source, for a source's action.
@@ -131,7 +126,7 @@ impl ActionNode {
             if let Value::Step(step) = value
                 && let Some(schema) = imgbuild_kinds::find(step.kind.as_str())
             {
-                found.extend(schema.tools);
+                found.extend(schema.tools.iter().copied().chain(tool_of(schema, &step.attributes)));
             }
         });
         found
@@ -204,6 +199,16 @@ impl ActionNode {
     #[must_use]
     pub fn describe(&self) -> String {
         describe(&self.action)
+    }
+}
+
+/// The program of the host that carries out an action or a check, as it is written.
+pub(crate) fn tool_of<'a>(schema: &'static KindSchema, attributes: &'a Attributes) -> Option<&'a str> {
+    let schema = schema.attribute(schema.tool)?;
+    match (attributes.str(schema.name), schema.default) {
+        (Some(name), _) => Some(name),
+        (None, imgbuild_model::Default::String(name)) => Some(name),
+        (None, _) => None,
     }
 }
 
@@ -310,7 +315,20 @@ impl ActionGraph {
             };
             Diagnostic::error(message).at(node.action.location.clone()).hint(hint)
         };
-        let problems: Vec<_> = self.nodes.iter().filter(lost).map(problem).collect();
+        let mut problems: Vec<_> = self.nodes.iter().filter(lost).map(problem).collect();
+        for node in self.nodes.iter().filter(|node| node.builder == TREES) {
+            visit(node.attributes(), &mut |value| {
+                if let Value::Step(check) = value
+                    && imgbuild_kinds::find(check.kind.as_str()).is_some_and(|schema| schema.needs_machine)
+                {
+                    let message =
+                        format!("`{}` looks at a system that runs, and this image is a tree", check.kind);
+                    let hint =
+                        "check it in an `image_test` with `boot = True`, which starts the image's disk";
+                    problems.push(Diagnostic::error(message).at(check.location.clone()).hint(hint));
+                }
+            });
+        }
         if problems.is_empty() { Ok(()) } else { Err(Diagnostics(problems)) }
     }
 
@@ -496,8 +514,8 @@ fn references(action: &Action) -> Vec<Arc<ActionRef>> {
     found
 }
 
-fn visit(attributes: &Attributes, on_value: &mut dyn FnMut(&Value)) {
-    fn descend(value: &Value, on_value: &mut dyn FnMut(&Value)) {
+fn visit<'a>(attributes: &'a Attributes, on_value: &mut dyn FnMut(&'a Value)) {
+    fn descend<'a>(value: &'a Value, on_value: &mut dyn FnMut(&'a Value)) {
         on_value(value);
         match value {
             Value::List(items) => items.iter().for_each(|item| descend(item, on_value)),

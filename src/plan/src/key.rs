@@ -13,10 +13,10 @@
 //! | `source` | the pinned identity of the source, for the first layer of a chain |
 //! | `parent` | the layer it stands on: its key (static), or its output digest (content) |
 //! | `place` | the target, for what runs commands on the host |
-//! | `tool` | what a program of the host that a step names says of its version |
+//! | `tool` | what a program of the host that a step or a check names says of its version |
 //! | `epoch` | of the chain, for each of its actions that uses the network |
 //! | `packages` | the locked closure of an `apt_install`, or the action that finds it |
-//! | `attribute NAME` | each attribute whose role is keyed, default written out |
+//! | `attribute NAME` | each attribute whose role is keyed, default written out; for a test, also those of the machine that is started for it |
 //! | `input NAME PATH` | each file of an attribute: digest and execute bit, under its base name |
 //! | `env NAME`, `user`, `workdir`, `shell` | the chain's state, for kinds that run commands |
 //! | `config` | the whole state, for kinds that write the image's configuration |
@@ -39,6 +39,7 @@ use imgbuild_model::{
 };
 use serde::{Deserialize, Serialize};
 
+use crate::graph::tool_of;
 use crate::{
     ActionGraph, ActionNode, DebianPin, DebianRequest, InputDigest, InputDigests, LockFile, PackageState,
     PinRequest,
@@ -432,6 +433,7 @@ fn encode(
             encode_attribute(context, schema, attributes.get(schema.name), reference, sink, false);
         }
     }
+    encode_machine(context, node, reference, sink);
     encode_state(context, node, sink);
     if !node.action.outputs.is_empty() {
         sink.add(
@@ -707,11 +709,40 @@ fn encode_step(
     );
     if let Some(schema) = schema {
         encode_tools(context, schema, sink);
+        if let Some(tool) = tool_of(schema, &step.attributes) {
+            sink.text(("tool", schema.id), context.tools.version(tool));
+        }
     }
     for attribute in schema.into_iter().flat_map(|schema| schema.table().all_attributes()) {
         if attribute.role == Role::Content {
             encode_attribute(context, attribute, step.attributes.get(attribute.name), reference, sink, true);
         }
+    }
+}
+
+/// Writes the machine that is started for a test. The layer below is the disk alone, which is one and the same however it is started.
+fn encode_machine(
+    context: KeyContext<'_>,
+    node: &ActionNode,
+    reference: &dyn Fn(usize) -> Reference,
+    sink: &mut Sink,
+) {
+    let source = node.parent.and(node.chain_source).map(|place| &context.graph.nodes[place]);
+    let Some(source) = source.filter(|source| source.schema.id == "boot") else { return };
+    for schema in source.schema.table().all_attributes().filter(|schema| schema.role.is_keyed(true)) {
+        // The disk that another target makes is in the layer.
+        if let Some(value) = source.attributes().get(schema.name).filter(|value| !is_made(value)) {
+            encode_attribute(context, schema, Some(value), reference, sink, false);
+        }
+    }
+}
+
+/// Whether a value names what another action makes.
+fn is_made(value: &Value) -> bool {
+    match value {
+        Value::Artifact(Artifact::Output { .. }) => true,
+        Value::List(items) => items.iter().any(is_made),
+        _ => false,
     }
 }
 

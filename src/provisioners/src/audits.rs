@@ -91,7 +91,7 @@ impl Audit<'_> {
 }
 
 /// The folder for the reports of a check.
-fn folder(reports: &Path, name: &str) -> Result<PathBuf, ActionError> {
+pub(crate) fn folder(reports: &Path, name: &str) -> Result<PathBuf, ActionError> {
     let mut path = reports.join(name);
     let mut number = 2;
     while path.exists() {

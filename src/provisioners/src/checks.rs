@@ -1,4 +1,4 @@
-//! `image_test`: checks of an image in a throw-away copy of it.
+//! `image_test`: checks of an image in a throw-away copy of it, or of the machine that was started from its disk.
 
 use std::fmt::Write as _;
 use std::path::Path;
@@ -6,19 +6,22 @@ use std::path::Path;
 use async_trait::async_trait;
 use imgbuild_checks::report::{Case, CaseOutcome, junit};
 use imgbuild_engine::outputs::{write_error, write_whole};
-use imgbuild_engine::{ActionContext, ActionError, Command, Executor, Exit, Outcome, Session};
+use imgbuild_engine::{ActionContext, ActionError, Command, Executor, Exit, Machine, Outcome, Session};
 use imgbuild_model::{Attributes, Step, Stream, Value};
 use regex::Regex;
 
 use crate::genrule::keep;
 use crate::shell::Surroundings;
-use crate::{audits, goss};
+use crate::{audits, goss, running, testinfra};
+
+/// What the test of a boot is called among the checks.
+const BOOT: &str = "boot";
 
 /// The code behind `image_test`.
 pub(crate) struct ImageTest;
 
 /// What one check of a single thing found: `Ok`, or what is wrong.
-type Verdict = Result<(), String>;
+pub(crate) type Verdict = Result<(), String>;
 
 #[derive(serde::Serialize)]
 pub(crate) struct Record {
@@ -29,13 +32,14 @@ pub(crate) struct Record {
 }
 
 /// What a check found, which may be of many things.
+#[derive(Default)]
 pub(crate) struct Found {
     pub(crate) records: Vec<Record>,
     pub(crate) cases: Vec<Case>,
 }
 
 impl Found {
-    fn one(check: String, verdict: Verdict) -> Self {
+    pub(crate) fn one(check: String, verdict: Verdict) -> Self {
         let outcome = match &verdict {
             Ok(()) => CaseOutcome::Passed(String::new()),
             Err(message) => CaseOutcome::Failed(message.clone(), format!("{check}: {message}")),
@@ -43,6 +47,26 @@ impl Found {
         let case = Case { name: check.clone(), group: "checks".to_owned(), place: None, outcome };
         let record = Record { check, passed: verdict.is_ok(), message: verdict.err() };
         Self { records: vec![record], cases: vec![case] }
+    }
+
+    /// Takes in what another check found, and tells it.
+    fn add(&mut self, context: &ActionContext, found: Self) {
+        for record in &found.records {
+            let mut line = format!("{} {}", if record.passed { "ok  " } else { "FAIL" }, record.check);
+            if let Some(message) = &record.message {
+                let _ = write!(line, ": {message}");
+            }
+            context.line(Stream::Stdout, &line);
+        }
+        self.records.extend(found.records);
+        self.cases.extend(found.cases);
+    }
+
+    fn write(&self, context: &ActionContext, reports: &Path) -> Result<(), ActionError> {
+        let text = serde_json::to_vec_pretty(&self.records).unwrap_or_default();
+        fs_err::write(reports.join("test.json"), &text)?;
+        let junit = junit(&context.node().label().to_string(), &self.cases);
+        Ok(fs_err::write(reports.join("junit.xml"), junit)?)
     }
 }
 
@@ -60,13 +84,24 @@ impl Executor for ImageTest {
                 _ => None,
             })
             .collect();
-        if steps.is_empty() {
+        let boots = running::boots(context.node(), &context.graph);
+        if steps.is_empty() && !boots {
             return Err(ActionError::input("`image_test` has no checks"));
         }
         let reports = context.temporary.join("reports");
         fs_err::create_dir_all(&reports)?;
-        let mut machine = context.machine(&context.parent()).await?;
-        let (mut records, mut cases) = (Vec::new(), Vec::new());
+        let mut all = Found::default();
+        let looks_at_system = steps.iter().any(|step| running::is_of_a_system(step));
+        let started = start(context, looks_at_system).await;
+        if boots && !matches!(started, Err(ActionError::Cancelled)) {
+            let verdict = started.as_ref().map(|_| ()).map_err(ToString::to_string);
+            all.add(context, Found::one(BOOT.to_owned(), verdict));
+            if started.is_err() {
+                all.write(context, &reports)?;
+                hand_out(context, &reports)?;
+            }
+        }
+        let mut machine = started?;
         for step in &steps {
             let work = check(context, step, machine.session(), &reports);
             let found = context.cancel.unless_cancelled(work).await.unwrap_or(Err(ActionError::Cancelled));
@@ -78,27 +113,14 @@ impl Executor for ImageTest {
                     return Err(error);
                 }
             };
-            for record in &found.records {
-                let mut line = format!("{} {}", if record.passed { "ok  " } else { "FAIL" }, record.check);
-                if let Some(message) = &record.message {
-                    let _ = write!(line, ": {message}");
-                }
-                context.line(Stream::Stdout, &line);
-            }
-            records.extend(found.records);
-            cases.extend(found.cases);
+            all.add(context, found);
         }
         machine.discard().await?;
-        let text = serde_json::to_vec_pretty(&records).unwrap_or_default();
-        fs_err::write(reports.join("test.json"), &text)?;
-        fs_err::write(reports.join("junit.xml"), junit(&context.node().label().to_string(), &cases))?;
-        let failed = records.iter().filter(|record| !record.passed).count();
+        all.write(context, &reports)?;
+        let failed = all.records.iter().filter(|record| !record.passed).count();
         if failed > 0 {
-            if let Some(folder) = context.text("failed_reports") {
-                copy_folder(&reports, &context.workspace.join(&folder))?;
-                context.line(Stream::Stdout, &format!("the reports are in {folder}"));
-            }
-            return Err(ActionError::Checks { failed, total: records.len() });
+            hand_out(context, &reports)?;
+            return Err(ActionError::Checks { failed, total: all.records.len() });
         }
         let path = context.node().action.outputs.first().map_or("test.json", |name| &**name).to_owned();
         let mut files = Vec::new();
@@ -109,8 +131,28 @@ impl Executor for ImageTest {
     }
 }
 
+/// Starts what is checked; where its system is looked at, that is up then.
+async fn start(context: &ActionContext, looks_at_system: bool) -> Result<Box<dyn Machine>, ActionError> {
+    let mut machine = context.machine(&context.parent()).await?;
+    if looks_at_system && let Err(error) = running::wait_for_boot(context, machine.session()).await {
+        // The error itself says more than one of the clearing up.
+        let _ = machine.discard().await;
+        return Err(error);
+    }
+    Ok(machine)
+}
+
+/// Puts the reports of a test that fails where its author wants them.
+fn hand_out(context: &ActionContext, reports: &Path) -> Result<(), ActionError> {
+    if let Some(folder) = context.text("failed_reports") {
+        copy_folder(reports, &context.workspace.join(&folder))?;
+        context.line(Stream::Stdout, &format!("the reports are in {folder}"));
+    }
+    Ok(())
+}
+
 /// Copies files to where the user looks for them.
-fn copy_folder(from: &Path, to: &Path) -> Result<(), ActionError> {
+pub(crate) fn copy_folder(from: &Path, to: &Path) -> Result<(), ActionError> {
     for entry in fs_err::read_dir(from)? {
         let entry = entry?;
         let target = to.join(entry.file_name());
@@ -126,7 +168,9 @@ fn copy_folder(from: &Path, to: &Path) -> Result<(), ActionError> {
 
 fn title(step: &Step) -> String {
     let attributes = &step.attributes;
-    let detail = ["path", "name"].iter().find_map(|name| attributes.str(name)).map(str::to_owned);
+    let port = || attributes.get("port").and_then(Value::as_int).map(|port| port.to_string());
+    let detail =
+        ["path", "name"].iter().find_map(|name| attributes.str(name)).map(str::to_owned).or_else(port);
     let command: Vec<&str> = attributes.strings("command").collect();
     format!("{} {}", step.kind, detail.unwrap_or_else(|| command.join(" ")))
 }
@@ -142,6 +186,9 @@ async fn check(
         "goss" => return goss::check(context, step, session).await,
         "openscap" => return audits::openscap(context, step, session, reports).await,
         "lynis" => return audits::lynis(context, step, session, reports).await,
+        "testinfra" => return testinfra::check(context, step, session, reports).await,
+        "unit_active" => running::unit_active(context, attributes, session).await,
+        "port_listening" => running::port_listening(context, attributes, session).await,
         "command_succeeds" => command_succeeds(context, attributes, session).await,
         "file_exists" => file_exists(attributes, session).await,
         "file_absent" => file_absent(attributes, session).await,

@@ -22,9 +22,11 @@ mod local;
 mod packer_build;
 mod reboot;
 mod resolve;
+mod running;
 mod shell;
 mod ssh_files;
 mod step;
+mod testinfra;
 pub mod windows;
 mod write_file;
 

@@ -10,10 +10,10 @@ use imgbuild_engine::{ActionError, ConnectionFacts, Via};
 use crate::shell::set_mode;
 
 /// What hosts are called in the configuration and in the list of known hosts.
-const MACHINE: &str = "imgbuild-machine";
+pub(crate) const MACHINE: &str = "imgbuild-machine";
 const BASTION: &str = "imgbuild-bastion";
 
-/// The folder's files.
+/// The folder's files. In the configuration the machine has two names: its address, and [`MACHINE`].
 pub(crate) struct SshFiles {
     /// The configuration, for `ssh -F`.
     pub(crate) config: PathBuf,
@@ -25,7 +25,9 @@ impl SshFiles {
     /// # Errors
     /// If they cannot be written, or the machine cannot be reached by `ssh` alone.
     pub(crate) fn write(facts: &ConnectionFacts, folder: &Path) -> Result<Self, ActionError> {
-        let mut text = host(facts, &facts.host, MACHINE, folder)?;
+        let address = word(&facts.host)?;
+        let mut text = host(facts, &[&facts.host, MACHINE], MACHINE, folder)?;
+        let _ = writeln!(text, "  HostName {address}\n  Port {}\n  User {}", facts.port, word(&facts.user)?);
         match &facts.via {
             None => {}
             Some(Via::Bastion(bastion)) => {
@@ -36,7 +38,7 @@ impl SshFiles {
                     .hint("give `ssh_bastion_private_key_file` or `ssh_bastion_agent_auth`"));
                 }
                 let _ = writeln!(text, "  ProxyJump {BASTION}");
-                text.push_str(&host(bastion, BASTION, BASTION, folder)?);
+                text.push_str(&host(bastion, &[BASTION], BASTION, folder)?);
                 let _ = writeln!(text, "  HostName {}", word(&bastion.host)?);
                 let _ = writeln!(text, "  Port {}", bastion.port);
                 let _ = writeln!(text, "  User {}", word(&bastion.user)?);
@@ -49,12 +51,24 @@ impl SshFiles {
             }
         }
         // Other hosts, which a playbook may name, are reached as ever.
-        let _ = writeln!(text, "Host * !{} !{BASTION}", word(&facts.host)?);
+        let _ = writeln!(text, "Host * !{address} !{MACHINE} !{BASTION}");
         text.push_str("  Include ~/.ssh/config\n  Include /etc/ssh/ssh_config\n");
         let config = folder.join("ssh_config");
         write_private(&config, text.as_bytes())?;
         Ok(Self { config })
     }
+}
+
+/// Writes a configuration beside another, by which programs that connect often do so once: over a socket in `sockets`, whose path
+/// may not be long.
+///
+/// # Errors
+/// If it cannot be written.
+pub(crate) fn with_one_connection(config: &Path, sockets: &Path) -> Result<PathBuf, ActionError> {
+    let text = format!("ControlPath {}\nInclude {}\n", path_word(&sockets.join("ssh"))?, path_word(config)?);
+    let path = config.with_file_name("ssh_config-once");
+    write_private(&path, text.as_bytes())?;
+    Ok(path)
 }
 
 /// Makes a folder that only this user can enter.
@@ -73,9 +87,10 @@ pub(crate) fn write_private(path: &Path, content: &[u8]) -> Result<(), ActionErr
     Ok(file.write_all(content)?)
 }
 
-/// What concerns one host. `pattern` is what it is called on a command line, `name` what its files are.
-fn host(facts: &ConnectionFacts, pattern: &str, name: &str, folder: &Path) -> Result<String, ActionError> {
-    let mut text = format!("Host {}\n  HostKeyAlias {name}\n", word(pattern)?);
+/// What concerns one host. `called` is what it is called on a command line, `name` what its files are.
+fn host(facts: &ConnectionFacts, called: &[&str], name: &str, folder: &Path) -> Result<String, ActionError> {
+    let called = called.iter().map(|name| word(name)).collect::<Result<Vec<_>, _>>()?;
+    let mut text = format!("Host {}\n  HostKeyAlias {name}\n", called.join(" "));
     let known = folder.join(format!("{name}.known_hosts"));
     let lines: Vec<_> = facts.host_keys.iter().map(|key| format!("{name} {key}\n")).collect();
     write_private(&known, lines.concat().as_bytes())?;
@@ -155,10 +170,11 @@ mod tests {
         let files = SshFiles::write(&facts(), folder.path()).unwrap();
         let text = fs_err::read_to_string(&files.config).unwrap();
         for line in [
-            "Host 10.0.0.7\n  HostKeyAlias imgbuild-machine\n",
+            "Host 10.0.0.7 imgbuild-machine\n  HostKeyAlias imgbuild-machine\n",
+            "  HostName 10.0.0.7\n  Port 2222\n  User admin\n",
             "  StrictHostKeyChecking yes\n",
             "  IdentityAgent none\n  IdentitiesOnly yes\n",
-            "Host * !10.0.0.7 !imgbuild-bastion\n  Include ~/.ssh/config\n",
+            "Host * !10.0.0.7 !imgbuild-machine !imgbuild-bastion\n  Include ~/.ssh/config\n",
         ] {
             assert!(text.contains(line), "{text}");
         }

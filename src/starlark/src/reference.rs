@@ -352,7 +352,7 @@ mod tests {
     #[test]
     fn each_kind_that_users_write_has_a_function_of_its_name() {
         let made_by_the_program =
-            ["apt_resolve", "host", "power_off", "seal", "index", "packer_build", "write_file"];
+            ["apt_resolve", "boot", "host", "power_off", "seal", "index", "packer_build", "write_file"];
         let names = public_names();
         for kind in imgbuild_kinds::all() {
             let public = names.iter().any(|(name, _)| name == kind.id);

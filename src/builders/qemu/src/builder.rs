@@ -3,12 +3,13 @@
 //! A step's result is what it wrote to the disks, as images over those of the layers below ([`disks`]). While it is kept the machine
 //! stands still for a moment, goes on with new images over the old ones, and waits for the next step of the run; where none
 //! comes it ends with the run. A later build starts from memory where there is a snapshot of it ([`warm`]), and else from the
-//! disks, with what was in `/tmp` put back ([`guest`]). What is not here: QEMU itself, which is in the other modules of
-//! this crate, and SSH.
+//! disks, with what was in `/tmp` put back ([`guest`]). One that nobody logs in to is watched ([`console`]). What is not here: QEMU
+//! itself, which is in the other modules of this crate, and SSH.
 
 mod access;
 mod attributes;
 mod checksum;
+mod console;
 mod disks;
 mod export;
 mod guest;
@@ -115,6 +116,9 @@ impl Builder for QemuBuilder {
         let waiting = lock(&self.0.waiting).remove(&place);
         let live = match waiting {
             Some(live) => live,
+            None if !access::Access::is_given(attributes::Source { wanted: spec }) => {
+                return Ok(Box::new(self.watched(&from.layers, spec).await?));
+            }
             None => self.go_on(&from.layers, spec).await?,
         };
         Ok(Box::new(QemuMachine::new(self.clone(), spec.clone(), live)))

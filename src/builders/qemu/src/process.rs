@@ -355,12 +355,25 @@ impl Machine {
     /// # Errors
     /// If QEMU ends before.
     pub async fn wait_for_console(&mut self, text: &str, limit: Duration) -> Result<bool, Died> {
+        self.wait_until_console(|console| console.contains(text), limit).await
+    }
+
+    /// Waits until `is_there` holds of what the guest has written last on its first serial port, within `limit`; gives whether it has.
+    /// It is asked of the last 16 KiB and what has come since.
+    ///
+    /// # Errors
+    /// If QEMU ends before.
+    pub async fn wait_until_console(
+        &mut self,
+        is_there: impl Fn(&str) -> bool + Send,
+        limit: Duration,
+    ) -> Result<bool, Died> {
         let deadline = Instant::now() + limit;
         let log = self.running.wiring.serial_log.clone();
         let mut console = output::Follower::new(&log);
         loop {
             let ended = self.has_ended();
-            if console.has(text) {
+            if console.shows(&is_there) {
                 return Ok(true);
             }
             if let Some(status) = ended {

@@ -51,7 +51,10 @@ fn seconds(milliseconds: u64) -> String {
 
 impl Machine<'_> {
     /// The addresses at which a port is listened on: `tcp:22`, `udp6:53`; a number alone is one of TCP.
-    pub(crate) async fn listeners(&mut self, port: &str) -> Fact<Vec<String>> {
+    ///
+    /// # Errors
+    /// If that cannot be known, as of a machine that is not booted.
+    pub async fn listeners(&mut self, port: &str) -> Fact<Vec<String>> {
         self.needs_boot("whether a port is listened on")?;
         let (protocol, number) = port.split_once(':').unwrap_or(("tcp", port));
         if !matches!(protocol, "tcp" | "tcp6" | "udp" | "udp6") {

@@ -181,7 +181,7 @@ fn builder_salt_and_the_outputs_of_prerequisites_are_in_every_key() {
             assert_ne!(key.fixed, found.fixed, "`{}`", schema.id);
             assert_ne!(key.content, found.content, "`{}`", schema.id);
         }
-        if let Some(tool) = graph.nodes[place].tool() {
+        for tool in graph.nodes[place].tools() {
             let tools = |version: &str| Tools::of(&graph, |name| format!("{name} {version}"));
             let with = |version: &str| keys(KeyContext { tools: &tools(version), ..plain }, place);
             assert_eq!(with("1").fixed, with("1").fixed, "`{tool}`");
@@ -602,4 +602,31 @@ fn what_is_never_kept_and_all_above_it_has_no_static_key() {
     }
     let label = label("//:other");
     assert!(graph.nodes.iter().any(|node| *node.label() == label));
+}
+
+#[test]
+fn a_test_knows_the_machine_that_is_started_for_it_and_not_only_its_disk() {
+    let key = |given: &[(&str, Value)]| {
+        let mut declared = Declared::default();
+        let disk = [("disk", file("one/a"))];
+        let layer = declared.source("boot", &[&disk, given].concat());
+        let checks = [("checks", Value::list([]))];
+        let test = declared.output(Some(&layer), "image_test", &checks, &["test.json"]);
+        let (graph, places) = declared.graph(&[&test]);
+        keys(context(&graph, &LockFile::default(), &digests()), places[0])
+    };
+    let plain = key(&[]);
+    for given in [
+        [("console", Value::string("up"))],
+        [("seed", Value::string("nocloud"))],
+        [("machine_type", Value::string("q35"))],
+    ] {
+        let other = key(&given);
+        assert_ne!(plain.fixed, other.fixed, "{given:?}");
+        assert_ne!(plain.content, other.content, "{given:?}");
+    }
+    // What is its default may be said, and what no result depends on may be anything.
+    for given in [[("seed", Value::string("none"))], [("memory", Value::Int(4096))]] {
+        assert_eq!(plain.content, key(&given).content, "{given:?}");
+    }
 }

@@ -121,6 +121,11 @@ impl<'v> StarlarkValue<'v> for SourceValue {
             name => self.0.attributes.get(name).map(|value| to_starlark(heap, value)),
         }
     }
+
+    fn dir_attr(&self) -> Vec<String> {
+        let attributes = self.0.attributes.iter().map(|(name, _)| name.to_owned());
+        std::iter::once("kind".to_owned()).chain(attributes).collect()
+    }
 }
 
 impl fmt::Display for LabelValue {

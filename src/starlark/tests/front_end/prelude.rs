@@ -244,6 +244,65 @@ TestInfo(result=<test.json of //p:t#0>)
 }
 
 #[test]
+fn the_test_of_a_boot_starts_a_machine_from_the_images_disk() {
+    // One that the image exports, or one that is made.
+    check(
+        r#"
+image(name = "i", source = scratch(), exports = [oci(), disk("vhd"), disk("raw")])
+image_test(name = "t", image = ":i", boot = True, console = "up")
+"#,
+        "//p:t",
+        r#"
+0 boot console="up" disk=<i.raw of //p:i#4> skip_resize_disk=true memory=1024 efi_boot=true ssh_timeout=600000 at p/BUILD.star:3:1
+1 image_test on <//p:t#0> checks=[] -> test.json at p/BUILD.star:3:1
+DefaultInfo(files=[<test.json of //p:t#1>])
+TestInfo(result=<test.json of //p:t#1>)
+"#,
+    );
+    check(
+        r#"
+image(name = "i", source = scratch())
+image_test(
+    name = "t",
+    image = ":i",
+    boot = True,
+    machine = qemu(memory = 2048, seed = "nocloud", disk_size = "8G"),
+    boot_timeout = "90s",
+    checks = [port_listening(22)],
+    reports = True,
+)
+"#,
+        "//p:t",
+        r#"
+0 disk on <//p:i#1> format="qcow2" -> disk.qcow2 at p/BUILD.star:3:1
+1 boot disk=<disk.qcow2 of //p:t#0> seed="nocloud" disk_size="8G" memory=2048 efi_boot=true ssh_timeout=90000 at p/BUILD.star:3:1
+2 image_test on <//p:t#1> checks=[port_listening(port=22)] -> results at p/BUILD.star:3:1
+DefaultInfo(files=[<results of //p:t#2>])
+TestInfo(result=<results of //p:t#2>)
+"#,
+    );
+    // What the machine of an image was is what it is again, but for how its disk was made.
+    check(
+        r#"
+image(
+    name = "i",
+    source = qemu(disk = "d.qcow2", checksum = "md5:1", memory = 512, ssh_username = "me", ssh_timeout = "7m", disk_size = "4G", shutdown_command = "halt"),
+    exports = [],
+)
+image(name = "child", base = ":i", exports = [disk("qcow2")])
+image_test(name = "t", image = ":child", boot = True, machine = qemu(memory = 1024), checks = [unit_active("a.service")])
+"#,
+        "//p:t",
+        r#"
+0 boot disk=<child.qcow2 of //p:child#1> skip_resize_disk=true memory=1024 ssh_username="me" ssh_timeout=420000 at p/BUILD.star:8:1
+1 image_test on <//p:t#0> checks=[unit_active(name="a.service")] -> test.json at p/BUILD.star:8:1
+DefaultInfo(files=[<test.json of //p:t#1>])
+TestInfo(result=<test.json of //p:t#1>)
+"#,
+    );
+}
+
+#[test]
 fn a_condition_gives_its_values() {
     check(
         "config_setting(name = \"c\", values = {\"arch\": \"arm64\"})\n",
@@ -275,6 +334,26 @@ fn what_the_rules_themselves_refuse_is_said_at_the_target() {
         (
             "image_test(name = \"x\", image = \":b\")\nimage(name = \"b\", source = scratch())\n",
             "`image_test` takes `command`, `checks` or both",
+        ),
+        (
+            "image_test(name = \"x\", image = \":b\", console = \"up\", command = [\"true\"])\nimage(name = \"b\", source = scratch())\n",
+            "`console` is of a machine that is started: say `boot = True`",
+        ),
+        (
+            "image_test(name = \"x\", image = \":b\", boot = True, command = [\"true\"])\nimage(name = \"b\", source = scratch())\n",
+            "the checks look into a machine that nobody is named to log in to: say `machine = qemu(seed = \"nocloud\")`, or who logs in",
+        ),
+        (
+            "image_test(name = \"x\", image = \":b\", boot = True, machine = scratch())\nimage(name = \"b\", source = scratch())\n",
+            "`machine` is a `qemu(...)`, not a `scratch(...)`",
+        ),
+        (
+            "image_test(name = \"x\", image = \":b\", boot = True, machine = qemu(installer = True))\nimage(name = \"b\", source = scratch())\n",
+            "`machine` says `installer`, and the machine starts from the image's disk: take `installer` out",
+        ),
+        (
+            "image_test(name = \"x\", image = \":b\", boot = True)\nimage(name = \"b\", source = native.source(\"host\"))\n",
+            "the image's machine is there already, and has no disk that could be booted: take `boot` out",
         ),
     ] {
         let workspace = Workspace::new(&[("BUILD.star", build)]);

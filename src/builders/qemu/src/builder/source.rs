@@ -32,9 +32,11 @@ const MEDIUM_MEMO: &str = "qemu-medium";
 /// How long VNC may take to answer.
 const ANSWER: Duration = Duration::from_secs(30);
 
-/// The code behind the source `qemu`.
+/// The code behind the sources `qemu` and `boot`.
 pub struct QemuSource {
     builder: QemuBuilder,
+    /// Whether the machine is started to make the lowest layer, which is the medium alone else.
+    starts: bool,
 }
 
 /// What is typed at the screen of a machine that boots first.
@@ -47,10 +49,16 @@ pub(crate) struct Typing {
 }
 
 impl QemuSource {
-    /// For the steps that this builder carries out.
+    /// `qemu`, for the steps that this builder carries out.
     #[must_use]
     pub fn new(builder: QemuBuilder) -> Self {
-        Self { builder }
+        Self { builder, starts: true }
+    }
+
+    /// `boot`: who stands on it starts the machine.
+    #[must_use]
+    pub fn of_disk(builder: QemuBuilder) -> Self {
+        Self { builder, starts: false }
     }
 
     /// The disk or medium, as a file of this host.
@@ -165,6 +173,9 @@ impl QemuSource {
         let medium = self.medium(source).await?;
         wanted.told.line("Laying out the disk...");
         let layers = self.lay(source, &medium).await?;
+        if !self.starts {
+            return Ok(layers);
+        }
         let access = Access::new(source)?;
         let mut parts = self.builder.parts(&layers, wanted, &access, None).await?;
         if source.flag("installer") {

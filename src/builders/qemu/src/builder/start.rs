@@ -15,7 +15,7 @@ use super::disks::{self, Chain, VARIABLES, failed, file_name};
 use super::host::Host;
 use super::machine::Live;
 use super::warm::Warm;
-use super::{QemuBuilder, Resume, guest};
+use super::{QemuBuilder, Resume, console, guest};
 use crate::media::{FatSize, Files, MediaError, fat_image, iso_image};
 use crate::process::{Died, Launch, Machine, StartError};
 use crate::qmp::QmpError;
@@ -23,7 +23,7 @@ use crate::seed::HostKeyError;
 use crate::spec::{Disk, Firmware, Host as SnapshotHost, MachineSpec, MemoryFingerprint};
 
 /// How long QEMU may take to answer.
-const ANSWER: Duration = Duration::from_secs(60);
+pub(crate) const ANSWER: Duration = Duration::from_secs(60);
 /// How long memory may take to be loaded or kept.
 pub(crate) const MEMORY: Duration = Duration::from_secs(10 * 60);
 /// How many lines of the console an error has.
@@ -119,6 +119,10 @@ impl QemuBuilder {
             Some(typing) => typing.carry_out(&mut machine, &wanted.told).await?,
             None => None,
         };
+        let source = Source { wanted };
+        if source.text("console").is_some() {
+            console::shown(&mut machine, source).await?;
+        }
         wanted.told.line("Waiting for SSH to become available...");
         let mut live = self.connected(machine, parts, layers, wanted, access).await?;
         wanted.told.line("Connected to SSH!");
@@ -127,7 +131,7 @@ impl QemuBuilder {
         Ok(live)
     }
 
-    fn launch(&self, parts: &Parts) -> Launch {
+    pub(crate) fn launch(&self, parts: &Parts) -> Launch {
         Launch {
             program: parts.host.emulator.program.clone(),
             spec: parts.spec.clone(),

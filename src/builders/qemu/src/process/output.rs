@@ -91,12 +91,12 @@ impl<'l> Follower<'l> {
         Self { log, offset: 0, bytes: Vec::new() }
     }
 
-    /// Whether a text has come since it was asked last, or shortly before.
-    pub(super) fn has(&mut self, text: &str) -> bool {
+    /// Whether what is looked for has come since it was asked last, or shortly before.
+    pub(super) fn shows(&mut self, is_there: impl Fn(&str) -> bool) -> bool {
         let new = read_from(self.log, self.offset).unwrap_or_default();
         self.offset += new.len() as u64;
         self.bytes.extend(new);
-        let found = plain(&String::from_utf8_lossy(&self.bytes)).contains(text);
+        let found = is_there(&plain(&String::from_utf8_lossy(&self.bytes)));
         let surplus = self.bytes.len().saturating_sub(KEPT);
         self.bytes.drain(..surplus);
         found
@@ -150,15 +150,16 @@ mod tests {
             fs_err::write(log.path(), before + text).unwrap();
         };
         let mut follower = Follower::new(log.path());
-        assert!(!follower.has("login:"));
+        let login = |text: &str| text.contains("login:");
+        assert!(!follower.shows(login));
         add("boots\nlog");
-        assert!(!follower.has("login:"));
+        assert!(!follower.shows(login));
         add("in: \u{1b}[0m");
-        assert!(follower.has("login:"));
+        assert!(follower.shows(login));
         add(&"x".repeat(2 * KEPT));
-        assert!(!follower.has("nothing"));
-        assert!(!follower.has("login:"), "that was long ago");
-        assert!(!Follower::new(Path::new("/nowhere")).has("x"));
+        assert!(!follower.shows(|text| text.contains("nothing")));
+        assert!(!follower.shows(login), "that was long ago");
+        assert!(!Follower::new(Path::new("/nowhere")).shows(|_| false));
     }
 
     #[tokio::test]
