@@ -22,7 +22,8 @@ fn tool(variable: &str, below: &str) -> Option<PathBuf> {
     None
 }
 
-fn ansible() -> Option<String> {
+/// Ansible's program; else the reason why not is printed.
+pub fn ansible() -> Option<String> {
     tool("IMGBUILD_TEST_ANSIBLE", "ansible/bin/ansible-playbook").map(|path| path.display().to_string())
 }
 

@@ -155,6 +155,7 @@ pub(crate) static GOSS: KindSchema = test(
 /// An audit by OpenSCAP.
 pub(crate) static OPENSCAP: KindSchema = KindSchema {
     tools: &["oscap"],
+    key_version: 2,
     ..test(
         "openscap",
         "A profile of a SCAP data stream holds, as the host's `oscap` finds. The reports are `openscap.html`, `openscap.xml` (results) and `openscap-arf.xml`.",

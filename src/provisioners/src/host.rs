@@ -44,8 +44,19 @@ pub(crate) type OnLine<'a> = &'a (dyn Fn(Stream, &str) + Send + Sync);
 /// # Errors
 /// If it cannot be started, or written down before.
 pub(crate) async fn run(context: &ActionContext, command: &mut Command) -> Result<Exit, ActionError> {
-    let on_line = |stream: Stream, line: &str| context.line(stream, line);
-    carry_out(context, command, &on_line, false).await
+    run_with(context, command, &|stream, line| context.line(stream, line)).await
+}
+
+/// The same, its output going where the caller says.
+///
+/// # Errors
+/// As [`run`].
+pub(crate) async fn run_with(
+    context: &ActionContext,
+    command: &mut Command,
+    on_line: OnLine<'_>,
+) -> Result<Exit, ActionError> {
+    carry_out(context, command, on_line, false).await
 }
 
 /// Runs a command that has things of its own to clear up: it is interrupted when the run is cancelled, as by Ctrl-C, and
