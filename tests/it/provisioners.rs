@@ -116,6 +116,32 @@ fn a_playbook_is_run_from_the_host() {
 }
 
 #[test]
+fn ansible_has_the_settings_that_keys_have() {
+    let Some(command) = ansible() else { return };
+    let Some(server) = Server::start() else { return };
+    let quiet = quiet(&server);
+    let build = format!(
+        "  provisioner \"ansible\" {{\n    command = \"{command}\"\n    playbook_file = \"a/site.yml\"\n    {quiet}\n  }}"
+    );
+    let playbook = "- hosts: all\n  gather_facts: false\n  tasks:\n    - ansible.builtin.debug: {msg: \"forks: {{ lookup('config', 'DEFAULT_FORKS') }}\"}\n";
+    let workspace = server.workspace(
+        "user",
+        "",
+        &build,
+        &[("a/site.yml", playbook), ("../.ansible.cfg", "[defaults]\nforks = 66\n")],
+    );
+    let run = || {
+        let output = workspace.command(&["build", "t.pkr.hcl"]).env("ANSIBLE_FORKS", "77").output().unwrap();
+        let said = crate::support::said(&output);
+        assert_eq!(said.code, Some(0), "{said:#?}");
+        said
+    };
+    has(&run(), &["forks: 5\""]);
+    workspace.write("ansible.cfg", "[defaults]\nforks = 44\n");
+    has(&run(), &["forks: 44\""]);
+}
+
+#[test]
 fn ansible_is_held_to_the_host_key_that_the_build_believes() {
     let Some(command) = ansible() else { return };
     let Some(server) = Server::start() else { return };
@@ -323,6 +349,10 @@ fn playbooks_are_run_on_the_machine() {
     let missing = build("").replace(&program, "/no/ansible-playbook");
     let said = server.workspace("user", "", &missing, others).fails(1, &["build", "t.pkr.hcl"]);
     has(&said, &["there is no `/no/ansible-playbook` on the machine", "install it in a step before"]);
+    let same = build("").replace("\"other.yml\"", "\"other/site.yml\"");
+    let others = [others, &[("other/site.yml", "- hosts: all\n")]].concat();
+    let said = server.workspace("user", "", &same, &others).fails(1, &["build", "t.pkr.hcl"]);
+    has(&said, &["another file that `ansible_local` is given is called `site.yml`"]);
 }
 
 #[test]

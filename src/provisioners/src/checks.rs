@@ -1,6 +1,5 @@
 //! `image_test`: checks of an image in a throw-away copy of it.
 
-use std::fmt::Write as _;
 use std::path::Path;
 
 use async_trait::async_trait;
@@ -26,6 +25,14 @@ pub(crate) struct Record {
     pub(crate) passed: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) message: Option<String>,
+}
+
+impl Record {
+    /// What is said of it.
+    fn line(&self) -> String {
+        let message = self.message.as_ref().map(|message| format!(": {message}")).unwrap_or_default();
+        format!("{} {}{message}", if self.passed { "ok  " } else { "FAIL" }, self.check)
+    }
 }
 
 /// What a check found, which may be of many things.
@@ -78,12 +85,8 @@ impl Executor for ImageTest {
                     return Err(error);
                 }
             };
-            for record in &found.records {
-                let mut line = format!("{} {}", if record.passed { "ok  " } else { "FAIL" }, record.check);
-                if let Some(message) = &record.message {
-                    let _ = write!(line, ": {message}");
-                }
-                context.line(Stream::Stdout, &line);
+            for record in found.records.iter().filter(|record| record.passed) {
+                context.line(Stream::Stdout, &record.line());
             }
             records.extend(found.records);
             cases.extend(found.cases);
@@ -94,6 +97,10 @@ impl Executor for ImageTest {
         fs_err::write(reports.join("junit.xml"), junit(&context.node().label().to_string(), &cases))?;
         let failed = records.iter().filter(|record| !record.passed).count();
         if failed > 0 {
+            // Last, where it is seen: audits say much.
+            for record in records.iter().filter(|record| !record.passed) {
+                context.line(Stream::Stdout, &record.line());
+            }
             if let Some(folder) = context.text("failed_reports") {
                 copy_folder(&reports, &context.workspace.join(&folder))?;
                 context.line(Stream::Stdout, &format!("the reports are in {folder}"));
