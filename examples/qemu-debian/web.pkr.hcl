@@ -51,6 +51,13 @@ build {
     destination = "/tmp/motd"
   }
 
+  # By the password of the source, which takes ansible-core 2.19 or later, or `sshpass`.
+  provisioner "ansible" {
+    playbook_file   = "examples/qemu-debian/ansible/site.yml"
+    groups          = ["web"]
+    extra_arguments = ["--extra-vars", "site_port=8080"]
+  }
+
   provisioner "shell" {
     inline = ["sudo mv /tmp/motd /etc/motd", "sudo mv /tmp/built /etc/built"]
   }

@@ -183,6 +183,16 @@ build {
     assert!(workspace.read("out/goss.xml").contains("failures=\"1\""));
     workspace.write("t.pkr.hcl", &template.replace("skip_install   = true", "inspect = true"));
     has(&workspace.ok(&["build", "t.pkr.hcl"]), &["Failed: 1"]);
+
+    // What is sensitive is in no report, also not as XML has it.
+    let variable = "variable \"word\" {\n  default = \"s3cr3t<word\"\n  sensitive = true\n}\n";
+    let template = template.replace("\"hello\"", "var.word").replace("documentation", "json");
+    workspace.write("t.pkr.hcl", &format!("{variable}{template}"));
+    let said = workspace.fails(1, &["build", "t.pkr.hcl"]);
+    has(&said, &["<sensitive>"]);
+    has_not(&said, &["s3cr3t"]);
+    let junit = workspace.read("out/goss.xml");
+    assert!(junit.contains("&lt;sensitive&gt;") && !junit.contains("s3cr3t"), "{junit}");
 }
 
 /// A data stream with one rule: `/etc/app.conf` says `secure=yes`.

@@ -22,7 +22,8 @@ pub fn tool(variable: &str, below: &str) -> Option<PathBuf> {
     None
 }
 
-fn ansible() -> Option<String> {
+/// Ansible's program; else the reason why not is printed.
+pub fn ansible() -> Option<String> {
     tool("IMGBUILD_TEST_ANSIBLE", "ansible/bin/ansible-playbook").map(|path| path.display().to_string())
 }
 
@@ -112,6 +113,32 @@ fn a_playbook_is_run_from_the_host() {
     );
     let said = workspace.fails(1, &["build", "t.pkr.hcl"]);
     has(&said, &["`ansible site.yml` ended with exit code 2", "failed=1"]);
+}
+
+#[test]
+fn ansible_has_the_settings_that_keys_have() {
+    let Some(command) = ansible() else { return };
+    let Some(server) = Server::start() else { return };
+    let quiet = quiet(&server);
+    let build = format!(
+        "  provisioner \"ansible\" {{\n    command = \"{command}\"\n    playbook_file = \"a/site.yml\"\n    {quiet}\n  }}"
+    );
+    let playbook = "- hosts: all\n  gather_facts: false\n  tasks:\n    - ansible.builtin.debug: {msg: \"forks: {{ lookup('config', 'DEFAULT_FORKS') }}\"}\n";
+    let workspace = server.workspace(
+        "user",
+        "",
+        &build,
+        &[("a/site.yml", playbook), ("../.ansible.cfg", "[defaults]\nforks = 66\n")],
+    );
+    let run = || {
+        let output = workspace.command(&["build", "t.pkr.hcl"]).env("ANSIBLE_FORKS", "77").output().unwrap();
+        let said = crate::support::said(&output);
+        assert_eq!(said.code, Some(0), "{said:#?}");
+        said
+    };
+    has(&run(), &["forks: 5\""]);
+    workspace.write("ansible.cfg", "[defaults]\nforks = 44\n");
+    has(&run(), &["forks: 44\""]);
 }
 
 #[test]
@@ -322,6 +349,10 @@ fn playbooks_are_run_on_the_machine() {
     let missing = build("").replace(&program, "/no/ansible-playbook");
     let said = server.workspace("user", "", &missing, others).fails(1, &["build", "t.pkr.hcl"]);
     has(&said, &["there is no `/no/ansible-playbook` on the machine", "install it in a step before"]);
+    let same = build("").replace("\"other.yml\"", "\"other/site.yml\"");
+    let others = [others, &[("other/site.yml", "- hosts: all\n")]].concat();
+    let said = server.workspace("user", "", &same, &others).fails(1, &["build", "t.pkr.hcl"]);
+    has(&said, &["another file that `ansible_local` is given is called `site.yml`"]);
 }
 
 #[test]

@@ -34,6 +34,19 @@ impl Datum {
         Self::List(texts.into_iter().map(Self::text).collect())
     }
 
+    /// The same with other texts, also those of keys.
+    #[must_use]
+    pub fn map_texts(self, map: &dyn Fn(&str) -> String) -> Self {
+        match self {
+            Self::Text(text) => Self::Text(map(&text)),
+            Self::List(items) => Self::List(items.into_iter().map(|item| item.map_texts(map)).collect()),
+            Self::Map(entries) => {
+                Self::Map(entries.into_iter().map(|(key, value)| (map(&key), value.map_texts(map))).collect())
+            }
+            other => other,
+        }
+    }
+
     /// The same as a value of JSON.
     #[must_use]
     pub fn to_json(&self) -> serde_json::Value {

@@ -65,7 +65,8 @@ pub(crate) fn registry(
     };
     let downloads = Arc::new(Downloads(archives.clone()));
     let cache = archives.cache.clone();
-    let mut executors: HashMap<&'static str, SharedExecutor> = imgbuild_provisioners::executors();
+    let withheld = Environment::whole().into_keys().filter(|name| name.starts_with("ANSIBLE_")).collect();
+    let mut executors: HashMap<&'static str, SharedExecutor> = imgbuild_provisioners::executors(withheld);
     executors.extend(imgbuild_provisioners::source_executors(archives));
     executors.extend(imgbuild_exports::executors());
     let surroundings = Surroundings { home: environment.home.clone(), agent: environment.ssh_agent.clone() };

@@ -115,3 +115,39 @@ pub(crate) const OWNER: AttributeSchema = content(
     Default::String("root:root"),
     "Owner as `user`, `user:group` or numbers; names are looked up in the image.",
 );
+
+/// `vars_file` of goss files.
+pub(crate) const GOSS_VARS_FILE: AttributeSchema =
+    content("vars_file", AttributeType::File, Default::None, "YAML or JSON with variables: `.Vars`.");
+
+/// `vars` of goss files.
+pub(crate) const GOSS_VARS: AttributeSchema = content(
+    "vars",
+    AttributeType::StringDict,
+    Default::EmptyDict,
+    "Variables, in place of those of `vars_file`.",
+);
+
+/// `env` of goss files.
+pub(crate) const GOSS_ENV: AttributeSchema = content(
+    "env",
+    AttributeType::StringDict,
+    Default::EmptyDict,
+    "Environment variables: `.Env` of its templates, and of its commands.",
+);
+
+/// `network` of goss files.
+pub(crate) const GOSS_NETWORK: AttributeSchema = content(
+    "network",
+    AttributeType::Bool,
+    Default::Bool(false),
+    "Whether its commands may use the network.",
+);
+
+/// `not_booted` of goss files.
+pub(crate) const GOSS_NOT_BOOTED: AttributeSchema = content(
+    "not_booted",
+    AttributeType::Enum(&["fail", "skip"]),
+    Default::String("fail"),
+    "What becomes of what cannot be known of an image whose system does not run: `fail`, or `skip`, which is said.",
+);

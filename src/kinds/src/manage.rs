@@ -89,6 +89,7 @@ const GALAXY_FORCE: AttributeSchema =
 /// Ansible, on this host.
 pub(crate) static ANSIBLE: KindSchema = KindSchema {
     tool: "command",
+    key_version: 2,
     ..on_machine(
         "ansible",
         "Runs a playbook of Ansible on this host against the machine, over a connection of its own with the keys of the build.",
@@ -176,7 +177,7 @@ pub(crate) static ANSIBLE: KindSchema = KindSchema {
                 AttributeType::String,
                 Default::None,
                 Role::Placement,
-                "The folder that it starts in, relative to the workspace's root; the playbook's folder if absent. An `ansible.cfg` there is heeded.",
+                "The folder that it starts in, relative to the workspace's root; the playbook's folder if absent. An `ansible.cfg` there is heeded if it is among `srcs`.",
             ),
             CONTINUE_ON_ERROR,
             MAX_RETRIES,

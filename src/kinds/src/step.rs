@@ -5,8 +5,9 @@ use imgbuild_model::{
 };
 
 use crate::attribute::{
-    CACHE, CONTINUE_ON_ERROR, ENV_VAR_FORMAT, EXECUTE_COMMAND, MAX_RETRIES, OWNER, PAUSE_BEFORE, SECRET_ENV,
-    SECRETS, TIMEOUT, VALID_EXIT_CODES, content, unkeyed,
+    CACHE, CONTINUE_ON_ERROR, ENV_VAR_FORMAT, EXECUTE_COMMAND, GOSS_ENV, GOSS_NETWORK, GOSS_NOT_BOOTED,
+    GOSS_VARS, GOSS_VARS_FILE, MAX_RETRIES, OWNER, PAUSE_BEFORE, SECRET_ENV, SECRETS, TIMEOUT,
+    VALID_EXIT_CODES, content, unkeyed,
 };
 
 const fn step(
@@ -250,6 +251,7 @@ pub(crate) static DOWNLOAD: KindSchema = KindSchema {
 
 /// A goss file, in the middle of a chain.
 pub(crate) static GOSS_VALIDATE: KindSchema = KindSchema {
+    key_version: 2,
     effect: Effect::Output,
     state: StateUse::Commands,
     ..step(
@@ -264,32 +266,12 @@ pub(crate) static GOSS_VALIDATE: KindSchema = KindSchema {
                 Default::String("goss.yaml"),
                 "The one to begin with, by its name among `srcs`.",
             ),
-            content("vars_file", AttributeType::File, Default::None, "YAML or JSON with variables: `.Vars`."),
-            content(
-                "vars",
-                AttributeType::StringDict,
-                Default::EmptyDict,
-                "Variables, in place of those of `vars_file`.",
-            ),
-            content(
-                "env",
-                AttributeType::StringDict,
-                Default::EmptyDict,
-                "Environment variables: `.Env` of its templates, and of its commands.",
-            ),
-            content(
-                "network",
-                AttributeType::Bool,
-                Default::Bool(false),
-                "Whether its commands may use the network.",
-            ),
+            GOSS_VARS_FILE,
+            GOSS_VARS,
+            GOSS_ENV,
+            GOSS_NETWORK,
             content("inspect", AttributeType::Bool, Default::Bool(false), "Whether what fails is only told."),
-            content(
-                "not_booted",
-                AttributeType::Enum(&["fail", "skip"]),
-                Default::String("fail"),
-                "What becomes of what cannot be known of an image whose system does not run: `fail`, or `skip`, which is said.",
-            ),
+            GOSS_NOT_BOOTED,
             unkeyed(
                 "retry_timeout",
                 AttributeType::Duration,

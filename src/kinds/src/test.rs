@@ -4,7 +4,9 @@ use imgbuild_model::{
     AttributeSchema, AttributeType, Default, Effect, KindClass, KindSchema, Role, StateUse,
 };
 
-use crate::attribute::{TIMEOUT, content, unkeyed};
+use crate::attribute::{
+    GOSS_ENV, GOSS_NETWORK, GOSS_NOT_BOOTED, GOSS_VARS, GOSS_VARS_FILE, TIMEOUT, content, unkeyed,
+};
 
 const fn test(id: &'static str, doc: &'static str, attributes: &'static [AttributeSchema]) -> KindSchema {
     KindSchema {
@@ -205,52 +207,33 @@ pub(crate) static GOSS: KindSchema = test(
             Default::EmptyList,
             "Files and folders that it includes. They are beside it, each under its own name, wherever they lie.",
         ),
-        content("vars_file", AttributeType::File, Default::None, "YAML or JSON with variables: `.Vars`."),
-        content(
-            "vars",
-            AttributeType::StringDict,
-            Default::EmptyDict,
-            "Variables, in place of those of `vars_file`.",
-        ),
-        content(
-            "env",
-            AttributeType::StringDict,
-            Default::EmptyDict,
-            "Environment variables: `.Env` of its templates, and of its commands.",
-        ),
+        GOSS_VARS_FILE,
+        GOSS_VARS,
+        GOSS_ENV,
         content(
             "user",
             AttributeType::String,
             Default::None,
             "Who runs its commands; the image's user if absent.",
         ),
-        content(
-            "network",
-            AttributeType::Bool,
-            Default::Bool(false),
-            "Whether its commands may use the network.",
-        ),
+        GOSS_NETWORK,
         content(
             "package_manager",
             AttributeType::Enum(&["dpkg", "apk", "rpm", "pacman"]),
             Default::None,
             "Whose packages `package` means; found out if absent.",
         ),
-        content(
-            "not_booted",
-            AttributeType::Enum(&["fail", "skip"]),
-            Default::String("fail"),
-            "What becomes of what cannot be known of an image whose system does not run: `fail`, or `skip`, which is said.",
-        ),
+        GOSS_NOT_BOOTED,
     ],
 );
 
 /// An audit by OpenSCAP.
 pub(crate) static OPENSCAP: KindSchema = KindSchema {
     tools: &["oscap"],
+    key_version: 2,
     ..test(
         "openscap",
-        "A profile of a SCAP data stream holds, as the host's `oscap` finds. The reports are `openscap.html`, `openscap.xml` (results) and `openscap-arf.xml`.",
+        "A profile of a SCAP data stream holds, as the host's `oscap` finds. Of a tree it cannot say what only a systemd that runs knows (`service_…_enabled`); such rules count as not holding unless `skip_rules` names them. The reports are `openscap.html`, `openscap.xml` (results) and `openscap-arf.xml`.",
         &[
             content(
                 "content",

@@ -2,6 +2,9 @@
 //!
 //! Ansible makes a connection of its own, by OpenSSH, from what the session says of its own ([`crate::ssh_files`]). The
 //! playbook is run where it lies. There is no local proxy: only what is reached over SSH can be provisioned.
+//!
+//! What Ansible would take from the caller, and no key has, it is not given: variables `ANSIBLE_*`, and files `ansible.cfg` that are no
+//! inputs.
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -21,7 +24,16 @@ use crate::host;
 use crate::ssh_files::{SshFiles, private_folder, write_private};
 
 /// The code behind `ansible`.
-pub(crate) struct Ansible;
+pub(crate) struct Ansible {
+    withheld: Vec<String>,
+}
+
+impl Ansible {
+    /// With the names of those variables of this program's own environment that Ansible is not given.
+    pub(crate) fn new(withheld: Vec<String>) -> Self {
+        Self { withheld }
+    }
+}
 
 /// The machine's line where the step does not say it.
 const LINE: &str =
@@ -39,7 +51,7 @@ impl Provisioner for Ansible {
             ActionError::input("`ansible` needs a machine that is reached over SSH")
                 .hint("`ansible_local` runs a playbook in the machine itself")
         })?;
-        let run = Run::prepare(context, &facts)?;
+        let run = Run::prepare(context, &facts, &self.withheld)?;
         if !context.flag("skip_version_check") {
             run.check_version().await?;
         }
@@ -55,8 +67,10 @@ impl Provisioner for Ansible {
 /// One run of Ansible.
 struct Run<'a> {
     context: &'a ActionContext,
+    withheld: &'a [String],
     playbook: PathBuf,
     workdir: PathBuf,
+    configuration: PathBuf,
     inventory: PathBuf,
     variables: Option<PathBuf>,
     ssh: SshFiles,
@@ -66,7 +80,11 @@ struct Run<'a> {
 }
 
 impl<'a> Run<'a> {
-    fn prepare(context: &'a ActionContext, facts: &ConnectionFacts) -> Result<Self, ActionError> {
+    fn prepare(
+        context: &'a ActionContext,
+        facts: &ConnectionFacts,
+        withheld: &'a [String],
+    ) -> Result<Self, ActionError> {
         let folder = context.temporary.join("ansible");
         private_folder(&folder)?;
         let playbook = one_file(context, "playbook_file")?
@@ -85,7 +103,9 @@ impl<'a> Run<'a> {
             ssh: SshFiles::write(facts, &folder)?,
             sockets: tempfile::Builder::new().prefix("imgbuild-").tempdir()?,
             hidden: hidden(facts),
+            configuration: configuration(context, &workdir, &folder)?,
             context,
+            withheld,
             playbook,
             workdir,
             inventory,
@@ -99,6 +119,8 @@ impl<'a> Run<'a> {
         let mut command =
             if is_path { Command::new(self.workdir.join(program)) } else { Command::new(program) };
         command.current_dir(&self.workdir);
+        self.withheld.iter().for_each(|name| _ = command.env_remove(name));
+        command.env("ANSIBLE_CONFIG", &self.configuration);
         let given = self.context.pairs("env");
         let is_given = |name: &str| given.iter().any(|(given, _)| given == name);
         // What is compiled would lie among the inputs.
@@ -221,6 +243,21 @@ impl<'a> Run<'a> {
 /// The file or folder that an attribute names.
 fn one_file(context: &ActionContext, attribute: &str) -> Result<Option<PathBuf>, ActionError> {
     Ok(context.files(attribute)?.into_iter().next().map(|file| file.path))
+}
+
+/// The configuration: `ansible.cfg` of the folder that Ansible starts in where that is an input, else one that says nothing.
+fn configuration(context: &ActionContext, workdir: &Path, folder: &Path) -> Result<PathBuf, ActionError> {
+    let own = workdir.join("ansible.cfg");
+    if own.is_file() {
+        let inputs = context.files("srcs")?;
+        if inputs.iter().any(|input| own.starts_with(&input.path)) {
+            return Ok(own);
+        }
+        context.line(Stream::Stderr, &format!("{} is not heeded: it is not among `srcs`", own.display()));
+    }
+    let none = folder.join("ansible.cfg");
+    write_private(&none, b"")?;
+    Ok(none)
 }
 
 /// What is not to be seen in what Ansible says.

@@ -4,15 +4,26 @@
 use std::collections::BTreeMap;
 use std::os::fd::AsRawFd as _;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use imgbuild_checks::report::{Case, CaseOutcome};
 use imgbuild_engine::{ActionContext, ActionError, Bind, Command, Exit, Session};
-use imgbuild_model::{Step, Value};
+use imgbuild_model::{Architecture, Step, Stream, Value};
 use regex::Regex;
 
 use crate::checks::{Found, Record};
 use crate::host;
 use crate::shell::set_mode;
+
+/// What `oscap` says when it cannot read a Debian system's packages, and then takes each for one that is not there.
+const PACKAGES_UNREAD: &str = "dpkginfo_init has failed";
+
+/// The list of a Debian system's packages.
+const DPKG_STATUS: &str = "/var/lib/dpkg/status";
+/// Shows a file in the place of another to a program, which is what follows both.
+const IN_ITS_PLACE: &str = r#"mount --bind "$1" "$2" || exit; shift 2; exec "$@""#;
+/// What a shell ends with when there is no such program.
+const NOT_FOUND: i32 = 127;
 
 /// A program with files that it reads, and a folder that it writes reports to.
 struct Audit<'a> {
@@ -23,6 +34,8 @@ struct Audit<'a> {
     files: BTreeMap<&'static str, PathBuf>,
     /// What it writes to.
     out: PathBuf,
+    /// A copy of the list of the image's packages, shown to the program in the place of this host's.
+    packages: Option<PathBuf>,
 }
 
 /// Where it finds things: the root that is looked at, its files and the folder for reports.
@@ -45,11 +58,34 @@ impl Audit<'_> {
         if root.is_some() {
             let files = self.files.iter().map(|(name, path)| (*name, path.display().to_string())).collect();
             let places = Places { root, files, out: self.out.display().to_string() };
-            let mut command = tokio::process::Command::new(self.program);
+            let mut command = match &self.packages {
+                None => tokio::process::Command::new(self.program),
+                Some(packages) => {
+                    let mut command = tokio::process::Command::new("unshare");
+                    command.args(["--mount", "--propagation", "private", "sh", "-c", IN_ITS_PLACE, "sh"]);
+                    command.arg(packages).arg(DPKG_STATUS).arg(self.program);
+                    command
+                }
+            };
             command.args(words(&places)).current_dir(&self.out).envs(env(&places)).env("LC_ALL", "C");
-            return host::run(self.context, &mut command)
-                .await
-                .map_err(|error| self.missing(error, "on this host"));
+            let unread = AtomicBool::new(false);
+            let on_line = |stream: Stream, line: &str| {
+                unread.fetch_or(line.contains(PACKAGES_UNREAD), Ordering::Relaxed);
+                self.context.line(stream, line);
+            };
+            let exit = host::run_with(self.context, &mut command, &on_line).await;
+            let exit = exit.map_err(|error| self.missing(error, "on this host"))?;
+            if exit == Exit::Code(NOT_FOUND) {
+                return Err(self.absent("on this host"));
+            }
+            if unread.into_inner() {
+                return Err(ActionError::environment(format!(
+                    "`{}` cannot read which packages the image has",
+                    self.program
+                ))
+                .hint("what it says of packages would be wrong; its output says more: `imgbuild log`"));
+            }
+            return Ok(exit);
         }
         let shown = session.step_folder();
         let target = |name: &str| format!("{shown}/{name}");
@@ -74,7 +110,7 @@ impl Audit<'_> {
         let command = Command { argv, env, binds, ..Command::default() };
         let exit = session.exec(&command, &mut |stream, line| self.context.line(stream, line)).await?;
         match exit {
-            Exit::Code(127) => Err(self.absent("on the machine")),
+            Exit::Code(NOT_FOUND) => Err(self.absent("on the machine")),
             exit => Ok(exit),
         }
     }
@@ -155,6 +191,35 @@ fn rules(xml: &str) -> Result<(Vec<Rule>, Option<f64>), ActionError> {
     Ok((rules.collect(), group(&score, xml).and_then(|score| score.parse().ok())))
 }
 
+/// A configuration of apt's library, by which `oscap` reads the packages of a tree: nothing of this host's own is heeded, the `dpkg`
+/// in the tree, which would be called without a sandbox, is not asked for its architectures, and `nowhere` keeps caches from being
+/// written through links of the tree.
+fn apt_configuration(architecture: Architecture, nowhere: &str) -> String {
+    let name = architecture.debian_name();
+    let unread = ["main", "parts", "sourcelist", "sourceparts", "preferences", "preferencesparts"]
+        .map(|part| format!("Dir::Etc::{part} \"/dev/null\";\n"));
+    let caches =
+        ["pkgcache", "srcpkgcache"].map(|cache| format!("Dir::Cache::{cache} \"/{nowhere}/{cache}\";\n"));
+    let rest = format!(
+        "APT::Architecture \"{name}\";\nAPT::Architectures {{ \"{name}\"; }};\nDPkg::Chroot-Directory \"/\";\n"
+    );
+    unread.concat() + &caches.concat() + &rest
+}
+
+/// The list of the image's packages as a file of this host, where `oscap` would read this host's own: apt resolves the list's path,
+/// and that of a mount without a place in the tree begins at `/`.
+async fn listed_packages(
+    context: &ActionContext,
+    session: &mut dyn Session,
+) -> Result<Option<PathBuf>, ActionError> {
+    if session.root().is_none() || !Path::new(DPKG_STATUS).exists() {
+        return Ok(None);
+    }
+    let path = context.temporary.join("packages");
+    fs_err::write(&path, session.read(DPKG_STATUS).await?.unwrap_or_default())?;
+    Ok(Some(path))
+}
+
 /// The check `openscap`.
 pub(crate) async fn openscap(
     context: &ActionContext,
@@ -171,7 +236,14 @@ pub(crate) async fn openscap(
     }
     let profile = step.attributes.str("profile").unwrap_or_default().to_owned();
     let skipped: Vec<&str> = step.attributes.strings("skip_rules").collect();
-    let audit = Audit { context, program: "oscap", package: "openscap-scanner", files, out: out.clone() };
+    let audit = Audit {
+        context,
+        program: "oscap",
+        package: "openscap-scanner",
+        files,
+        out: out.clone(),
+        packages: listed_packages(context, session).await?,
+    };
     let words = |places: &Places| {
         let mut words = ["xccdf", "eval", "--skip-validation", "--profile"].map(str::to_owned).to_vec();
         words.push(profile.clone());
@@ -191,9 +263,14 @@ pub(crate) async fn openscap(
         words.extend(places.files.get("content").cloned());
         words
     };
+    let apt = context.temporary.join("apt.conf");
+    // A name that no tree can know.
+    let unknown = tempfile::Builder::new().prefix("imgbuild-").tempdir_in(&context.temporary)?;
+    let nowhere = unknown.path().file_name().unwrap_or_default().to_string_lossy();
+    fs_err::write(&apt, apt_configuration(context.platform().architecture, &nowhere))?;
     let env = |places: &Places| {
-        let root = places.root.clone().map(|root| ("OSCAP_PROBE_ROOT".to_owned(), root));
-        root.into_iter().collect()
+        let Some(root) = places.root.clone() else { return Vec::new() };
+        vec![("OSCAP_PROBE_ROOT".to_owned(), root), ("APT_CONFIG".to_owned(), apt.display().to_string())]
     };
     let exit = audit.run(session, words, env).await?;
     // 2 says that a rule does not hold.
@@ -227,7 +304,9 @@ pub(crate) async fn openscap(
         all.push(threshold(format!("openscap {profile}: score"), problem));
     }
     let (records, mut cases): (Vec<Record>, Vec<Case>) = all.into_iter().unzip();
-    cases.extend(rules.iter().map(|rule| Case {
+    // Those that the profile does not select are many, and nothing is known of them.
+    let selected = rules.iter().filter(|rule| rule.result != "notselected");
+    cases.extend(selected.map(|rule| Case {
         name: rule.id.clone(),
         group: format!("openscap.{}", rule.severity),
         place: None,
@@ -276,7 +355,8 @@ pub(crate) async fn lynis(
         fs_err::write(&path, lines.concat())?;
         files.insert("profile", path);
     }
-    let audit = Audit { context, program: "lynis", package: "lynis", files, out: out.clone() };
+    let audit =
+        Audit { context, program: "lynis", package: "lynis", files, out: out.clone(), packages: None };
     let words = |places: &Places| {
         let mut words = ["audit", "system", "--quick", "--quiet", "--no-colors"].map(str::to_owned).to_vec();
         words.extend(["--logfile".to_owned(), format!("{}/lynis.log", places.out)]);
@@ -328,6 +408,19 @@ mod tests {
         assert_eq!(said, ["a high fail", "b low pass", "c unknown notapplicable"]);
         assert_eq!(score, Some(72.5));
         assert!(rank("high") > rank("medium") && rank("strange") == rank("unknown"));
+    }
+
+    #[test]
+    fn packages_are_those_of_the_tree_alone() {
+        let text = apt_configuration(Architecture::Arm64, "x-1");
+        for line in [
+            "Dir::Etc::parts \"/dev/null\";",
+            "Dir::Cache::pkgcache \"/x-1/pkgcache\";",
+            "APT::Architectures { \"arm64\"; };",
+            "DPkg::Chroot-Directory \"/\";",
+        ] {
+            assert!(text.lines().any(|found| found == line), "{line} is not in:\n{text}");
+        }
     }
 
     #[test]

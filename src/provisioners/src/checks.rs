@@ -1,6 +1,5 @@
 //! `image_test`: checks of an image in a throw-away copy of it, or of the machine that was started from its disk.
 
-use std::fmt::Write as _;
 use std::path::Path;
 
 use async_trait::async_trait;
@@ -31,6 +30,14 @@ pub(crate) struct Record {
     pub(crate) message: Option<String>,
 }
 
+impl Record {
+    /// What is said of it.
+    fn line(&self) -> String {
+        let message = self.message.as_ref().map(|message| format!(": {message}")).unwrap_or_default();
+        format!("{} {}{message}", if self.passed { "ok  " } else { "FAIL" }, self.check)
+    }
+}
+
 /// What a check found, which may be of many things.
 #[derive(Default)]
 pub(crate) struct Found {
@@ -49,14 +56,10 @@ impl Found {
         Self { records: vec![record], cases: vec![case] }
     }
 
-    /// Takes in what another check found, and tells it.
+    /// Takes in what another check found, and tells what passed.
     fn add(&mut self, context: &ActionContext, found: Self) {
-        for record in &found.records {
-            let mut line = format!("{} {}", if record.passed { "ok  " } else { "FAIL" }, record.check);
-            if let Some(message) = &record.message {
-                let _ = write!(line, ": {message}");
-            }
-            context.line(Stream::Stdout, &line);
+        for record in found.records.iter().filter(|record| record.passed) {
+            context.line(Stream::Stdout, &record.line());
         }
         self.records.extend(found.records);
         self.cases.extend(found.cases);
@@ -119,6 +122,10 @@ impl Executor for ImageTest {
         all.write(context, &reports)?;
         let failed = all.records.iter().filter(|record| !record.passed).count();
         if failed > 0 {
+            // Last, where it is seen: audits say much.
+            for record in all.records.iter().filter(|record| !record.passed) {
+                context.line(Stream::Stdout, &record.line());
+            }
             hand_out(context, &reports)?;
             return Err(ActionError::Checks { failed, total: all.records.len() });
         }

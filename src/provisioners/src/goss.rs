@@ -62,7 +62,7 @@ fn inputs(context: &ActionContext, value: &Value, found: &mut Vec<InputFile>) ->
             continue;
         }
         let mut below = Vec::new();
-        list(&file.path, &mut below)?;
+        list(&file.path.canonicalize()?, &file.path, &mut below)?;
         for path in below {
             let rest = path.strip_prefix(&file.path).unwrap_or(&path).to_path_buf();
             found.push(InputFile {
@@ -75,17 +75,29 @@ fn inputs(context: &ActionContext, value: &Value, found: &mut Vec<InputFile>) ->
     Ok(())
 }
 
-/// All files of a folder, sorted.
-fn list(folder: &Path, files: &mut Vec<PathBuf>) -> Result<(), ActionError> {
+/// All files of a folder, sorted. A link is one where it leads to a file of the same `whole` folder: what is elsewhere is no input.
+fn list(whole: &Path, folder: &Path, files: &mut Vec<PathBuf>) -> Result<(), ActionError> {
     let mut entries: Vec<PathBuf> =
         fs_err::read_dir(folder)?.map(|entry| entry.map(|entry| entry.path())).collect::<Result<_, _>>()?;
     entries.sort();
     for path in entries {
-        if path.is_dir() {
-            list(&path, files)?;
-        } else {
-            files.push(path);
+        let kind = fs_err::symlink_metadata(&path)?.file_type();
+        if kind.is_dir() {
+            list(whole, &path, files)?;
+            continue;
         }
+        if kind.is_symlink() {
+            let leads_to = path.canonicalize().ok().filter(|target| target.is_file());
+            if !leads_to.is_some_and(|target| target.starts_with(whole)) {
+                return Err(ActionError::input(format!(
+                    "`{}` is a link that leads to no file of `{}`",
+                    path.display(),
+                    whole.display()
+                ))
+                .hint("name what it leads to in `srcs`, and remove the link"));
+            }
+        }
+        files.push(path);
     }
     Ok(())
 }
@@ -168,7 +180,9 @@ impl Plan {
         }
         let mut machine = Machine::new(session, context.node().logs_in(), self.around.clone());
         machine.packages = self.packages;
-        imgbuild_checks::check(&file, &mut machine, self.not_booted).await
+        let results = imgbuild_checks::check(&file, &mut machine, self.not_booted).await?;
+        let mask = |text: &str| context.fillings.mask(text).into_owned();
+        Ok(results.into_iter().map(|result| result.map_texts(&mask)).collect())
     }
 }
 
@@ -251,4 +265,32 @@ async fn validate(context: &ActionContext, session: &mut dyn Session) -> Result<
         return Err(ActionError::Checks { failed: counted.failed, total: counted.total });
     }
     Ok(junit)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn links_do_not_lead_out_of_a_folder() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name);
+        fs_err::create_dir_all(path("goss/deep")).unwrap();
+        for name in ["goss/a.yaml", "goss/deep/b.yaml", "other.yaml"] {
+            fs_err::write(path(name), "").unwrap();
+        }
+        let link = |to: &str, name: &str| fs_err::os::unix::fs::symlink(to, path(name)).unwrap();
+        let listed = || {
+            let mut found = Vec::new();
+            list(&path("goss").canonicalize().unwrap(), &path("goss"), &mut found).map(|()| found)
+        };
+        link("a.yaml", "goss/c.yaml");
+        assert_eq!(listed().unwrap(), ["goss/a.yaml", "goss/c.yaml", "goss/deep/b.yaml"].map(path));
+        for target in ["../other.yaml", "/etc/passwd", "nothing", "deep"] {
+            link(target, "goss/bad");
+            let error = listed().unwrap_err().to_string();
+            assert!(error.contains("goss/bad` is a link that leads to no file of"), "{target}: {error}");
+            fs_err::remove_file(path("goss/bad")).unwrap();
+        }
+    }
 }

@@ -63,6 +63,11 @@ impl<'a> Staging<'a> {
         format!("{}/{below}", self.shown)
     }
 
+    /// Whether something has been put there.
+    fn has(&self, below: &str) -> bool {
+        self.folder.join(below).symlink_metadata().is_ok()
+    }
+
     /// Puts a file or folder there; gives its path in the machine. The contents of several folders may go to one place.
     fn put(&self, input: &InputFile, below: &str) -> Result<String, ActionError> {
         let target = self.folder.join(below);
@@ -153,7 +158,15 @@ impl Provisioner for AnsibleLocal {
         let mut playbooks = Vec::new();
         for playbook in context.files("playbook_files")? {
             let inside = folder.as_ref().and_then(|folder| playbook.path.strip_prefix(&folder.path).ok());
-            playbooks.push(match inside.and_then(|path| path.to_str()) {
+            let path = inside.and_then(|path| path.to_str());
+            if path.is_none() && staging.has(&playbook.name) {
+                return Err(ActionError::input(format!(
+                    "another file that `ansible_local` is given is called `{}`, as a playbook is",
+                    playbook.name
+                ))
+                .hint("playbooks are put beside each other under their own names: rename one, or give the folder of both as `playbook_dir`"));
+            }
+            playbooks.push(match path {
                 Some(path) => staging.path(path),
                 None => staging.put(&playbook, &playbook.name)?,
             });

@@ -20,6 +20,9 @@ use tokio::process::{Child, Command};
 /// How long what a command started may take to end once the command has.
 const GRACE: Duration = Duration::from_secs(2);
 
+/// How long what is interrupted has to clear up after itself before it is killed.
+const INTERRUPTED: Duration = Duration::from_secs(10);
+
 /// A command that runs. Dropped before its end, it is killed with the processes of its group; those that left the group
 /// are `imgbuild cleanup`'s.
 struct Running {
@@ -44,12 +47,23 @@ pub(crate) type OnLine<'a> = &'a (dyn Fn(Stream, &str) + Send + Sync);
 /// # Errors
 /// If it cannot be started, or written down before.
 pub(crate) async fn run(context: &ActionContext, command: &mut Command) -> Result<Exit, ActionError> {
-    let on_line = |stream: Stream, line: &str| context.line(stream, line);
-    carry_out(context, command, &on_line, false).await
+    run_with(context, command, &|stream, line| context.line(stream, line)).await
+}
+
+/// The same, its output going where the caller says.
+///
+/// # Errors
+/// As [`run`].
+pub(crate) async fn run_with(
+    context: &ActionContext,
+    command: &mut Command,
+    on_line: OnLine<'_>,
+) -> Result<Exit, ActionError> {
+    carry_out(context, command, on_line, false).await
 }
 
 /// Runs a command that has things of its own to clear up: it is interrupted when the run is cancelled, as by Ctrl-C, and
-/// waited for.
+/// waited for, though not without a limit.
 ///
 /// # Errors
 /// As [`run`].
@@ -114,11 +128,17 @@ async fn run_known(
     if interruptible {
         let mut output = std::pin::pin!(output);
         if context.cancel.unless_cancelled(&mut output).await.transpose()?.is_none() {
-            if let Some(group) = group {
-                // Who has ended already cannot be interrupted.
-                let _ = kill_process_group(group, Signal::INT);
+            let signal = |signal| {
+                if let Some(group) = group {
+                    // Who has ended already cannot be told.
+                    let _ = kill_process_group(group, signal);
+                }
+            };
+            signal(Signal::INT);
+            match tokio::time::timeout(INTERRUPTED, &mut output).await {
+                Ok(ended) => _ = ended?,
+                Err(_) => signal(Signal::KILL),
             }
-            output.await?;
         }
     } else {
         output.await?;

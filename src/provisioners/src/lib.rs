@@ -40,9 +40,10 @@ pub use debian::debian_executors;
 pub use resolve::{ArchiveConfig, Proxies, Resolver, keep_unchanged};
 pub use step::{Provisioner, StepExecutor};
 
-/// The code behind each kind of this crate that needs no configuration.
+/// The code behind each kind of this crate that needs no configuration. `withheld` names variables of the environment that Ansible is
+/// not given: those that change what it does, and are in no key.
 #[must_use]
-pub fn executors() -> HashMap<&'static str, SharedExecutor> {
+pub fn executors(withheld: Vec<String>) -> HashMap<&'static str, SharedExecutor> {
     fn step(provisioner: impl Provisioner + 'static) -> SharedExecutor {
         Arc::new(StepExecutor::new(provisioner))
     }
@@ -52,7 +53,7 @@ pub fn executors() -> HashMap<&'static str, SharedExecutor> {
         ("sleep", Arc::new(local::Sleep)),
         ("breakpoint", Arc::new(local::Breakpoint)),
         ("reboot", step(reboot::Restart)),
-        ("ansible", step(ansible::Ansible)),
+        ("ansible", step(ansible::Ansible::new(withheld))),
         ("ansible_local", step(guest::AnsibleLocal)),
         ("puppet_masterless", step(guest::Puppet)),
         ("salt_masterless", step(guest::Salt)),

@@ -207,7 +207,8 @@ fn user(config: &Config<'_>, chain: &mut Chain<'_>) -> Value {
 }
 
 /// What a playbook reads of its folder: all of it, but where the build runs in that folder only what Ansible knows, since the
-/// rest is what the build itself writes. Also the folders of roles and collections that nothing is fetched into.
+/// rest is what the build itself writes. Also the configuration in the folder that Ansible starts in, and the folders of roles
+/// and collections that nothing is fetched into.
 fn around_playbook(config: &Config<'_>, chain: &mut Chain<'_>) -> Value {
     let location = config.location("playbook_file");
     let Some(playbook) = config.text("playbook_file").map(|path| chain.absolute(&path)) else {
@@ -228,6 +229,10 @@ fn around_playbook(config: &Config<'_>, chain: &mut Chain<'_>) -> Value {
         paths.retain(|path| *path != playbook);
     } else if chain.around.files.kind(&folder).is_some() {
         paths.push(folder);
+    }
+    let configuration = format!("{cwd}/ansible.cfg");
+    if !paths.contains(&configuration) && chain.around.files.kind(&configuration).is_some() {
+        paths.push(configuration);
     }
     if config.text("galaxy_file").is_none() {
         for name in ["roles_path", "collections_path"] {
