@@ -389,6 +389,31 @@ impl Cache {
         self.remove_objects(&[Object::Layer(delta.0.0)])
     }
 
+    /// Removes those of these layers that no result points to and no living run has leased.
+    ///
+    /// # Errors
+    ///
+    /// If the index cannot be read or written, or a file cannot be removed.
+    pub fn remove_unused_layers(&self, layers: &[DeltaId]) -> Result<()> {
+        let live: HashSet<String> = live_runs(self)?.into_iter().map(|run| run.as_str().to_owned()).collect();
+        let unused: Vec<Object> = self.database().write(|transaction| {
+            let mut held = held_objects(transaction)?;
+            protected_results(transaction, &live, &mut held)?;
+            let is_leased =
+                |delta: &DeltaId| held.get(&Object::Layer(delta.0.0)).is_some_and(|held| held.leased);
+            let mut unused: HashSet<DeltaId> =
+                layers.iter().copied().filter(|delta| !is_leased(delta)).collect();
+            crate::actions::each_result(transaction, |stored| {
+                unused.retain(|delta| !stored.result.layers.contains(delta));
+                Ok(())
+            })?;
+            let objects: Vec<Object> = unused.iter().map(|delta| Object::Layer(delta.0.0)).collect();
+            delete_rows(transaction, &Plan { objects: objects.clone(), ..Plan::default() })?;
+            Ok(objects)
+        })?;
+        self.remove_objects(&unused)
+    }
+
     fn place(&self, object: Object) -> PathBuf {
         match object {
             Object::Layer(hash) => self.layout().layer(&DeltaId(Hash(hash))),

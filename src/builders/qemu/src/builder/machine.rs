@@ -22,7 +22,7 @@ use super::disks::{self, VARIABLES, file_name};
 use super::host::Host;
 use super::start::{CONSOLE_LINES, MEMORY, fingerprint_of, with_console};
 use super::warm::{Facts, Making, is_worth};
-use super::{QemuBuilder, guest, lock};
+use super::{QemuBuilder, Resume, guest, lock};
 use crate::process::{Ended, Machine};
 use crate::qmp::NewOverlay;
 use crate::spec::MachineSpec;
@@ -235,6 +235,7 @@ impl QemuMachine {
         let written = live.put_over(builder, wanted).await?;
         guest::behind(&live.session, &live.access).await?;
         let warm = Source { wanted }.warm() && live.keeps_memory && !live.sensitive;
+        let warm = warm && builder.0.resume != Resume::Apart;
         let warm = warm && is_worth(live.boot, *lock(&builder.0.kept_in));
         let memory = match warm {
             false => None,
