@@ -88,8 +88,9 @@ impl Live {
             disks::create(&self.host.images, &path, *size).await?;
             overlays.push((self.node(disk, self.generation), path, self.node(disk, self.generation + 1)));
         }
-        let overlays: Vec<NewOverlay<'_>> =
-            overlays.iter().map(|(node, file, name)| NewOverlay { node, file, name }).collect();
+        let overlays: Vec<NewOverlay<'_>> = std::iter::zip(&overlays, &self.spec.disks)
+            .map(|((node, file, name), disk)| NewOverlay { node, file, name, disk })
+            .collect();
         self.machine.qmp().stop().await?;
         self.machine.qmp().put_over(&overlays).await?;
         self.copy_variables(self.staged.upper())?;
