@@ -150,12 +150,6 @@ pub struct BuildOptions {
     #[arg(long, value_name = "HOW", default_value = "warm")]
     pub resume: Resume,
 
-    /// Run the steps of virtual machines again, each also in a machine that is started anew, and say what differs
-    ///
-    /// No artifacts are written. Other layers are trees, and each of their steps starts from the tree below it.
-    #[arg(long, conflicts_with = "check")]
-    pub check_resume: bool,
-
     /// Write artifacts below this folder [default: `imgbuild-out` in the workspace]
     #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
     pub output_dir: Option<PathBuf>,
@@ -171,6 +165,13 @@ pub struct Build {
     /// Which targets.
     #[command(flatten)]
     pub selection: Selection,
+
+    /// Run the steps of virtual machines again, each also in a machine that is started anew, and say what differs
+    ///
+    /// No artifacts are written. Other layers are trees, and each of their steps starts from the tree below it.
+    #[arg(long, conflicts_with = "check")]
+    pub check_resume: bool,
+
     /// How.
     #[command(flatten)]
     pub options: BuildOptions,

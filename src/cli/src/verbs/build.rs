@@ -26,7 +26,7 @@ use crate::{ENTER_MARKER, registry};
 pub(super) fn build(build: &Build, session: &mut Session) -> Result<ExitCode, Diagnostics> {
     let selection = session.selection(build.selection.patterns(), &build.selection.variant)?;
     let options = &build.options;
-    if options.check_resume {
+    if build.check_resume {
         return check_resume::check(session, &selection, options);
     }
     let planning = Planning {
