@@ -137,6 +137,10 @@ impl Finding {
             Diagnostic::error(message).at(node.action.location.clone()).label("the first step of which it is so").hint(
                 "it needs what an earlier step has left in memory, as a service or a setting of the kernel: let the step start it itself, or enable it for each boot",
             );
+        if let Found::Fails(error) = &self.what {
+            // One that does not boot may be this host's fault.
+            diagnostic = diagnostic.class(error.class());
+        }
         if let Found::Differs(paths) = &self.what {
             for (path, how) in paths.iter().take(SHOWN) {
                 diagnostic = diagnostic.note(format!("{path}: {how}"), None);
