@@ -7,7 +7,7 @@
 //!
 //! Roots, what living runs have leased, and whatever was written or used in the last minutes stay.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::fs::{File, TryLockError};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
@@ -20,6 +20,7 @@ use rusqlite::Transaction;
 use crate::database::hash_column;
 use crate::removal::remove_tree;
 use crate::runs::{KIND_BLOB, KIND_KEY, KIND_LAYER, live_runs, sweep_dead_runs};
+use crate::warm::WarmSnapshot;
 use crate::{Cache, Error, Result};
 
 const DAY: i64 = 86_400;
@@ -36,7 +37,7 @@ const CHUNK: usize = 256;
 /// What may stay.
 #[derive(Clone, Debug)]
 pub struct GcPolicy {
-    /// How many bytes layers and blobs may take together; `None` for any number.
+    /// How many bytes layers, blobs and the memory of machines may take together; `None` for any number.
     pub max_size: Option<u64>,
     /// How long something may go unused (known to the hour); `None` for ever.
     pub max_age: Option<Duration>,
@@ -63,9 +64,11 @@ pub struct GcReport {
     pub layers: usize,
     /// Blobs.
     pub blobs: usize,
-    /// The size of those layers and blobs in bytes.
+    /// Machines whose memory was kept.
+    pub warm: usize,
+    /// The size of those layers and blobs and of that memory, in bytes.
     pub bytes_freed: u64,
-    /// The size of all layers and blobs before, in bytes.
+    /// The size of all layers, blobs and memory before, in bytes.
     pub bytes_before: u64,
     /// Files and folders without a row, left by killed processes.
     pub orphans: usize,
@@ -100,6 +103,10 @@ pub struct CacheStats {
     pub package_indexes: u64,
     /// Their size in bytes.
     pub package_index_bytes: u64,
+    /// Machines whose memory is kept.
+    pub warm: u64,
+    /// Its size in bytes.
+    pub warm_bytes: u64,
     /// Names that protect a result.
     pub roots: u64,
     /// Runs that are alive.
@@ -127,8 +134,13 @@ struct Candidate {
 }
 
 enum What {
-    Result { id: i64, objects: Vec<Object> },
+    Result {
+        id: i64,
+        objects: Vec<Object>,
+    },
     Blob(Object),
+    /// By its place among all.
+    Warm(usize),
 }
 
 /// A file of [`Cache::indexes`].
@@ -148,6 +160,15 @@ struct Plan {
     freed: u64,
     before: u64,
     known: HashSet<Object>,
+    /// The memory that goes, by its place among all.
+    warm: BTreeSet<usize>,
+}
+
+/// What is to be kept, and the time it is.
+struct Rules<'a> {
+    policy: &'a GcPolicy,
+    live: &'a HashSet<String>,
+    now: i64,
 }
 
 /// The lock of whoever removes or checks things; free when dropped.
@@ -177,7 +198,9 @@ impl Cache {
         let now = crate::clock::now();
         let dead_runs = if policy.dry_run { 0 } else { sweep_dead_runs(self)? };
         let live: HashSet<String> = live_runs(self)?.into_iter().map(|run| run.as_str().to_owned()).collect();
-        let choose = |transaction: &Transaction<'_>| self.choose(transaction, policy, &live, now);
+        let warm = self.warm_snapshots()?;
+        let rules = Rules { policy, live: &live, now };
+        let choose = |transaction: &Transaction<'_>| self.choose(transaction, &rules, &warm);
         let plan = if policy.dry_run {
             self.database().read(choose)?
         } else {
@@ -197,6 +220,7 @@ impl Cache {
             results: plan.results.len(),
             layers,
             blobs: plan.objects.len() - layers,
+            warm: plan.warm.len(),
             bytes_freed: plan.freed,
             bytes_before: plan.before,
             orphans: orphans.len(),
@@ -206,6 +230,7 @@ impl Cache {
         };
         if !policy.dry_run {
             let objects: Vec<Object> = plan.objects.iter().copied().chain(orphans).collect();
+            self.remove_warm(plan.warm.iter().map(|place| warm[*place].path.clone()))?;
             self.remove_objects(&objects)?;
             for index in indexes {
                 remove_tree(&index.path)?;
@@ -226,6 +251,7 @@ impl Cache {
         let runs = live_runs(self)?.len() as u64;
         let index_bytes = fs_err::metadata(self.layout().index())?.len();
         let indexes = self.package_indexes()?;
+        let warm = self.warm_snapshots()?;
         self.database().read(|transaction| {
             let number = |sql: &str| -> Result<u64> {
                 Ok(transaction.prepare_cached(sql)?.query_row([], |row| row.get::<_, i64>(0))? as u64)
@@ -242,6 +268,8 @@ impl Cache {
                 index_bytes,
                 package_indexes: indexes.len() as u64,
                 package_index_bytes: indexes.iter().map(|index| index.size).sum(),
+                warm: warm.len() as u64,
+                warm_bytes: warm.iter().map(|one| one.size).sum(),
                 runs,
             })
         })
@@ -250,9 +278,8 @@ impl Cache {
     fn choose(
         &self,
         transaction: &Transaction<'_>,
-        policy: &GcPolicy,
-        live: &HashSet<String>,
-        now: i64,
+        &Rules { policy, live, now }: &Rules<'_>,
+        warm: &[WarmSnapshot],
     ) -> Result<Plan> {
         let mut held = held_objects(transaction)?;
         let protected = protected_results(transaction, live, &mut held)?;
@@ -272,7 +299,8 @@ impl Cache {
         })?;
 
         let mut plan = Plan {
-            before: held.values().map(|held| held.size).sum(),
+            before: held.values().map(|held| held.size).sum::<u64>()
+                + warm.iter().map(|one| one.size).sum::<u64>(),
             known: held.keys().copied().collect(),
             ..Plan::default()
         };
@@ -290,6 +318,14 @@ impl Cache {
                     .push(Candidate { last_used: held[&object].last_used, what: What::Blob(object) }),
             }
         }
+        for (place, one) in warm.iter().enumerate().filter(|(_, one)| one.last_used <= young) {
+            let of = |delta: &DeltaId| held.get(&Object::Layer(delta.0.0));
+            if !one.stands_on(|delta| of(delta).is_some()) {
+                plan.drop_warm(place, one);
+            } else if !one.uppermost().and_then(of).is_some_and(|held| held.leased) {
+                candidates.push(Candidate { last_used: one.last_used, what: What::Warm(place) });
+            }
+        }
         candidates.sort_by_key(|candidate| candidate.last_used);
         let oldest = policy.max_age.map(|age| now - seconds(age));
         for Candidate { last_used, what } in candidates {
@@ -300,6 +336,7 @@ impl Cache {
             }
             match what {
                 What::Blob(object) => plan.drop_object(object, &held),
+                What::Warm(place) => plan.drop_warm(place, &warm[place]),
                 What::Result { id, mut objects } => {
                     plan.results.push(id);
                     objects.sort_unstable();
@@ -311,6 +348,12 @@ impl Cache {
                         }
                     }
                 }
+            }
+        }
+        let gone: HashSet<Object> = plan.objects.iter().copied().collect();
+        for (place, one) in warm.iter().enumerate() {
+            if !one.stands_on(|delta| !gone.contains(&Object::Layer(delta.0.0))) && one.layers.is_some() {
+                plan.drop_warm(place, one);
             }
         }
         Ok(plan)
@@ -389,6 +432,31 @@ impl Cache {
         self.remove_objects(&[Object::Layer(delta.0.0)])
     }
 
+    /// Removes those of these layers that no result points to and no living run has leased.
+    ///
+    /// # Errors
+    ///
+    /// If the index cannot be read or written, or a file cannot be removed.
+    pub fn remove_unused_layers(&self, layers: &[DeltaId]) -> Result<()> {
+        let live: HashSet<String> = live_runs(self)?.into_iter().map(|run| run.as_str().to_owned()).collect();
+        let unused: Vec<Object> = self.database().write(|transaction| {
+            let mut held = held_objects(transaction)?;
+            protected_results(transaction, &live, &mut held)?;
+            let is_leased =
+                |delta: &DeltaId| held.get(&Object::Layer(delta.0.0)).is_some_and(|held| held.leased);
+            let mut unused: HashSet<DeltaId> =
+                layers.iter().copied().filter(|delta| !is_leased(delta)).collect();
+            crate::actions::each_result(transaction, |stored| {
+                unused.retain(|delta| !stored.result.layers.contains(delta));
+                Ok(())
+            })?;
+            let objects: Vec<Object> = unused.iter().map(|delta| Object::Layer(delta.0.0)).collect();
+            delete_rows(transaction, &Plan { objects: objects.clone(), ..Plan::default() })?;
+            Ok(objects)
+        })?;
+        self.remove_objects(&unused)
+    }
+
     fn place(&self, object: Object) -> PathBuf {
         match object {
             Object::Layer(hash) => self.layout().layer(&DeltaId(Hash(hash))),
@@ -442,6 +510,12 @@ impl Plan {
     fn drop_object(&mut self, object: Object, held: &HashMap<Object, Held>) {
         self.freed += held.get(&object).map_or(0, |held| held.size);
         self.objects.push(object);
+    }
+
+    fn drop_warm(&mut self, place: usize, one: &WarmSnapshot) {
+        if self.warm.insert(place) {
+            self.freed += one.size;
+        }
     }
 }
 

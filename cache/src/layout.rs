@@ -11,6 +11,7 @@
 //! quarantine/              damaged blobs
 //! logs/                    the callers'
 //! indexes/                 the callers' too: what can be downloaded again
+//! warm/<name>/             and theirs: the memory of machines, which can be done without
 //! ```
 
 use std::fs::Permissions;
@@ -115,6 +116,10 @@ impl Layout {
 
     pub(crate) fn logs(&self) -> PathBuf {
         self.root.join("logs")
+    }
+
+    pub(crate) fn warm(&self) -> PathBuf {
+        self.root.join("warm")
     }
 
     pub(crate) fn indexes(&self) -> PathBuf {

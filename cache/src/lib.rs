@@ -27,6 +27,7 @@ mod records;
 mod removal;
 mod runs;
 mod verify;
+mod warm;
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};

@@ -1,5 +1,6 @@
 //! Does the cache still hold what its index says? Reads everything; nothing of this is on the path of a hit.
 
+use std::collections::HashSet;
 use std::io::Read as _;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -59,6 +60,14 @@ pub enum Damage {
         /// All differences; at least one.
         mismatches: Vec<Mismatch>,
     },
+    /// The memory of a machine that is not as it was written.
+    #[error("the memory of a machine in `{}` cannot be used: {reason}", folder.display())]
+    MemoryUnusable {
+        /// Its folder.
+        folder: PathBuf,
+        /// Why.
+        reason: String,
+    },
     /// A result that points to what is not there or not whole.
     #[error("the result with the output `{output}` is incomplete: {missing}")]
     ResultIncomplete {
@@ -78,6 +87,8 @@ pub struct VerifyReport {
     pub layers: usize,
     /// Results that were checked.
     pub results: usize,
+    /// Machines whose memory was read.
+    pub warm: usize,
     /// What is wrong.
     pub damage: Vec<Damage>,
     /// What lies in the store without a row: harmless, and garbage collection's to remove.
@@ -141,13 +152,26 @@ impl Cache {
             step();
         }
         let results = self.check_results(&mut damage)?;
+        let warm = self.warm_snapshots()?;
+        for one in &warm {
+            if let Some(reason) = one.damage() {
+                damage.push(Damage::MemoryUnusable { folder: one.path.clone(), reason });
+            }
+        }
+        let mut orphans = self.paths_without_row()?;
+        let known: HashSet<DeltaId> = layers.iter().copied().collect();
+        let is_damaged = |path: &PathBuf| {
+            damage.iter().any(|one| matches!(one, Damage::MemoryUnusable { folder, .. } if folder == path))
+        };
+        orphans.extend(self.warm_without_layers(&known)?.into_iter().filter(|path| !is_damaged(path)));
         let repaired = if options.repair { self.repair(&damage)? } else { 0 };
         Ok(VerifyReport {
             blobs: blobs.len(),
             layers: layers.len(),
             results,
+            warm: warm.len(),
             damage,
-            orphans: self.paths_without_row()?,
+            orphans,
             repaired,
         })
     }
@@ -238,6 +262,7 @@ impl Cache {
                 Damage::LayerUnusable { layer, .. } | Damage::LayerChanged { layer, .. } => {
                     self.remove_layer(layer)?;
                 }
+                Damage::MemoryUnusable { folder, .. } => self.remove_warm([folder.clone()])?,
                 Damage::ResultIncomplete { .. } => {}
             }
         }

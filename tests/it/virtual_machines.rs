@@ -121,6 +121,65 @@ fn a_machine_ends_with_the_program_whatever_ends_it() {
     assert!(examples.ok("", &["cache", "verify"]).stdout.contains("nothing is wrong"));
 }
 
+/// Two chains on the small disk of the example: one whose second step takes a file that the first has written to `/tmp`, and one
+/// whose second step needs what the first has started.
+const CHAINS: &str = r#"
+MACHINE = dict(
+    disk = ":base",
+    efi_boot = True,
+    machine_type = "q35",
+    memory = 512,
+    seed = "nocloud",
+    ssh_timeout = "30m",
+)
+
+image(
+    name = "moves",
+    source = qemu(**MACHINE),
+    steps = [
+        file("motd", "/tmp/uploaded"),
+        shell(["mv /tmp/uploaded /etc/uploaded"]),
+    ],
+    platforms = ["linux/amd64"],
+)
+
+image(
+    name = "needs",
+    source = qemu(**MACHINE),
+    steps = [
+        shell(["systemd-run --unit=helper sleep infinity"]),
+        shell(["systemctl is-active helper.service"]),
+    ],
+    platforms = ["linux/amd64"],
+)
+"#;
+
+#[test]
+fn a_chain_that_cannot_go_on_from_each_step_is_found() {
+    let Some(examples) = examples() else { return };
+    let path = examples.path("examples/qemu-debian/BUILD.star");
+    fs_err::write(&path, fs_err::read_to_string(&path).unwrap() + CHAINS).unwrap();
+    let said = examples.ok("", &["build", "//examples/qemu-debian:moves", "--check-resume"]);
+    assert!(said.stderr.contains("the machine can go on from each step"), "{said:#?}");
+    assert!(
+        ran(&examples.ok("", &["--json", "build", "//examples/qemu-debian:moves", "--no-write"]))
+            .iter()
+            .all(|step| !step.starts_with("file") && !step.starts_with("shell"))
+    );
+
+    let words = ["build", "//examples/qemu-debian:needs", "--check-resume"];
+    let failed = examples.command("", &words).output().unwrap();
+    let text = String::from_utf8_lossy(&failed.stderr);
+    assert_eq!(failed.status.code(), Some(1), "{text}");
+    for part in [
+        "cannot go on from each of its steps: `shell systemctl is-active helper.service` fails in a machine that is started",
+        "it needs what an earlier step has left in memory",
+    ] {
+        assert!(text.contains(part), "{part}: {text}");
+    }
+    assert!(examples.ok("", &["cache", "verify"]).stdout.contains("nothing is wrong"));
+}
+
 /// Waits for something, for minutes.
 fn wait_for<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
     let began = Instant::now();

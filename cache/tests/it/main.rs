@@ -11,3 +11,4 @@ mod layers;
 mod processes;
 mod records;
 mod support;
+mod warm;

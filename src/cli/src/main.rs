@@ -1,6 +1,7 @@
 //! The program: reads the command line, makes the session, carries out the verb, and turns what went wrong into
 //! messages and an exit code.
 
+mod continuity;
 mod languages;
 mod prompt;
 mod provenance;

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::num::NonZero;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -54,15 +54,7 @@ pub(crate) fn archives(
 }
 
 /// All the code that this build of the program has.
-pub(crate) fn registry(
-    archives: Arc<ArchiveConfig>,
-    environment: &Environment,
-    resume: imgbuild::args::Resume,
-) -> Registry {
-    let resume = match resume {
-        imgbuild::args::Resume::Warm => Resume::Warm,
-        imgbuild::args::Resume::Cold => Resume::Cold,
-    };
+pub(crate) fn registry(archives: Arc<ArchiveConfig>, environment: &Environment, resume: Resume) -> Registry {
     let downloads = Arc::new(Downloads(archives.clone()));
     let cache = archives.cache.clone();
     let withheld = Environment::whole().into_keys().filter(|name| name.starts_with("ANSIBLE_")).collect();
@@ -72,9 +64,7 @@ pub(crate) fn registry(
     let surroundings = Surroundings { home: environment.home.clone(), agent: environment.ssh_agent.clone() };
     let host = HostBuilder::new(surroundings.clone());
     executors.insert("host", Arc::new(Reach::new(host.clone())));
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let folders = std::env::split_paths(&path).collect();
-    let qemu = QemuBuilder::new(cache.clone(), surroundings, folders, resume, downloads);
+    let qemu = QemuBuilder::new(cache.clone(), surroundings, folders(), resume, downloads);
     executors.insert("qemu", Arc::new(QemuSource::new(qemu.clone())));
     executors.insert("boot", Arc::new(QemuSource::of_disk(qemu.clone())));
     for (name, executor) in &mut executors {
@@ -87,6 +77,20 @@ pub(crate) fn registry(
     let builders: [Arc<dyn Builder>; 3] =
         [Arc::new(RootfsBuilder::new(cache)), Arc::new(host), Arc::new(qemu)];
     Registry::new(builders, executors)
+}
+
+/// How machines go on, as it was asked for.
+pub(crate) fn resume(asked: imgbuild::args::Resume) -> Resume {
+    match asked {
+        imgbuild::args::Resume::Warm => Resume::Warm,
+        // What may not go on from a step is planned from its source; a machine that is retried still starts somewhere.
+        imgbuild::args::Resume::Cold | imgbuild::args::Resume::Never => Resume::Cold,
+    }
+}
+
+/// Where programs are looked for.
+pub(crate) fn folders() -> Vec<PathBuf> {
+    std::env::split_paths(&std::env::var_os("PATH").unwrap_or_default()).collect()
 }
 
 /// Media of machines, fetched as packages are.
@@ -148,7 +152,7 @@ mod tests {
         let cache = Cache::open(folder.path().join("cache")).unwrap();
         let events: Arc<dyn EventSink> = Arc::new(|_: imgbuild_model::Event| {});
         let archives = Arc::new(ArchiveConfig::new(cache, 0, events));
-        let registry = registry(archives, &Environment::default(), imgbuild::args::Resume::default());
+        let registry = registry(archives, &Environment::default(), Resume::default());
         for schema in imgbuild_kinds::all() {
             // What only moves the state runs nothing, and single checks are run by `image_test`.
             let runs = schema.effect != Effect::State

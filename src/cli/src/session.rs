@@ -20,6 +20,7 @@ use imgbuild_plan::{
     Plan, PlanOptions, Selection, Walk, plan,
 };
 
+use crate::continuity::MachineSteps;
 use crate::languages::Languages;
 use crate::registry;
 use crate::template::artifact;
@@ -70,11 +71,20 @@ pub(crate) struct Planning {
     pub(crate) force: bool,
     /// Look every action up, also below those that are there.
     pub(crate) explain_all: bool,
+    /// What of machines runs again.
+    pub(crate) machines: MachineSteps,
 }
 
 impl Default for Planning {
     fn default() -> Self {
-        Self { want: Want::Artifacts, locked: false, write_lock: true, force: false, explain_all: false }
+        Self {
+            want: Want::Artifacts,
+            locked: false,
+            write_lock: true,
+            force: false,
+            explain_all: false,
+            machines: MachineSteps::default(),
+        }
     }
 }
 
@@ -216,7 +226,8 @@ impl Session {
             true => analyzed.roots.iter().map(|root| root.label.clone()).collect(),
             false => BTreeSet::new(),
         };
-        let options = PlanOptions { force, explain_all: planning.explain_all };
+        let options = PlanOptions { force, explain_all: planning.explain_all, ..PlanOptions::default() };
+        let options = (options, planning.machines);
         let root = self.files()?.root().to_path_buf();
         let planned = plan_whole(&mut keys, &wanted, (&cache, &root), options, &mut |needs, keys| {
             if planning.locked {
@@ -303,12 +314,13 @@ impl Session {
 /// Finds what a lock file lacks, with what else keys are made from; gives the lock file that has it.
 pub(crate) type Find<'a> = &'a mut dyn FnMut(&[PinRequest], &KeyInputs) -> Result<LockFile, Diagnostics>;
 
-/// Plans until nothing is missing in the lock file. A delegated build whose files are gone from below `root` runs again.
+/// Plans until nothing is missing in the lock file. A delegated build whose files are gone from below `root` runs again, and
+/// so do steps of machines.
 pub(crate) fn plan_whole(
     keys: &mut KeyInputs,
     wanted: &[usize],
     (cache, root): (&Cache, &Path),
-    options: PlanOptions,
+    (options, machines): (PlanOptions, MachineSteps),
     find: Find<'_>,
 ) -> Result<Plan, Diagnostics> {
     let plan_with = |keys: &KeyInputs, options: &PlanOptions| {
@@ -327,11 +339,12 @@ pub(crate) fn plan_whole(
         keys.lock = Arc::new(find(&planned.needs, keys)?);
     };
     let gone = artifact::gone(&keys.graph, &planned, cache, root)?;
-    if gone.is_empty() {
+    let places = machines.again(&keys.graph, &planned);
+    if gone.is_empty() && places.is_empty() {
         return Ok(planned);
     }
     let force = gone.into_iter().chain(options.force.iter().cloned()).collect();
-    plan_with(keys, &PlanOptions { force, ..options })
+    plan_with(keys, &PlanOptions { force, places, ..options })
 }
 
 /// The layer of an image before it is sealed.

@@ -16,7 +16,7 @@ use imgbuild_cache::{ActionKey, ActionResult, Cache, Lease, Run};
 use imgbuild_digest::{ContentHash as _, ContentHasher, Hash};
 use imgbuild_model::{ActionId, Class, Diagnostic, Event, EventSink, KindClass, Outcome as EventOutcome};
 use imgbuild_plan::{
-    ActionNode, DiskFiles, InputDigests, KeyContext, KeyInputs, Plan, Reference, Status, content_key,
+    ActionNode, DiskFiles, InputDigests, KeyContext, KeyInputs, Plan, Reason, Reference, Status, content_key,
     duration_key, fingerprint, slot,
 };
 use petgraph::graph::NodeIndex;
@@ -68,8 +68,9 @@ pub struct RunOptions {
     pub jobs: Option<NonZeroUsize>,
     /// `--keep-going`.
     pub keep_going: bool,
-    /// Targets whose own actions run even if their results are there.
-    pub force: BTreeSet<imgbuild_model::Label>,
+    /// What is made is of this run alone: results are not looked up and kept for nobody, and neither the history nor logs nor
+    /// files outside the cache tell of it. What they point to stays until the run ends, and then until it is collected.
+    pub apart: bool,
 }
 
 /// What to run, with all that it needs.
@@ -377,7 +378,9 @@ impl Shared {
         let resolved = resolved.unwrap_or_else(|panic| Err(panicked(crate::panic_message(&*panic))));
         let resolved = resolved.and_then(|(result, outcome)| {
             let request = &self.request;
-            outputs::restore(&request.cache, self.node(place), &result, request.files.root())?;
+            if !request.options.apart {
+                outputs::restore(&request.cache, self.node(place), &result, request.files.root())?;
+            }
             Ok((result, outcome))
         });
         match resolved {
@@ -417,7 +420,7 @@ impl Shared {
         // A key of the plan says what inputs were before a command on the host ran.
         let known = self.request.plan.actions[place].key.filter(|_| !self.follows_host(place));
         let content = if self.node(place).impure().is_some() { None } else { self.content_key(place) };
-        let Some(key) = known.or(content) else {
+        let Some(key) = known.or(content).filter(|_| !self.request.options.apart) else {
             // It is kept for nobody, but must stay until this run is over.
             let result = self.clone().carry_out(place, id).await?;
             self.lease_result(&result)?;
@@ -428,8 +431,8 @@ impl Shared {
             [Some(key), content.filter(|content| *content != key)].into_iter().flatten().collect();
         self.run.lease(&keys.iter().map(|key| Lease::Key(*key)).collect::<Vec<_>>())?;
         // The plan has looked; what a command did to the host since is in no result.
-        let forced =
-            self.request.options.force.contains(self.node(place).label()) || self.node(place).changes_host();
+        let asked_for = self.request.plan.actions[place].status == Status::Run(Reason::Forced);
+        let forced = asked_for || self.node(place).changes_host();
         let mut guards = Vec::with_capacity(keys.len());
         for candidate in &keys {
             guards.push(self.clone().lock_key(*candidate, place, id).await?);
@@ -586,23 +589,25 @@ impl Shared {
             false => error,
         });
         let duration = started.elapsed();
-        let log = self.keep_log(place, &context);
+        let apart = self.request.options.apart;
+        let log = if apart { Ok(None) } else { self.keep_log(place, &context) };
         // What is left of it goes with the run's folder at the latest.
         let _ = fs_err::remove_dir_all(&temporary);
         let (outcome, log) = match outcome {
             Ok(outcome) => (outcome, log?),
             Err(error) => {
                 // What went wrong first is what the user must hear of.
-                if let Err(problem) = self.keep_failed_state(place, &context) {
+                if !apart && let Err(problem) = self.keep_failed_state(place, &context) {
                     tracing::warn!(%problem, "the state of the failure could not be kept");
                 }
                 return Err(error);
             }
         };
         self.check_inputs(place).await?;
-        self.request
-            .cache
-            .record_duration(&duration_key(&slot(&self.request.keys.graph, place)), duration)?;
+        if !apart {
+            let name = duration_key(&slot(&self.request.keys.graph, place));
+            self.request.cache.record_duration(&name, duration)?;
+        }
         self.make_result(place, &context, outcome, duration, log)
     }
 

@@ -20,7 +20,7 @@ use imgbuild_model::{Diagnostic, did_you_mean};
 
 pub use command::{
     Build, Command, Common, ConfigType, Console, Evaluation, Fix, Fmt, Hcl2Upgrade, Init, Inspect, Lock,
-    Migrate, OnError, Plugins, PluginsInstall, Purpose, Reuse, Validate,
+    Migrate, OnError, Plugins, PluginsInstall, Purpose, Resume, Reuse, Validate,
 };
 pub use help::help;
 pub use table::{Passthrough, Verb};

@@ -20,6 +20,8 @@ use crate::{
 pub struct PlanOptions {
     /// Targets whose own actions run even if their results are there.
     pub force: BTreeSet<Label>,
+    /// Actions that do so, by their places in the graph.
+    pub places: BTreeSet<usize>,
     /// Look every action up, those too that nothing needs because what stands on them is there.
     pub explain_all: bool,
 }
@@ -204,7 +206,8 @@ impl Planner<'_> {
     }
 
     fn is_forced(&self, place: usize) -> bool {
-        self.options.force.contains(self.context.graph.nodes[place].label())
+        self.options.places.contains(&place)
+            || self.options.force.contains(self.context.graph.nodes[place].label())
     }
 
     /// Decides about an action, after all that it needs if it must run. With a stack of its own: chains may be long.

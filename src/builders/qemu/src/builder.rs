@@ -30,6 +30,7 @@ use imgbuild_engine::{ActionError, Builder, Machine, MachineSpec, Snapshot};
 use imgbuild_ssh::Surroundings;
 use imgbuild_tree::DeltaId;
 
+pub use disks::raw_disk;
 pub use export::DiskExport;
 pub use source::QemuSource;
 
@@ -46,6 +47,8 @@ pub enum Resume {
     Warm,
     /// From disks alone: each time is a boot.
     Cold,
+    /// As [`Resume::Cold`], and no memory is kept: what comes of it is looked at and thrown away.
+    Apart,
 }
 
 /// Who brings files from elsewhere.

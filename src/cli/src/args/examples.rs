@@ -41,6 +41,10 @@ pub const EXAMPLES: &[(&str, &[Example])] = &[
             example("imgbuild build //images:web --platform amd64,arm64", "for two platforms"),
             example("imgbuild build //images:web -D debug=true", "with a flag that `config_setting` reads"),
             example("imgbuild build //images:web --check", "build twice and list what differs"),
+            example(
+                "imgbuild build //images:vm --check-resume",
+                "whether its machine can go on from each step",
+            ),
         ],
     ),
     (

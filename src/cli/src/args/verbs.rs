@@ -146,7 +146,7 @@ pub struct BuildOptions {
     #[arg(long)]
     pub check: bool,
 
-    /// How a virtual machine goes on from a step that is kept: from memory where this host has it, or by a boot
+    /// How a virtual machine goes on from a step that is kept
     #[arg(long, value_name = "HOW", default_value = "warm")]
     pub resume: Resume,
 
@@ -165,6 +165,13 @@ pub struct Build {
     /// Which targets.
     #[command(flatten)]
     pub selection: Selection,
+
+    /// Run the steps of virtual machines again, each also in a machine that is started anew, and say what differs
+    ///
+    /// No artifacts are written. Other layers are trees, and each of their steps starts from the tree below it.
+    #[arg(long, conflicts_with = "check")]
+    pub check_resume: bool,
+
     /// How.
     #[command(flatten)]
     pub options: BuildOptions,
@@ -248,8 +255,10 @@ pub enum Resume {
     /// From its memory, where this host has kept it
     #[default]
     Warm,
-    /// From its disks
+    /// From its disks, by a boot
     Cold,
+    /// Not at all: where one of its steps has to run, all above its source do
+    Never,
 }
 
 /// Of which tests to show the output.

@@ -15,9 +15,9 @@ use imgbuild_model::{Class, Diagnostic, Diagnostics, Secret};
 use imgbuild_packer::builders::generated;
 use imgbuild_packer::lower::{Holes, Makes, Volatile};
 use imgbuild_packer::recipe::Recipe;
-use imgbuild_packer_cli::args::{Build, OnError, Purpose, exit};
+use imgbuild_packer_cli::args::{Build, OnError, Purpose, Resume, exit};
 use imgbuild_packer_cli::ui::{Appearance, Artifact as Shown, BuildId, Event as Said, Signal};
-use imgbuild_plan::{Ancestry, Generation, Moved, Reason, Status};
+use imgbuild_plan::{Ancestry, Generation, Moved, Plan, Reason, Status};
 use imgbuild_postprocessors::{Artifact, PostContext, run_chains};
 use tokio::sync::{Mutex, Semaphore, watch};
 use tokio_util::sync::CancellationToken;
@@ -27,7 +27,8 @@ use super::events::{BuildVoice, EngineEvents, packer_name};
 use super::failure::{self, Asker, Next};
 use super::load::{LoadOptions, Place, load};
 use super::prepare::{Arguments, Planned, Planner, edges, files, folder_of, makers, secret_key};
-use super::{Done, Printer, artifact};
+use super::{Done, Printer, artifact, check_resume};
+use crate::continuity::MachineSteps;
 use crate::registry;
 use crate::secrets::Store;
 use crate::session::{Session, cache_error, runtime};
@@ -69,12 +70,17 @@ pub(super) fn build(
         reuse: command.reuse,
         holes: &holes,
         epochs: std::sync::Mutex::default(),
-        keeps_epochs: command.purpose == Purpose::Build,
+        keeps_epochs: matches!(command.purpose, Purpose::Build | Purpose::CheckResume),
+        machines: match (command.purpose, command.resume) {
+            (Purpose::CheckResume, _) => MachineSteps::Again,
+            (_, Resume::Never) => MachineSteps::WholeChains,
+            (_, Resume::Warm | Resume::Cold) => MachineSteps::AsFound,
+        },
         args: arguments(command, &loaded),
         real: OnceLock::new(),
     };
     let first = first_plans(&planner, recipes, &edges, &mut session)?;
-    if command.purpose != Purpose::Build {
+    if matches!(command.purpose, Purpose::Plan | Purpose::Explain) {
         return show_plan(&first, recipes, &cache, &printer, command.purpose);
     }
     // Only images need a namespace: all else is done as the user who asks for it.
@@ -101,6 +107,7 @@ pub(super) fn build(
         Session::now(),
         session.ui.clone(),
     );
+    let registry = |resume| registry::registry(archives.clone(), session.environment(), resume);
     let house = House {
         command,
         place,
@@ -108,7 +115,11 @@ pub(super) fn build(
         cache,
         sensitive: &loaded.sensitive,
         run_uuid,
-        registry: registry::registry(archives, session.environment(), imgbuild::args::Resume::default()),
+        registry: registry(match command.resume {
+            Resume::Warm => imgbuild_qemu::builder::Resume::Warm,
+            Resume::Cold | Resume::Never => imgbuild_qemu::builder::Resume::Cold,
+        }),
+        apart: registry(imgbuild_qemu::builder::Resume::Apart),
         store: Arc::new(Store::new(
             session.environment().home.clone(),
             session.config.secret_providers.clone(),
@@ -140,6 +151,8 @@ pub(super) struct House<'a> {
     sensitive: &'a [String],
     run_uuid: String,
     registry: Registry,
+    /// The code for runs that nothing is kept of.
+    apart: Registry,
     store: Arc<Store>,
     /// Who asks the user waits for it.
     pub(super) turn: Arc<Mutex<()>>,
@@ -427,6 +440,11 @@ async fn one(
     planned: &Planned,
     voice: &BuildVoice,
 ) -> Ended {
+    let checks = house.command.purpose == Purpose::CheckResume;
+    if checks && check_resume::steps(planned) == 0 {
+        voice.say("There is no step of a virtual machine to be looked at");
+        return Ok(Vec::new());
+    }
     tell_cached(planned, voice);
     let report = loop {
         let report = execute(house, planned, voice).await.map_err(|error| in_a_line(&error))?;
@@ -446,6 +464,10 @@ async fn one(
     }
     if report.cancelled || house.cancel.is_cancelled() {
         return Err("it was cancelled".to_owned());
+    }
+    if checks {
+        check_resume::look(house, planned, &report, voice).await.map_err(|problem| in_a_line(&problem))?;
+        return Ok(Vec::new());
     }
     if let Makes::Delegated { action } = planned.lowered.makes {
         return artifact::delegated(action, planned, &report, &house.cache)
@@ -518,7 +540,6 @@ pub(super) async fn execute(
     voice: &BuildVoice,
 ) -> Result<RunReport, Diagnostic> {
     let failed = |error: ActionError| diagnostic(error, None);
-    let root = files();
     for (node, action) in planned.keys.graph.nodes.iter().zip(&planned.plan.actions) {
         if let (Status::Hit { .. }, Some(result)) = (&action.status, &action.result) {
             outputs::restore(&house.cache, node, result, Path::new("/")).map_err(failed)?;
@@ -529,21 +550,30 @@ pub(super) async fn execute(
         let results = results.filter_map(|(place, action)| Some((place, action.result.clone()?))).collect();
         return Ok(RunReport { results, hits: planned.plan.actions.len(), ..RunReport::default() });
     }
-    let is_forced = planned.plan.actions.iter().any(|action| action.status == Status::Run(Reason::Forced));
-    let force = is_forced.then(|| planned.lowered.label.clone()).into_iter().collect();
+    carry_out(house, planned, planned.plan.clone(), voice, false).await
+}
+
+/// Runs what a plan says; `apart` keeps nothing of it.
+pub(super) async fn carry_out(
+    house: &House<'_>,
+    planned: &Planned,
+    plan: Plan,
+    voice: &BuildVoice,
+    apart: bool,
+) -> Result<RunReport, Diagnostic> {
     let request = RunRequest {
         keys: planned.keys.clone(),
-        plan: planned.plan.clone(),
-        files: root,
+        plan,
+        files: files(),
         cache: house.cache.clone(),
-        registry: house.registry.clone(),
+        registry: if apart { &house.apart } else { &house.registry }.clone(),
         secrets: house.store.clone(),
         fillings: voice.fillings.clone(),
         prompt: Arc::new(Asker::new(house, planned, voice)),
-        options: RunOptions { jobs: house.jobs, keep_going: false, force },
+        options: RunOptions { jobs: house.jobs, keep_going: false, apart },
         now: Session::now(),
         cancel: house.cancel.clone(),
         events: Arc::new(EngineEvents { voice: voice.clone(), graph: planned.keys.graph.clone() }),
     };
-    imgbuild_engine::execute(request).await.map_err(failed)
+    imgbuild_engine::execute(request).await.map_err(|error| diagnostic(error, None))
 }

@@ -7,6 +7,7 @@ pub(crate) mod artifact;
 mod asked;
 mod build;
 mod chains;
+mod check_resume;
 mod events;
 mod failure;
 mod format;

@@ -15,6 +15,7 @@ use imgbuild_plan::{ActionNode, LOCK_FILE, LockFile, PinRequest};
 
 use super::load::Place;
 use super::prepare::{Arguments, Planned, Planner, secret_key};
+use crate::continuity::MachineSteps;
 use crate::session::{Session, added, lock_error};
 
 /// What came of it.
@@ -49,6 +50,7 @@ pub(super) fn write(
         holes: &holes,
         epochs: Mutex::default(),
         keeps_epochs: true,
+        machines: MachineSteps::AsFound,
         args: Arguments::default(),
         real: OnceLock::new(),
     };

@@ -26,6 +26,7 @@ use imgbuild_plan::{
 use super::chains::chains;
 use super::load::{LocalFiles, Place};
 use super::real_packer;
+use crate::continuity::MachineSteps;
 use crate::session::{Session, cache_error, lock_error, plan_whole};
 
 /// How old what was fetched from networks may be before it is fetched again, unless the user says otherwise.
@@ -59,6 +60,8 @@ pub(super) struct Planner<'a> {
     pub(super) epochs: Mutex<HashMap<Hash, String>>,
     /// Whether they are kept: a plan begins none.
     pub(super) keeps_epochs: bool,
+    /// What of machines runs again.
+    pub(super) machines: MachineSteps,
     /// What a real `packer` is given beside the template.
     pub(super) args: Arguments,
     pub(super) real: OnceLock<Result<Option<RealPacker>, String>>,
@@ -150,7 +153,7 @@ impl Planner<'_> {
         let salt = session.config.salt.as_deref().unwrap_or_default();
         let mut keys = key_inputs(graph, lock, &cache, salt)?;
         let places: Vec<usize> = (0..keys.graph.nodes.len()).collect();
-        let options = PlanOptions { explain_all: true, ..PlanOptions::default() };
+        let options = (PlanOptions { explain_all: true, ..PlanOptions::default() }, self.machines);
         let around = (&cache, &*self.place.cwd);
         let plan = plan_whole(&mut keys, &places, around, options, &mut |needs, keys| {
             if self.reuse.lock == Lock::Required {
@@ -185,7 +188,8 @@ impl Planner<'_> {
         let mut keys = key_inputs(graph_of(&lowered)?, LockFile::default(), cache, &salt)?;
         let places: Vec<usize> = (0..keys.graph.nodes.len()).collect();
         let around = (cache, &*self.place.cwd);
-        let plan = plan_whole(&mut keys, &places, around, PlanOptions::default(), &mut |needs, keys| {
+        let options = (PlanOptions::default(), MachineSteps::AsFound);
+        let plan = plan_whole(&mut keys, &places, around, options, &mut |needs, keys| {
             let mut lock = (*keys.lock).clone();
             for need in needs {
                 match need {

@@ -6,14 +6,16 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Instant;
 
-use imgbuild::args::{Build, BuildOptions, Test, TestOutput};
+use imgbuild::args::{Build, BuildOptions, Resume, Test, TestOutput};
 use imgbuild::ui::{Aim, Goal, Verbosity};
 use imgbuild_cache::ActionResult;
 use imgbuild_engine::{ActionError, Cancel, Failure, RunOptions, RunReport, RunRequest, outputs};
 use imgbuild_model::{Class, Configuration, Diagnostic, Diagnostics, Event, EventSink as _, Platform};
-use imgbuild_plan::{Plan, Reason, Status};
+use imgbuild_plan::{Plan, Status};
 use rustix::process::geteuid;
 
+use super::check_resume;
+use crate::continuity::MachineSteps;
 use crate::prompt::Terminal;
 use crate::publish::publish;
 use crate::secrets::Store;
@@ -24,7 +26,15 @@ use crate::{ENTER_MARKER, registry};
 pub(super) fn build(build: &Build, session: &mut Session) -> Result<ExitCode, Diagnostics> {
     let selection = session.selection(build.selection.patterns(), &build.selection.variant)?;
     let options = &build.options;
-    let planning = Planning { locked: options.locked, force: options.force, ..Planning::default() };
+    if build.check_resume {
+        return check_resume::check(session, &selection, options);
+    }
+    let planning = Planning {
+        locked: options.locked,
+        force: options.force,
+        machines: machines(options),
+        ..Planning::default()
+    };
     let prepared = session.prepare(&selection, &planning)?;
     if options.check {
         return check(session, prepared, options, &selection);
@@ -48,6 +58,7 @@ pub(super) fn test(test: &Test, session: &mut Session) -> Result<ExitCode, Diagn
         want: Want::Tests,
         locked: test.options.locked,
         force: test.rerun || test.options.force,
+        machines: machines(&test.options),
         ..Planning::default()
     };
     let prepared = session.prepare(&selection, &planning)?;
@@ -112,6 +123,34 @@ pub(super) fn carry_out(
     if !runs {
         return Ok(all_there(plan));
     }
+    let cancel = Cancel::new();
+    let request = request(session, prepared, plan.clone(), options, &cancel, Some(options.resume))?;
+    let report = runtime()?.block_on(async {
+        let listener = cancel.listen_for_signals().map_err(ActionError::from)?;
+        let report = imgbuild_engine::execute(request).await;
+        drop(listener);
+        report
+    });
+    report.map_err(|error| diagnostic(error, None).into())
+}
+
+/// What of machines runs again.
+fn machines(options: &BuildOptions) -> MachineSteps {
+    match options.resume {
+        Resume::Never => MachineSteps::WholeChains,
+        Resume::Warm | Resume::Cold => MachineSteps::AsFound,
+    }
+}
+
+/// What a run is given. Without a way in which machines go on it is a run apart.
+pub(super) fn request(
+    session: &mut Session,
+    prepared: &Prepared,
+    plan: Plan,
+    options: &BuildOptions,
+    cancel: &Cancel,
+    resume: Option<Resume>,
+) -> Result<RunRequest, Diagnostics> {
     let cache = session.cache()?;
     let archives = registry::archives(
         &session.config,
@@ -120,40 +159,28 @@ pub(super) fn carry_out(
         Session::now(),
         session.ui.clone(),
     );
-    let is_forced = |place: &usize| plan.actions[*place].status == Status::Run(Reason::Forced);
-    let force =
-        plan.running().filter(is_forced).map(|place| prepared.keys.graph.nodes[place].label().clone());
-    let force = force.collect();
-    let runtime = runtime()?;
-    let cancel = Cancel::new();
-    let report = runtime.block_on(async {
-        let listener = cancel.listen_for_signals().map_err(ActionError::from)?;
-        let request = RunRequest {
-            keys: prepared.keys.clone(),
-            plan: prepared.plan.clone(),
-            files: session.files().map_err(|_| ActionError::Cancelled)?.clone(),
-            cache,
-            registry: registry::registry(archives, session.environment(), options.resume),
-            secrets: Arc::new(Store::new(
-                session.environment().home.clone(),
-                session.config.secret_providers.clone(),
-            )),
-            fillings: prepared.fillings.clone(),
-            prompt: Arc::new(Terminal { shell: session.shell.clone() }),
-            options: RunOptions {
-                jobs: options.jobs.or(session.config.jobs),
-                keep_going: options.keep_going,
-                force,
-            },
-            now: Session::now(),
-            cancel: cancel.clone(),
-            events: session.ui.clone(),
-        };
-        let report = imgbuild_engine::execute(request).await;
-        drop(listener);
-        report
-    });
-    report.map_err(|error| diagnostic(error, None).into())
+    let machines = resume.map_or(imgbuild_qemu::builder::Resume::Apart, registry::resume);
+    Ok(RunRequest {
+        keys: prepared.keys.clone(),
+        plan,
+        files: session.files()?.clone(),
+        cache,
+        registry: registry::registry(archives, session.environment(), machines),
+        secrets: Arc::new(Store::new(
+            session.environment().home.clone(),
+            session.config.secret_providers.clone(),
+        )),
+        fillings: prepared.fillings.clone(),
+        prompt: Arc::new(Terminal { shell: session.shell.clone() }),
+        options: RunOptions {
+            jobs: options.jobs.or(session.config.jobs),
+            keep_going: options.keep_going,
+            apart: resume.is_none(),
+        },
+        now: Session::now(),
+        cancel: cancel.clone(),
+        events: session.ui.clone(),
+    })
 }
 
 /// Writes what steps that need not run once brought out of their images.
@@ -201,7 +228,7 @@ pub(crate) fn become_root(session: &Session) -> Result<(), Diagnostics> {
         .into())
 }
 
-fn finish(
+pub(super) fn finish(
     session: &Session,
     outcome: &RunReport,
     problems: Vec<Diagnostic>,

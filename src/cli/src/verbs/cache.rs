@@ -31,10 +31,11 @@ pub(super) fn cache(verb: &Cache, session: &mut Session) -> Result<ExitCode, Dia
             let report = session.cache()?.gc(&policy).map_err(|error| cache_error(&error))?;
             let would = if gc.dry_run { "would remove" } else { "removed" };
             session.shell.line(&format!(
-                "{would} {}, {}, {} and {}: {}",
+                "{would} {}, {}, {}, {} and {}: {}",
                 text::count(report.results, "result"),
                 text::count(report.layers, "layer"),
                 text::count(report.blobs, "blob"),
+                text::count(report.warm, "warm snapshot"),
                 text::count(report.indexes, "package list"),
                 text::size(report.bytes_freed + report.index_bytes_freed)
             ));
@@ -56,6 +57,8 @@ fn stats(session: &mut Session) -> Result<ExitCode, Diagnostics> {
             "index_bytes": stats.index_bytes,
             "package_indexes": stats.package_indexes,
             "package_index_bytes": stats.package_index_bytes,
+            "warm": stats.warm,
+            "warm_bytes": stats.warm_bytes,
             "live_runs": stats.runs,
         });
         session.shell.line(&serde_json::to_string_pretty(&document).unwrap_or_default());
@@ -65,6 +68,7 @@ fn stats(session: &mut Session) -> Result<ExitCode, Diagnostics> {
         ("results", stats.results, None),
         ("layers", stats.layers, Some(stats.layer_bytes)),
         ("blobs", stats.blobs, Some(stats.blob_bytes)),
+        ("warm", stats.warm, Some(stats.warm_bytes)),
         ("lists", stats.package_indexes, Some(stats.package_index_bytes)),
     ];
     for (name, count, bytes) in rows {

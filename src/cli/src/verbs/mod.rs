@@ -2,6 +2,7 @@
 
 mod build;
 mod cache;
+mod check_resume;
 mod diff;
 mod enter;
 mod explain;

@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use imgbuild_engine::{ActionError, Cancel, RunOptions};
-use imgbuild_model::{ActionRef, Class, Event, Outcome, Value};
+use imgbuild_model::{ActionRef, Class, Event, Label, Outcome, Value};
 use imgbuild_plan::testing::{Declared, file, label};
 use imgbuild_plan::{ActionGraph, ChangeKind, Fingerprint, PlanOptions, Reason, Status, changes, slot};
 
@@ -31,6 +31,10 @@ fn one(texts: &[&str]) -> (ActionGraph, Vec<usize>) {
 
 fn how(options: RunOptions) -> How {
     How { options, ..How::default() }
+}
+
+fn forced(force: impl Into<BTreeSet<Label>>) -> How {
+    How { force: force.into(), ..How::default() }
 }
 
 fn no_result(world: &World, graph: (ActionGraph, Vec<usize>)) -> bool {
@@ -204,13 +208,28 @@ fn a_forced_run_replaces_what_was_kept() {
     world.outside.store(7, Ordering::SeqCst);
     assert_eq!(world.build(graph()).results(), old, "it is not asked again");
     world.take_ran();
-    let force = RunOptions { force: BTreeSet::from([label("//:image")]), ..RunOptions::default() };
-    let new = world.build_with(graph(), &how(force));
+    let new = world.build_with(graph(), &forced([label("//:image")]));
     assert_eq!(world.take_ran(), ["shell ask"], "its base is not another target's to run");
     assert!(matches!(new.plan.actions[1].status, Status::Run(Reason::Forced)));
     assert_ne!(new.results(), old);
     assert_eq!(world.build(graph()).results(), new.results(), "from then on it is what is found");
     assert_eq!(world.take_ran(), [""; 0]);
+}
+
+#[test]
+fn a_run_apart_leaves_everything_as_it_was() {
+    let world = World::new();
+    let graph = || one(&["ask"]);
+    let old = world.build(graph()).results();
+    world.take_ran();
+    world.outside.store(7, Ordering::SeqCst);
+    let apart = RunOptions { apart: true, ..RunOptions::default() };
+    let again = world.build_with(graph(), &How { options: apart, ..forced([label("//:image")]) });
+    assert!(world.take_ran().contains(&"shell ask".to_owned()));
+    assert_ne!(again.results(), old, "who asked is given what came out");
+    assert_eq!(world.build(graph()).results(), old);
+    assert_eq!(world.take_ran(), [""; 0]);
+    world.verify();
 }
 
 #[test]
@@ -229,8 +248,7 @@ fn equal_actions_of_several_targets_run_once_even_if_forced() {
     let built = world.build(graph());
     assert_eq!((built.report.built, built.report.hits), (3, 6));
     assert!(counted(&world.take_ran()).values().all(|count| *count == 1));
-    let force = ["//:one", "//:two", "//:three"].map(label).into();
-    let forced = world.build_with(graph(), &how(RunOptions { force, ..RunOptions::default() }));
+    let forced = world.build_with(graph(), &forced(["//:one", "//:two", "//:three"].map(label)));
     assert_eq!((forced.report.built, forced.report.hits), (3, 6));
     assert!(counted(&world.take_ran()).values().all(|count| *count == 1));
 }

@@ -3,7 +3,7 @@
 //! What a step sees is said here a second time, without the key: so a key that forgets something shows as a difference
 //! between a build that reuses and one that starts from nothing.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -16,7 +16,7 @@ use imgbuild_engine::{
     ActionContext, ActionError, Builder, Cancel, Executor, LayerMetadata, Machine, MachineSpec, Outcome,
     Registry, RunOptions, RunReport, RunRequest, SharedExecutor, Snapshot, execute,
 };
-use imgbuild_model::{ChainState, Event, KindClass, Value};
+use imgbuild_model::{ChainState, Event, KindClass, Label, Value};
 use imgbuild_plan::testing::{context, locked};
 use imgbuild_plan::{ActionGraph, Builders, DiskFiles, InputDigests, KeyInputs, Plan, PlanOptions, plan};
 use imgbuild_tree::{CaptureOptions, DeltaId, EmptyView, XattrNamespace, capture};
@@ -42,6 +42,8 @@ pub struct World {
 #[derive(Clone, Default)]
 pub struct How {
     pub options: RunOptions,
+    /// Targets whose own actions run.
+    pub force: BTreeSet<Label>,
     pub cancel: Cancel,
 }
 
@@ -119,7 +121,7 @@ impl World {
     ) -> Result<Built, ActionError> {
         let digests = InputDigests::read(&graph.inputs(), &self.files, &self.cache).unwrap();
         let lock = locked(&graph);
-        let options = PlanOptions { force: how.options.force.clone(), ..PlanOptions::default() };
+        let options = PlanOptions { force: how.force.clone(), ..PlanOptions::default() };
         let plan = plan(context(&graph, &lock, &digests), &wanted, &self.cache, &options).unwrap();
         assert_eq!(plan.needs, []);
         let events: Arc<Mutex<Vec<Event>>> = Arc::default();

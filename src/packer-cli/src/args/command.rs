@@ -99,6 +99,20 @@ pub struct Build {
     pub reuse: Reuse,
     /// Whether to build at all: ours.
     pub purpose: Purpose,
+    /// `-resume`: how machines go on: ours.
+    pub resume: Resume,
+}
+
+/// How a virtual machine goes on from a step that is kept.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Resume {
+    /// From its memory, where this host has kept it.
+    #[default]
+    Warm,
+    /// From its disks.
+    Cold,
+    /// Not at all: its steps run again from the first.
+    Never,
 }
 
 /// What to do when a step of a build fails.
@@ -148,6 +162,8 @@ pub enum Purpose {
     Plan,
     /// `-explain`: the same, with the inputs that moved. It includes `-plan`.
     Explain,
+    /// `-check-resume`: whether machines can go on from each step. No artifacts are made.
+    CheckResume,
 }
 
 /// `validate`.

@@ -105,10 +105,16 @@ fn build(words: &Words, template: PathBuf, common: Common) -> Result<Build, Box<
         (false, true) => Lock::Required,
         (false, false) => Lock::AsFound,
     };
-    let purpose = match (on("plan"), on("explain")) {
-        (_, true) => Purpose::Explain,
-        (true, false) => Purpose::Plan,
-        (false, false) => Purpose::Build,
+    let purpose = match (on("plan"), on("explain"), on("check-resume")) {
+        (_, true, _) => Purpose::Explain,
+        (true, false, _) => Purpose::Plan,
+        (false, false, true) => Purpose::CheckResume,
+        (false, false, false) => Purpose::Build,
+    };
+    let resume = match words.text("resume") {
+        Some("cold") => Resume::Cold,
+        Some("never") => Resume::Never,
+        _ => Resume::Warm,
     };
     let parallel = words.number("parallel-builds").unwrap_or(0);
     Ok(Build {
@@ -125,6 +131,7 @@ fn build(words: &Words, template: PathBuf, common: Common) -> Result<Build, Box<
         skip_enforcement: on("skip-enforcement"),
         reuse: Reuse { refresh: on("refresh"), max_age: words.age("max-age"), lock },
         purpose,
+        resume,
     })
 }
 

@@ -103,6 +103,7 @@ const fn ours(flag: Flag) -> Flag {
 }
 
 pub(super) const ON_ERROR: &[&str] = &["cleanup", "abort", "ask", "run-cleanup-provisioner"];
+pub(super) const RESUME: &[&str] = &["warm", "cold", "never"];
 pub(super) const CONFIG_TYPES: &[&str] = &["json", "hcl2"];
 
 const MACHINE_READABLE: Flag =
@@ -153,6 +154,16 @@ const BUILD: &[Flag] = &[
     ours(switch("locked", "Fail if the lock file lacks a source, and change nothing in it")),
     ours(switch("plan", "Build nothing: say which steps would run, and which are cached")),
     ours(switch("explain", "Build nothing: say for each step that would run which input moved")),
+    ours(valued(
+        "resume",
+        Kind::Choice(RESUME),
+        "HOW",
+        "How a machine goes on from a kept step: warm (default), cold, or never: its steps run again from the first",
+    )),
+    ours(switch(
+        "check-resume",
+        "Make no artifact: run a machine's steps again, each also in a machine that is started anew, and say what differs",
+    )),
 ];
 
 const VALIDATE: &[Flag] = &[

@@ -65,6 +65,7 @@ fn a_build_without_flags_has_packers_defaults() {
             skip_enforcement: false,
             reuse: Reuse::default(),
             purpose: Purpose::Build,
+            resume: Resume::Warm,
         }
     );
 }
@@ -266,9 +267,16 @@ fn imgbuild_takes_flags_behind_the_template_and_its_own() {
     let max_age = Some(Duration::from_secs(7 * 86_400));
     assert_eq!(build.reuse, Reuse { refresh: true, max_age, lock: Lock::Required });
     assert_eq!(ours("build x -lock").reuse.lock, Lock::Write);
-    for (line, purpose) in
-        [("-plan", Purpose::Plan), ("-explain", Purpose::Explain), ("-plan -explain", Purpose::Explain)]
-    {
+    for (line, resume) in [("warm", Resume::Warm), ("cold", Resume::Cold), ("never", Resume::Never)] {
+        assert_eq!(ours(&format!("build x -resume={line}")).resume, resume, "{line}");
+    }
+    for (line, purpose) in [
+        ("-plan", Purpose::Plan),
+        ("-explain", Purpose::Explain),
+        ("-plan -explain", Purpose::Explain),
+        ("-check-resume", Purpose::CheckResume),
+        ("-check-resume -plan", Purpose::Plan),
+    ] {
         assert_eq!(ours(&format!("build x {line}")).purpose, purpose, "{line}");
     }
     assert_eq!(ours("build -- -x").template, PathBuf::from("-x"));

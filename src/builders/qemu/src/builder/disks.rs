@@ -125,6 +125,30 @@ pub(crate) async fn virtual_size(images: &ImageTool, path: &Path) -> Result<u64,
     Ok(images.info(path, Some(DiskFormat::Qcow2)).await?.virtual_size)
 }
 
+/// Writes the first disk of layers as it is: raw, in a file of its own.
+///
+/// # Errors
+/// If `qemu-img` is not in `folders`, a layer has no disk, or the file cannot be written.
+pub async fn raw_disk(
+    cache: &Cache,
+    folders: &[PathBuf],
+    layers: &[DeltaId],
+    target: &Path,
+) -> Result<(), ActionError> {
+    let images = Chain::new(cache, layers).disk(0);
+    if images.is_empty() {
+        return Err(ActionError::environment("the layers have no disk"));
+    }
+    let conversion = Conversion {
+        from: DiskFormat::Qcow2,
+        to: "raw".to_owned(),
+        compress: false,
+        backing: None,
+        arguments: Vec::new(),
+    };
+    Ok(ImageTool::find("qemu-img", folders).await?.flatten(&images, target, &conversion).await?)
+}
+
 /// An error of this host.
 pub(crate) fn failed(error: impl std::error::Error + 'static) -> ActionError {
     ActionError::caused_by(&error)

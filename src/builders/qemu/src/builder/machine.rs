@@ -22,7 +22,7 @@ use super::disks::{self, VARIABLES, file_name};
 use super::host::Host;
 use super::start::{CONSOLE_LINES, MEMORY, fingerprint_of, with_console};
 use super::warm::{Facts, Making, is_worth};
-use super::{QemuBuilder, guest, lock};
+use super::{QemuBuilder, Resume, guest, lock};
 use crate::process::{Ended, Halt, Machine};
 use crate::qmp::NewOverlay;
 use crate::spec::MachineSpec;
@@ -88,8 +88,9 @@ impl Live {
             disks::create(&self.host.images, &path, *size).await?;
             overlays.push((self.node(disk, self.generation), path, self.node(disk, self.generation + 1)));
         }
-        let overlays: Vec<NewOverlay<'_>> =
-            overlays.iter().map(|(node, file, name)| NewOverlay { node, file, name }).collect();
+        let overlays: Vec<NewOverlay<'_>> = std::iter::zip(&overlays, &self.spec.disks)
+            .map(|((node, file, name), disk)| NewOverlay { node, file, name, disk })
+            .collect();
         self.machine.qmp().stop().await?;
         self.machine.qmp().put_over(&overlays).await?;
         self.copy_variables(self.staged.upper())?;
@@ -252,6 +253,7 @@ impl QemuMachine {
         let written = live.put_over(builder, wanted).await?;
         unless_halted(&live.machine, guest::behind(&live.session, &live.access)).await?;
         let warm = Source { wanted }.warm() && live.keeps_memory && !live.sensitive;
+        let warm = warm && builder.0.resume != Resume::Apart;
         let warm = warm && is_worth(live.boot, *lock(&builder.0.kept_in));
         let memory = match warm {
             false => None,

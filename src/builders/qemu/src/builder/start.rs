@@ -54,11 +54,11 @@ impl QemuBuilder {
                     warm.touch();
                     return Ok(live);
                 }
-                Err(problem) => {
-                    wanted
-                        .told
-                        .line(&format!("The machine cannot go on from memory, and is started: {problem}"));
-                    warm.remove();
+                Err(NotWoken { why, lasting }) => {
+                    wanted.told.line(&format!("The machine cannot go on from memory, and is started: {why}"));
+                    if lasting {
+                        warm.remove();
+                    }
                 }
             }
         }
@@ -69,30 +69,31 @@ impl QemuBuilder {
     }
 
     /// A machine that goes on from memory.
-    async fn wake(&self, layers: &[DeltaId], wanted: &Wanted, warm: &Warm) -> Result<Live, ActionError> {
+    async fn wake(&self, layers: &[DeltaId], wanted: &Wanted, warm: &Warm) -> Result<Live, NotWoken> {
         let began = Instant::now();
         let source = Source { wanted };
-        let access = Access::again(source, warm.facts.access.as_ref())?;
-        let parts = self.parts(layers, wanted, &access, Some(warm)).await?;
-        let fits = fingerprint_of(&parts.spec, &parts.host)?;
+        let access = Access::again(source, warm.facts.access.as_ref()).map_err(NotWoken::now)?;
+        if !warm.has_disks(Chain::new(&self.0.cache, layers).disks()) {
+            return Err(NotWoken::lasting("it is another machine: it has other disks"));
+        }
+        let parts = self.parts(layers, wanted, &access, Some(warm)).await.map_err(NotWoken::now)?;
+        let fits = fingerprint_of(&parts.spec, &parts.host).map_err(NotWoken::now)?;
         let differences = warm.facts.fingerprint.differences(&fits);
         if let Some(difference) = differences.first() {
-            return Err(ActionError::environment(format!("it is another machine: {difference}")));
+            return Err(NotWoken::lasting(format!("it is another machine: {difference}")));
         }
-        if !warm.is_whole()? {
-            return Err(ActionError::environment("what lies beside its memory is damaged"));
+        if !warm.is_whole().map_err(NotWoken::now)? {
+            return Err(NotWoken::lasting("what lies beside its memory is damaged"));
         }
         let launch = Launch { paused: true, incoming: true, ..self.launch(&parts) };
-        let machine = launch.start(ANSWER).await?;
-        let socket = machine.folder().join("memory");
-        let stream = machine.qmp().load_memory(&warm.memory(), &socket, MEMORY).await?;
-        if (stream.length, stream.digest) != (warm.facts.length, warm.facts.digest) {
-            return Err(ActionError::environment("its memory is damaged"));
-        }
-        machine.qmp().resume().await?;
-        let mut live = self.connected(machine, parts, layers, wanted, access).await?;
+        let machine = launch.start(ANSWER).await.map_err(NotWoken::now)?;
+        load(&machine, warm).await?;
+        machine.qmp().resume().await.map_err(NotWoken::now)?;
+        // One that lets nobody in now is not waited for again.
+        let seen = |why| NotWoken { why, lasting: true };
+        let mut live = self.connected(machine, parts, layers, wanted, access).await.map_err(seen)?;
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        guest::woken(&live.session, now.as_secs()).await?;
+        guest::woken(&live.session, now.as_secs()).await.map_err(seen)?;
         live.boot = None;
         wanted
             .told
@@ -215,10 +216,7 @@ impl QemuBuilder {
             match warm {
                 None => disks::create(&host.images, &path, size).await?,
                 Some(warm) => {
-                    let from = warm.file(&file_name(disk)).ok_or_else(|| {
-                        ActionError::environment("it is another machine: it has other disks")
-                    })?;
-                    fs_err::copy(from, &path)?;
+                    fs_err::copy(warm.file(&file_name(disk)), &path)?;
                 }
             }
             sizes.push(size);
@@ -228,7 +226,7 @@ impl QemuBuilder {
             None => None,
             Some((code, vars)) => {
                 let path = media.path().join(VARIABLES);
-                let from = warm.and_then(|warm| warm.file(VARIABLES));
+                let from = warm.filter(|warm| warm.has(VARIABLES)).map(|warm| warm.file(VARIABLES));
                 let from = from.unwrap_or_else(|| chain.variables().unwrap_or(vars));
                 fs_err::copy(from, &path)?;
                 make_writable(&path)?;
@@ -238,6 +236,40 @@ impl QemuBuilder {
         };
         add_media(&mut spec, source, access, media.path())?;
         Ok(Parts { host, spec, staged, media, sizes, variables })
+    }
+}
+
+/// Why a machine does not go on from memory.
+struct NotWoken {
+    why: ActionError,
+    /// Whether what is kept is to blame, which then is of no use another time either; else it is this host as it is now.
+    lasting: bool,
+}
+
+impl NotWoken {
+    fn now(why: impl Into<ActionError>) -> Self {
+        Self { why: why.into(), lasting: false }
+    }
+
+    fn lasting(why: impl Into<String>) -> Self {
+        Self { why: ActionError::environment(why), lasting: true }
+    }
+}
+
+/// Reads a machine's memory into one that was started for it.
+async fn load(machine: &Machine, warm: &Warm) -> Result<(), NotWoken> {
+    let socket = machine.folder().join("memory");
+    let loaded = machine.qmp().load_memory(&warm.memory(), &socket, MEMORY).await;
+    let is_whole = match &loaded {
+        Ok(stream) => (stream.length, stream.digest) == (warm.facts.length, warm.facts.digest),
+        // QEMU may end over what makes no sense to it, and over much else.
+        Err(_) => warm.is_memory_whole().map_err(NotWoken::now)?,
+    };
+    match loaded {
+        _ if !is_whole => Err(NotWoken::lasting("its memory is damaged")),
+        Ok(_) => Ok(()),
+        Err(error @ QmpError::Refused { .. }) => Err(NotWoken { why: error.into(), lasting: true }),
+        Err(error) => Err(NotWoken::now(error)),
     }
 }
 

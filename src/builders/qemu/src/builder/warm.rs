@@ -19,6 +19,7 @@ use imgbuild_tree::DeltaId;
 use serde::{Deserialize, Serialize};
 
 use super::access::Kept;
+use super::disks::file_name;
 use crate::spec::MemoryFingerprint;
 
 /// What memory may take on the disk in all, in bytes. The oldest goes first.
@@ -64,9 +65,19 @@ impl Warm {
         self.folder.join(MEMORY)
     }
 
-    /// A file beside the memory, if it is there.
-    pub(crate) fn file(&self, name: &str) -> Option<PathBuf> {
-        self.facts.files.contains_key(name).then(|| self.folder.join(name))
+    /// A file beside the memory.
+    pub(crate) fn file(&self, name: &str) -> PathBuf {
+        self.folder.join(name)
+    }
+
+    /// Whether there is such a file beside the memory.
+    pub(crate) fn has(&self, name: &str) -> bool {
+        self.facts.files.contains_key(name)
+    }
+
+    /// Whether it is of a machine with so many disks.
+    pub(crate) fn has_disks(&self, count: usize) -> bool {
+        (0..count).all(|disk| self.has(&file_name(disk))) && !self.has(&file_name(count))
     }
 
     /// Whether the files beside the memory are as they were written.
@@ -80,6 +91,16 @@ impl Warm {
             }
         }
         Ok(true)
+    }
+
+    /// Whether the memory is as it was written.
+    ///
+    /// # Errors
+    /// If it cannot be read.
+    pub(crate) fn is_memory_whole(&self) -> std::io::Result<bool> {
+        let mut hasher = blake3::Hasher::new();
+        let length = std::io::copy(&mut fs_err::File::open(self.memory())?, &mut hasher)?;
+        Ok((length, *hasher.finalize().as_bytes()) == (self.facts.length, self.facts.digest))
     }
 
     /// Marks it as used now.

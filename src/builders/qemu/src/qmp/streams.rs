@@ -14,6 +14,7 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::time::Instant;
 
 use super::{Qmp, QmpError};
+use crate::spec::{Disk, DiskCache};
 
 /// How often it is asked how far a stream is.
 const INTERVAL: Duration = Duration::from_millis(20);
@@ -33,6 +34,8 @@ pub struct NewOverlay<'a> {
     pub file: &'a Path,
     /// Its node.
     pub name: &'a str,
+    /// The disk as it was described to QEMU: what becomes of writes, of zeros and of what is given back is as there.
+    pub disk: &'a Disk,
 }
 
 /// A stream of memory as it was written.
@@ -59,15 +62,25 @@ impl Qmp {
     /// # Errors
     /// If QEMU refuses, ends or is silent; then no disk has a new one.
     pub async fn put_over(&self, overlays: &[NewOverlay<'_>]) -> Result<(), QmpError> {
-        let one = |overlay: &NewOverlay<'_>| -> Result<Value, QmpError> {
-            let file = text("blockdev-snapshot-sync", overlay.file)?;
-            Ok(json!({"type": "blockdev-snapshot-sync", "data": {
-                "node-name": overlay.node, "snapshot-file": file, "snapshot-node-name": overlay.name,
-                "format": "qcow2", "mode": "existing",
-            }}))
+        let mut opened = Vec::new();
+        let put = async {
+            for overlay in overlays {
+                // `blockdev-snapshot-sync` would open it without what the disk says of zeros.
+                self.execute("blockdev-add", opening(overlay)?).await?;
+                opened.push(overlay.name);
+            }
+            let over = |overlay: &NewOverlay<'_>| json!({"type": "blockdev-snapshot", "data": {"node": overlay.node, "overlay": overlay.name}});
+            let actions: Vec<Value> = overlays.iter().map(over).collect();
+            self.execute("transaction", json!({"actions": actions})).await.map(drop)
         };
-        let actions = overlays.iter().map(one).collect::<Result<Vec<_>, _>>()?;
-        self.execute("transaction", json!({"actions": actions})).await.map(drop)
+        let put: Result<(), QmpError> = put.await;
+        if put.is_err() {
+            for name in opened {
+                // What went wrong first is what is told.
+                let _ = self.execute("blockdev-del", json!({"node-name": name})).await;
+            }
+        }
+        put
     }
 
     /// Writes the memory and the devices of a machine that stands still into a file, which is made. The socket for it is made at
@@ -141,6 +154,21 @@ impl Qmp {
             }
         }
     }
+}
+
+/// How QEMU opens a new image.
+fn opening(overlay: &NewOverlay<'_>) -> Result<Value, QmpError> {
+    let NewOverlay { file, name, disk, .. } = overlay;
+    let discard = if disk.discard { "unmap" } else { "ignore" };
+    let cache = json!({
+        "direct": matches!(disk.cache, DiskCache::None | DiskCache::Directsync),
+        "no-flush": disk.cache == DiskCache::Unsafe,
+    });
+    Ok(json!({
+        "driver": "qcow2", "node-name": name, "backing": null,
+        "discard": discard, "detect-zeroes": disk.zeroes.name(), "cache": cache,
+        "file": {"driver": "file", "filename": text("blockdev-add", file)?, "discard": discard, "cache": cache},
+    }))
 }
 
 /// Paths in QEMU's protocol are texts.

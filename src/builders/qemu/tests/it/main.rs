@@ -4,4 +4,5 @@ mod guest;
 mod machines;
 mod media;
 mod memory;
+mod overlays;
 mod typing;

@@ -4,6 +4,7 @@
 //! root grows with `resize2fs`. What ext4 is made of is written by the crate `mkext4`; here is what to write.
 
 mod acl;
+mod journal;
 mod read;
 
 use std::collections::HashMap;

@@ -1,6 +1,6 @@
 //! ext4 file systems as trees.
 //!
-//! Reads what `mkext4` and `mke2fs` write; a journal that was not replayed is refused. Only metadata is held.
+//! Reads what `mkext4` and `mke2fs` write; a journal that was not replayed is read with the rest. Only metadata is held.
 
 use std::collections::{HashMap, HashSet};
 use std::fs::File;
@@ -12,7 +12,8 @@ use mkext4::reader::{FileExtent, Fs, ReadAt};
 use mkext4::spec::Inode;
 use mkext4::spec::inode::FileType;
 
-use super::acl;
+use super::journal::{self, Over};
+use super::{BLOCK, acl};
 use crate::DiskError;
 use crate::error::shown;
 use crate::tree::{Entry, Node, Tree};
@@ -26,13 +27,34 @@ pub(crate) struct Region {
     pub(crate) start: u64,
     /// In bytes.
     pub(crate) size: u64,
+    /// Blocks that stand in place of its own.
+    pub(super) over: Over,
+}
+
+impl Region {
+    /// The same once more.
+    pub(super) fn again(&self) -> Result<Self, DiskError> {
+        let image = self.image.try_clone().map_err(DiskError::image("open"))?;
+        Ok(Self { image, start: self.start, size: self.size, over: self.over.clone() })
+    }
 }
 
 impl ReadAt for Region {
     fn read_exact_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<()> {
         let end = offset.checked_add(buffer.len() as u64).filter(|end| *end <= self.size);
-        end.ok_or(io::ErrorKind::UnexpectedEof)?;
-        FileExt::read_exact_at(&self.image, buffer, self.start + offset)
+        let end = end.ok_or(io::ErrorKind::UnexpectedEof)?;
+        FileExt::read_exact_at(&self.image, buffer, self.start + offset)?;
+        if self.over.is_empty() {
+            return Ok(());
+        }
+        for number in offset / BLOCK..end.div_ceil(BLOCK) {
+            let Some(block) = self.over.get(&number) else { continue };
+            let place = number * BLOCK;
+            let (from, to) = (place.max(offset), (place + BLOCK).min(end));
+            let within = |base: u64| (from - base) as usize..(to - base) as usize;
+            buffer[within(offset)].copy_from_slice(&block[within(place)]);
+        }
+        Ok(())
     }
 }
 
@@ -67,7 +89,8 @@ impl Ext4Tree {
     ///
     /// What is no ext4, features that are not known, damage.
     pub fn open(image: File, start: u64, size: u64) -> Result<Self, DiskError> {
-        let fs = Fs::open(Region { image, start, size }).map_err(damaged)?;
+        let region = journal::replayed(Region { image, start, size, over: Over::new() })?;
+        let fs = Fs::open(region).map_err(damaged)?;
         let found = walk(&fs)?;
         let mut tree = Self { fs, found, by_path: HashMap::new() };
         tree.arrange();
@@ -195,7 +218,7 @@ fn metadata(fs: &Fs<Region>, number: u32, inode: &Inode, path: &[u8]) -> Result<
     Ok(metadata)
 }
 
-fn damaged(error: mkext4::Error) -> DiskError {
+pub(super) fn damaged(error: mkext4::Error) -> DiskError {
     DiskError::Damaged(error.to_string())
 }
 

@@ -358,3 +358,50 @@ fn what_mke2fs_writes_is_read() {
     check(&copy);
     assert_eq!(listing(&Ext4Tree::open(File::open(&copy).unwrap(), 0, 64 << 20).unwrap()), found);
 }
+
+/// As a disk that was kept while its machine ran: what was written last stands in the journal alone.
+#[test]
+fn a_journal_that_was_not_replayed_is_read_too() {
+    let folder = TempDir::new().unwrap();
+    let mut tree = everything();
+    tree.file("etc/revoked", noise(4096));
+    let image = written(&folder, "image", &tree, 32 << 20);
+    let Some(_) = content("debugfs", &["-V"]) else { return };
+    let block = |path: &str| {
+        let said = content("debugfs", &["-R", &format!("bmap {path} 0"), text(&image)]).unwrap();
+        said.lines().next().unwrap().trim().parse::<u64>().unwrap()
+    };
+    // One of the blocks begins as those of a journal do.
+    let escaped = [&0xc03b_3998_u32.to_be_bytes()[..], &[b'e'; 4092]].concat();
+    let plain = folder.path().join("plain");
+    let special = folder.path().join("special");
+    std::fs::write(&plain, [b'p'; 4096]).unwrap();
+    std::fs::write(&special, &escaped).unwrap();
+    let (blocks, odd, revoked) = (block("/etc/blocks"), block("/etc/odd"), block("/etc/revoked"));
+    for version in ["", "-c -v 2", "-c -v 3"] {
+        let dirty =
+            folder.path().join(format!("dirty{}", version.len() + usize::from(version.ends_with('3'))));
+        std::fs::copy(&image, &dirty).unwrap();
+        let commands = folder.path().join("commands");
+        let (plain, special) = (text(&plain), text(&special));
+        let write = format!(
+            "jo {version}\njw -b {revoked} {plain}\njw -b {blocks} {special}\njw -b {odd} {plain}\njw -r {revoked}\njc\n"
+        );
+        std::fs::write(&commands, write).unwrap();
+        content("debugfs", &["-w", "-f", text(&commands), text(&dirty)]).unwrap();
+        let size = std::fs::metadata(&dirty).unwrap().len();
+        let read = || Ext4Tree::open(File::open(&dirty).unwrap(), 0, size).unwrap();
+        let found = read();
+        let start = |path: &[u8]| {
+            let mut bytes = [0; 4096];
+            found.open(path).unwrap().read_exact(&mut bytes).unwrap();
+            bytes.to_vec()
+        };
+        assert_eq!(start(b"etc/blocks"), escaped, "{version}");
+        assert_eq!(start(b"etc/odd"), [b'p'; 4096], "{version}");
+        assert_eq!(start(b"etc/revoked"), noise(4096), "{version}");
+        let before = listing(&found);
+        content("debugfs", &["-w", "-R", "jr", text(&dirty)]).unwrap();
+        assert_eq!(listing(&read()), before, "{version}: the same as e2fsprogs makes of it");
+    }
+}
