@@ -13,6 +13,7 @@ mod failures;
 mod faults;
 mod golden;
 mod images;
+mod installers;
 mod machines;
 mod migrated;
 mod mirrors;

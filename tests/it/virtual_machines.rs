@@ -16,7 +16,8 @@ const TEMPLATE: &str = "examples/qemu-debian/web.pkr.hcl";
 /// shows one in a comment is none.
 const PRIVATE_KEY: &str = "^b3BlbnNzaC1rZXktdjEA";
 
-fn examples() -> Option<Examples> {
+/// The examples, where a machine can be made of them; `None`, with the reason said, elsewhere.
+pub fn examples() -> Option<Examples> {
     if let Some(missing) = NEEDED.into_iter().find(|file| !Path::new(file).exists()) {
         eprintln!("SKIPPED: there is no {missing}; `tests/run` installs it");
         return None;
@@ -25,7 +26,7 @@ fn examples() -> Option<Examples> {
 }
 
 /// Changes a text of a file.
-fn change(examples: &Examples, file: &str, from: &str, to: &str) {
+pub fn change(examples: &Examples, file: &str, from: &str, to: &str) {
     let path = examples.path(file);
     let text = fs_err::read_to_string(&path).unwrap();
     assert!(text.contains(from), "{from}");

@@ -7,6 +7,7 @@ use imgbuild_engine::{ActionError, MachineSpec as Wanted};
 use imgbuild_model::{Architecture, Attributes, Value};
 use imgbuild_ssh::milliseconds;
 
+use super::words::Words;
 use crate::probe::Emulator;
 use crate::spec::{
     Accelerator, Cd, CdInterface, Disk, DiskCache, DiskFormat, DiskInterface, DiskZeroes, Display, Firmware,
@@ -23,10 +24,9 @@ const OVMF: [(&str, &str); 5] = [
 ];
 
 /// What has been asked for and is not there.
-const NOT_YET: [(&str, &str); 3] = [
+const NOT_YET: [(&str, &str); 2] = [
     ("vtpm", "a machine with a TPM"),
     ("net_bridge", "a network on a bridge of the host"),
-    ("use_pflash", "`firmware` as a flash memory: say `efi_firmware_code`"),
 ];
 
 /// Reads a source's attributes, with the defaults of its schema.
@@ -74,12 +74,30 @@ impl Source<'_> {
             .collect()
     }
 
+    /// A list of lists.
+    pub(crate) fn rows(&self, name: &str) -> Vec<Vec<String>> {
+        let rows = self.attributes().get(name).and_then(Value::as_list).unwrap_or_default();
+        let texts = |row: &Value| {
+            let texts = row.as_list().unwrap_or_default().iter().filter_map(Value::as_str);
+            texts.map(str::to_owned).collect()
+        };
+        rows.iter().map(texts).collect()
+    }
+
     pub(crate) fn duration(&self, name: &str) -> Option<Duration> {
         milliseconds(self.attributes(), name)
     }
 
     pub(crate) fn files(&self, name: &str) -> Vec<PathBuf> {
         self.wanted.files.get(name).cloned().unwrap_or_default()
+    }
+
+    /// What the file of an attribute is called.
+    pub(crate) fn name_of(&self, name: &str) -> &str {
+        match self.attributes().get(name) {
+            Some(Value::Artifact(artifact)) => artifact.base_name(),
+            _ => "",
+        }
     }
 
     /// Whether an attribute names files.
@@ -191,15 +209,12 @@ impl Source<'_> {
             ..Nic::new(vec![forward])
         };
         let firmware = match self.text("firmware") {
+            Some(path) if self.flag("use_pflash") => {
+                Firmware::Flash { code: FlashFile { path: path.into(), format: DiskFormat::Raw }, vars: None }
+            }
             Some(path) => Firmware::Bios(path.into()),
             None => Firmware::Default,
         };
-        let rows = self.attributes().get("qemuargs").and_then(Value::as_list).unwrap_or_default();
-        let overrides = rows.iter().filter_map(|row| {
-            let row: Vec<String> =
-                row.as_list()?.iter().filter_map(|word| word.as_str().map(str::to_owned)).collect();
-            Override::from_row(&row)
-        });
         let machine = self.text("machine_type").unwrap_or("pc");
         Ok(MachineSpec {
             name: "imgbuild".to_owned(),
@@ -219,9 +234,23 @@ impl Source<'_> {
             display: Display::VncSocket,
             serial: Serial::Log,
             generation: matches!(self.wanted.platform.architecture, Architecture::Amd64),
-            overrides: overrides.collect(),
+            // Nothing is served to a machine that goes on.
+            overrides: self.overrides(&Words::default())?,
             ..MachineSpec::default()
         })
+    }
+
+    /// The machine's own switches.
+    ///
+    /// # Errors
+    /// If a template in them cannot be filled in.
+    pub(crate) fn overrides(&self, words: &Words) -> Result<Vec<Override>, ActionError> {
+        let mut overrides = Vec::new();
+        for row in self.rows("qemuargs") {
+            let row: Result<Vec<_>, _> = row.iter().map(|word| words.fill(*self, "qemuargs", word)).collect();
+            overrides.extend(Override::from_row(&row?));
+        }
+        Ok(overrides)
     }
 
     /// A disk of the machine.
@@ -264,7 +293,7 @@ impl Source<'_> {
             Some("virtio-scsi") => CdInterface::VirtioScsi,
             _ => CdInterface::Default,
         };
-        Cd { path, interface }
+        Cd { interface, ..Cd::new(path) }
     }
 }
 

@@ -14,6 +14,7 @@ use super::attributes::{Source, flash};
 use super::disks::{self, Chain, VARIABLES, failed, file_name};
 use super::host::Host;
 use super::machine::Live;
+use super::typing::Typing;
 use super::warm::Warm;
 use super::{QemuBuilder, Resume, guest};
 use crate::media::{FatSize, Files, MediaError, fat_image, iso_image};
@@ -110,13 +111,13 @@ impl QemuBuilder {
         layers: &[DeltaId],
         wanted: &Wanted,
         access: Access,
-        typing: Option<super::source::Typing>,
+        typing: Option<Typing>,
     ) -> Result<Live, ActionError> {
         let began = Instant::now();
         let mut machine = self.launch(&parts).start(ANSWER).await?;
         // Files are served until the machine is up.
         let _served = match typing {
-            Some(typing) => typing.carry_out(&mut machine, &wanted.told).await?,
+            Some(typing) => typing.carry_out(&mut machine, Source { wanted }).await?,
             None => None,
         };
         wanted.told.line("Waiting for SSH to become available...");
@@ -272,7 +273,7 @@ fn add_media(
         let path = folder.join("floppy.img");
         fs_err::write(
             &path,
-            fat_image(source.text("floppy_label").unwrap_or_default(), &floppy, FatSize::Floppy)?,
+            fat_image(source.text("floppy_label").unwrap_or("imgbuild"), &floppy, FatSize::Floppy)?,
         )?;
         spec.floppies.push(path);
     }

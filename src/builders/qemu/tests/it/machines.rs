@@ -282,7 +282,7 @@ async fn qemu_takes_each_interface() {
         for interface in
             [CdInterface::Default, CdInterface::Ide, CdInterface::Virtio, CdInterface::VirtioScsi]
         {
-            let cds = vec![Cd { path: file.clone(), interface }];
+            let cds = vec![Cd { interface, ..Cd::new(&file) }];
             wait_until_free(&guest, MachineSpec { machine: machine.into(), cds, ..empty() }).await;
         }
         let floppies = vec![file.clone()];
