@@ -46,9 +46,14 @@ fn installation() -> Option<Examples> {
     examples.ok("", &["build", "//examples/qemu-debian:base"]);
     let disk = examples.path("imgbuild-out/examples/qemu-debian/base/base.qcow2");
     let raw = folder.join("raw");
-    let converted = Command::new("/usr/bin/qemu-img").args(["convert", "-O", "raw"]).args([&disk, &raw]).status();
+    let converted =
+        Command::new("/usr/bin/qemu-img").args(["convert", "-O", "raw"]).args([&disk, &raw]).status();
     assert!(converted.unwrap().success());
-    let map = Command::new("/usr/bin/qemu-img").args(["map", "--output=json", "-f", "raw"]).arg(&raw).output().unwrap();
+    let map = Command::new("/usr/bin/qemu-img")
+        .args(["map", "--output=json", "-f", "raw"])
+        .arg(&raw)
+        .output()
+        .unwrap();
     let map: Vec<serde_json::Value> = serde_json::from_slice(&map.stdout).unwrap();
     let data: Vec<(u64, u64)> = map
         .iter()
@@ -80,7 +85,9 @@ fn pack(raw: &Path, data: &[(u64, u64)], folder: &Path) {
         let copied = std::io::copy(&mut (&mut disk).take((end - first) * UNIT), &mut packed).unwrap();
         assert_eq!(copied % UNIT, 0, "the disk ends in the midst of a unit");
         let count = copied / UNIT;
-        script += &format!("dd of=/dev/vda bs={UNIT} count={count} seek={first} conv=notrunc iflag=fullblock 2>/dev/null\n");
+        script += &format!(
+            "dd of=/dev/vda bs={UNIT} count={count} seek={first} conv=notrunc iflag=fullblock 2>/dev/null\n"
+        );
         done = end;
     }
     fs_err::write(folder.join("install.sh"), script + "}\n").unwrap();
@@ -155,7 +162,9 @@ fn a_template_installs_a_machine_once() {
     let template = "installed.pkr.hcl";
     fs_err::write(examples.path(template), TEMPLATE).unwrap();
     let said = examples.ok("", &["build", template]).stdout;
-    for line in ["Typing the boot command...", "Connected to SSH!", "VM files in directory: imgbuild-out/installed"] {
+    for line in
+        ["Typing the boot command...", "Connected to SSH!", "VM files in directory: imgbuild-out/installed"]
+    {
         assert!(said.contains(line), "{said}");
     }
     let folder = examples.path("imgbuild-out/installed");
@@ -205,11 +214,12 @@ image(
         http = "http",
         # The drives of a `q35` are SATA's, as installers know them.
         machine_type = "q35",
+        vtpm = True,
         seed = "nocloud",
         ssh_timeout = "15m",
         **INSTALLS
     ),
-    steps = [shell(["date > /etc/built"])],
+    steps = [shell(["cat /sys/class/tpm/tpm0/tpm_version_major", "date > /etc/built"])],
     exports = [disk("qcow2")],
     tests = [file_exists("/etc/built")],
     platforms = ["linux/amd64"],
@@ -227,11 +237,10 @@ image(
         cd = ["SHA256SUMS"],
         cd_content = {"deep/answers.txt": "on a CD"},
         ssh_username = "nobody",
-        ssh_timeout = "20s",
+        ssh_timeout = "1m",
         boot_steps = [
             ["Install http://{{ .HTTPIP }}:{{ .HTTPPort }} {{ .Name }}<enter>", "Where the script is"],
-            # It is read when the script has come to its end, which may take longer than SSH is waited for.
-            ["<wait20>", "A moment"],
+            ["<wait>", "A moment"],
         ],
         **{name: value for name, value in INSTALLS.items() if name != "boot_command"}
     ),
@@ -270,6 +279,11 @@ fn an_installation_that_comes_to_nothing_shows_the_console() {
         "and is lost\n",
         "the disk is written",
     ] {
-        assert!(failed.stderr.contains(part) || failed.stdout.contains(part), "`{part}`: {}\n{}", failed.stdout, failed.stderr);
+        assert!(
+            failed.stderr.contains(part) || failed.stdout.contains(part),
+            "`{part}`: {}\n{}",
+            failed.stdout,
+            failed.stderr
+        );
     }
 }

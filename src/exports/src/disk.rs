@@ -43,7 +43,8 @@ fn options(context: &ActionContext, layers: &Layers) -> Result<DiskOptions, Acti
     let text = |name: &str| context.text(name).unwrap_or_default();
     let number = context.attributes().get("number").and_then(Value::as_int).unwrap_or_default();
     if text("format") == "efivars" || number != 0 {
-        let what = "a tree becomes one disk; only a virtual machine has several, and variables of its firmware";
+        let what =
+            "a tree becomes one disk; only a virtual machine has several, and variables of its firmware";
         return Err(ActionError::input(what).hint("take out `number`, and say another `format`"));
     }
     options.format = match &*text("format") {

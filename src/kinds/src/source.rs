@@ -180,7 +180,7 @@ const QEMU_OWN: &[AttributeSchema] = &[
         AttributeType::String,
         Default::None,
         Role::Policy,
-        "A text on the first serial port that is waited for before keys are typed, in place of `boot_wait`; for `ssh_timeout` at most.",
+        "A text on the first serial port that is waited for before keys are typed, in place of `boot_wait`: for 15 minutes at most, or `ssh_timeout` if that is longer.",
     ),
     content(
         "network",

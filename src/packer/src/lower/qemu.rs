@@ -12,10 +12,8 @@ pub(super) fn lacks(config: &Config<'_>, communicator: &str) -> Option<(String, 
     if communicator != "ssh" {
         return at("communicator", format!("`communicator = \"{communicator}\"`"));
     }
-    for name in ["vtpm", "iso_skip_cache"] {
-        if config.flag(name) == Some(true) {
-            return at(name, format!("`{name}`"));
-        }
+    if config.flag("iso_skip_cache") == Some(true) {
+        return at("iso_skip_cache", "`iso_skip_cache`".to_owned());
     }
     for name in ["net_bridge", "qmp_socket_path", "qemu_img_args"] {
         if config.get(name).is_some() {
@@ -132,8 +130,11 @@ fn exports(config: &Config<'_>, chain: &mut Chain<'_>, name: &str) {
     for disk in 0..=config.texts("disk_additional_size").len() {
         let number = i64::try_from(disk).ok().filter(|&disk| disk > 0).map_or(Value::None, Value::Int);
         let output = if disk == 0 { name.to_owned() } else { format!("{name}-{disk}") };
-        let attributes =
-            vec![("format", Value::string(&format)), ("compression", compression.clone()), ("number", number)];
+        let attributes = vec![
+            ("format", Value::string(&format)),
+            ("compression", compression.clone()),
+            ("number", number),
+        ];
         wanted.push((output, attributes));
     }
     let named = ["efi_firmware_code", "efi_firmware_vars"].iter().any(|name| config.text(name).is_some());

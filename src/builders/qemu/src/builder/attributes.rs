@@ -11,8 +11,9 @@ use super::words::Words;
 use crate::probe::Emulator;
 use crate::spec::{
     Accelerator, Cd, CdInterface, Disk, DiskCache, DiskFormat, DiskInterface, DiskZeroes, Display, Firmware,
-    FlashFile, HostForward, HostPort, MachineSpec, Nic, Override, Serial, Topology,
+    FlashFile, HostForward, HostPort, MachineSpec, Nic, Override, Serial, Topology, Tpm,
 };
+use crate::tpm::TpmVersion;
 
 /// Where OVMF is: code and variables, as Debian, Fedora, Arch and SUSE have them.
 const OVMF: [(&str, &str); 5] = [
@@ -24,10 +25,7 @@ const OVMF: [(&str, &str); 5] = [
 ];
 
 /// What has been asked for and is not there.
-const NOT_YET: [(&str, &str); 2] = [
-    ("vtpm", "a machine with a TPM"),
-    ("net_bridge", "a network on a bridge of the host"),
-];
+const NOT_YET: [(&str, &str); 1] = [("net_bridge", "a network on a bridge of the host")];
 
 /// Reads a source's attributes, with the defaults of its schema.
 #[derive(Clone, Copy)]
@@ -182,6 +180,17 @@ impl Source<'_> {
             ActionError::environment("the machine is to boot by UEFI, and there is no OVMF here")
                 .hint("install `ovmf`, or name the files by `efi_firmware_code` and `efi_firmware_vars`")
         })
+    }
+
+    /// Which TPM it has.
+    pub(crate) fn tpm_version(&self) -> Option<TpmVersion> {
+        let version = if self.flag("use_tpm1") { TpmVersion::One } else { TpmVersion::Two };
+        self.flag("vtpm").then_some(version)
+    }
+
+    /// The TPM behind a socket.
+    pub(crate) fn tpm(&self, socket: PathBuf) -> Tpm {
+        Tpm { socket, device: self.text("tpm_device_type").unwrap_or("tpm-tis").to_owned() }
     }
 
     /// The machine without what lies on its disks.

@@ -46,7 +46,8 @@ fn entry(line: &str) -> Option<(String, Option<&str>)> {
         && let Some((function, file)) = start.split_once(" (")
     {
         let digits = known(digits.trim())?;
-        return (function.to_ascii_lowercase().replace('-', "") == by_length(&digits)).then_some((digits, Some(file)));
+        return (function.to_ascii_lowercase().replace('-', "") == by_length(&digits))
+            .then_some((digits, Some(file)));
     }
     let (digits, file) = line.split_once(char::is_whitespace).unwrap_or((line, ""));
     let file = file.trim_start();
@@ -118,10 +119,16 @@ mod tests {
     #[test]
     fn lists_are_of_two_kinds() {
         let (one, two) = ("aa".repeat(32), "bb".repeat(32));
-        let gnu = format!("# of today\n{one}  ./iso/first.iso\n{two} *second file.iso\n{}  second.iso\n", "cc".repeat(24));
+        let gnu = format!(
+            "# of today\n{one}  ./iso/first.iso\n{two} *second file.iso\n{}  second.iso\n",
+            "cc".repeat(24)
+        );
         assert_eq!(in_list(&gnu, "first.iso").unwrap(), one);
         assert_eq!(in_list(&gnu, "second file.iso").unwrap(), two);
-        let bsd = format!("-----BEGIN PGP SIGNED MESSAGE-----\nSIZE (first.iso) = 12\nSHA256 (first.iso) = {}\n", one.to_uppercase());
+        let bsd = format!(
+            "-----BEGIN PGP SIGNED MESSAGE-----\nSIZE (first.iso) = 12\nSHA256 (first.iso) = {}\n",
+            one.to_uppercase()
+        );
         assert_eq!(in_list(&bsd, "first.iso").unwrap(), one);
         assert_eq!(in_list(&format!("{two}\n"), "any.iso").unwrap(), two);
         for (list, said) in [

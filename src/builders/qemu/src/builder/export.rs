@@ -91,7 +91,8 @@ fn images(context: &ActionContext, chain: &Chain<'_>) -> Result<Vec<PathBuf>, Ac
     let number = context.attributes().get("number").and_then(Value::as_int).unwrap_or_default();
     let images = usize::try_from(number).map(|number| chain.disk(number)).unwrap_or_default();
     if images.is_empty() {
-        let what = format!("the machine has no disk {number}: they are numbered from 0 to {}", chain.disks() - 1);
+        let what =
+            format!("the machine has no disk {number}: they are numbered from 0 to {}", chain.disks() - 1);
         return Err(ActionError::input(what).hint("`disk_additional_size` of the source gives it more"));
     }
     Ok(images)
@@ -107,8 +108,5 @@ fn variables(context: &ActionContext, chain: &Chain<'_>, name: String) -> Result
 
 fn made(context: &ActionContext, path: &Path, name: String) -> Result<Outcome, ActionError> {
     let digest = tokio::task::block_in_place(|| context.cache.put_file(path))?.digest;
-    Ok(Outcome {
-        files: vec![OutputFile { path: name, digest, executable: false }],
-        ..Outcome::default()
-    })
+    Ok(Outcome { files: vec![OutputFile { path: name, digest, executable: false }], ..Outcome::default() })
 }

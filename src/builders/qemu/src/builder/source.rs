@@ -45,8 +45,10 @@ impl QemuSource {
             return Ok(path);
         }
         let Some(first) = urls.first() else {
-            return Err(ActionError::input("a machine needs a disk to start from, or a medium that installs one")
-                .hint("say `disk`, the label of a file"));
+            return Err(ActionError::input(
+                "a machine needs a disk to start from, or a medium that installs one",
+            )
+            .hint("say `disk`, the label of a file"));
         };
         match self.checksum(source, file_of(first)).await? {
             Some(checksum) => self.fetched(source, &urls, &checksum).await,

@@ -22,6 +22,7 @@ use crate::process::{Died, Launch, Machine, StartError};
 use crate::qmp::QmpError;
 use crate::seed::HostKeyError;
 use crate::spec::{Disk, Firmware, Host as SnapshotHost, MachineSpec, MemoryFingerprint};
+use crate::tpm::TpmEmulator;
 
 /// How long QEMU may take to answer.
 const ANSWER: Duration = Duration::from_secs(60);
@@ -38,6 +39,7 @@ pub(crate) struct Parts {
     pub(crate) media: tempfile::TempDir,
     pub(crate) sizes: Vec<u64>,
     pub(crate) variables: Option<PathBuf>,
+    pub(crate) tpm: Option<TpmEmulator>,
 }
 
 impl QemuBuilder {
@@ -170,7 +172,7 @@ impl QemuBuilder {
                 });
             }
         };
-        let Parts { host, spec, staged, media, sizes, variables } = parts;
+        let Parts { host, spec, staged, media, sizes, variables, tpm } = parts;
         Ok(Live {
             machine,
             session: SshSession::new(connection),
@@ -182,6 +184,7 @@ impl QemuBuilder {
             _media: media,
             sizes,
             variables,
+            tpm,
             generation: 0,
             sensitive: false,
             keeps_memory: true,
@@ -234,7 +237,9 @@ impl QemuBuilder {
             }
         };
         add_media(&mut spec, source, access, media.path())?;
-        Ok(Parts { host, spec, staged, media, sizes, variables })
+        let tpm = self.tpm(source, &chain).await?;
+        spec.tpm = tpm.as_ref().map(|tpm| source.tpm(tpm.socket()));
+        Ok(Parts { host, spec, staged, media, sizes, variables, tpm })
     }
 }
 

@@ -17,8 +17,8 @@ use crate::vnc::{Pace, Vnc, VncError};
 
 /// How long VNC may take to answer.
 const ANSWER: Duration = Duration::from_secs(30);
-/// How long is waited for a text of the console where nothing says how long SSH may take.
-const LIMIT: Duration = Duration::from_secs(5 * 60);
+/// How long is waited for a text of the console, unless SSH may take longer.
+const LIMIT: Duration = Duration::from_secs(15 * 60);
 
 /// What is typed at the screen of a machine that boots first.
 pub(crate) struct Typing {
@@ -34,7 +34,10 @@ impl Typing {
     ///
     /// # Errors
     /// If the files or the keys are none.
-    pub(crate) async fn new(source: Source<'_>, access: &Access) -> Result<(Option<Self>, Words), ActionError> {
+    pub(crate) async fn new(
+        source: Source<'_>,
+        access: &Access,
+    ) -> Result<(Option<Self>, Words), ActionError> {
         let http = serve(source).await?;
         let words = Words {
             http_port: http.as_ref().map(HttpServer::port).unwrap_or_default(),
@@ -56,8 +59,10 @@ impl Typing {
             return Ok((None, words));
         }
         if !commands.is_empty() && source.flag("disable_vnc") {
-            return Err(ActionError::input("keys are to be typed, and `disable_vnc` leaves nothing to type at")
-                .hint("take out one of them"));
+            return Err(ActionError::input(
+                "keys are to be typed, and `disable_vnc` leaves nothing to type at",
+            )
+            .hint("take out one of them"));
         }
         let usual = Pace::default();
         let pace = Pace {
@@ -121,7 +126,7 @@ async fn serve(source: Source<'_>) -> Result<Option<HttpServer>, ActionError> {
 /// Waits until a text is on the machine's first serial port.
 async fn wait_for(machine: &mut Machine, source: Source<'_>, text: &str) -> Result<(), ActionError> {
     source.wanted.told.line(&format!("Waiting for `{text}` on the console..."));
-    let limit = source.duration("ssh_timeout").unwrap_or(LIMIT);
+    let limit = source.duration("ssh_timeout").unwrap_or_default().max(LIMIT);
     if machine.wait_for_console(text, limit).await? {
         return Ok(());
     }

@@ -217,7 +217,9 @@ impl MachineSpec {
                 )
             };
             let disk = |attach: &str| {
-                format!("file={file},if={attach},format=raw,readonly=on,id=cdrom{number},node-name=cd{number}")
+                format!(
+                    "file={file},if={attach},format=raw,readonly=on,id=cdrom{number},node-name=cd{number}"
+                )
             };
             let is_ordered = cd.boot_index.is_some();
             let (value, device) = match cd.interface {
