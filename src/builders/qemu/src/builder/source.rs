@@ -149,17 +149,12 @@ impl Executor for QemuSource {
 
 /// Boots the first CD once, and the first disk from then on.
 fn boot_from_medium(spec: &mut MachineSpec) {
-    let has_devices = spec.overrides.iter().any(|one| one.switch().name == "-device");
-    match spec.firmware {
-        // UEFI knows no "once": an empty disk does not boot, and one that is written comes first. A template's own devices
-        // would take the place of those with an order.
-        Firmware::Flash { .. } if !has_devices => {
-            if let (Some(disk), Some(cd)) = (spec.disks.first_mut(), spec.cds.first_mut()) {
-                (disk.boot_index, cd.boot_index) = (Some(0), Some(1));
-            }
+    match (&spec.firmware, spec.disks.first(), spec.cds.first_mut()) {
+        // UEFI knows no "once": an empty disk does not boot, and one that is written comes first.
+        (Firmware::Flash { .. }, Some(disk), Some(cd)) => {
+            cd.boot_index = disk.boot_index.map(|place| place + 1);
         }
-        Firmware::Flash { .. } => {}
-        Firmware::Default | Firmware::Bios(_) => spec.boot = Some("once=d".to_owned()),
+        _ => spec.boot = Some("once=d".to_owned()),
     }
 }
 

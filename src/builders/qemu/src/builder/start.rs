@@ -233,6 +233,7 @@ impl QemuBuilder {
                 fs_err::copy(from, &path)?;
                 make_writable(&path)?;
                 spec.firmware = flash(code, path.clone());
+                boot_from_disk(&mut spec);
                 Some(path)
             }
         };
@@ -240,6 +241,15 @@ impl QemuBuilder {
         let tpm = self.tpm(source, &chain).await?;
         spec.tpm = tpm.as_ref().map(|tpm| source.tpm(tpm.socket()));
         Ok(Parts { host, spec, staged, media, sizes, variables, tpm })
+    }
+}
+
+/// Has UEFI boot from the first disk: the places of devices are others where a machine has a medium that a later one lacks, and
+/// what the variables say of them holds no more. A template's own devices would take the place of a disk with an order.
+fn boot_from_disk(spec: &mut MachineSpec) {
+    let has_devices = spec.overrides.iter().any(|one| one.switch().name == "-device");
+    if let Some(disk) = spec.disks.first_mut().filter(|_| !has_devices) {
+        disk.boot_index = Some(0);
     }
 }
 
