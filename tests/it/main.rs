@@ -15,6 +15,7 @@ mod faults;
 mod golden;
 mod hardened;
 mod images;
+mod installers;
 mod machine_steps;
 mod machines;
 mod migrated;

@@ -27,7 +27,7 @@ pub fn examples() -> Option<Examples> {
 }
 
 /// Changes a text of a file.
-fn change(examples: &Examples, file: &str, from: &str, to: &str) {
+pub fn change(examples: &Examples, file: &str, from: &str, to: &str) {
     let path = examples.path(file);
     let text = fs_err::read_to_string(&path).unwrap();
     assert!(text.contains(from), "{from}");

@@ -193,6 +193,15 @@ mod tests {
     }
 
     #[test]
+    fn the_plugins_of_pytest_are_told_without_their_places() {
+        let said = "This is pytest version 9.2.0, imported from /opt/pytest/__init__.py\n\
+                    registered third-party plugins:\n  pytest-testinfra-10.2.2 at /opt/testinfra/plugin.py\n";
+        let version =
+            "This is pytest version 9.2.0; registered third-party plugins:; pytest-testinfra-10.2.2";
+        assert_eq!(without_paths(said), version);
+    }
+
+    #[test]
     fn a_shim_is_always_asked() {
         let folder = tempfile::tempdir().unwrap();
         let shim = folder.path().join("tool");

@@ -6,7 +6,7 @@ use imgbuild_disk::{
     parse_size, table::Architecture, write_disk,
 };
 use imgbuild_engine::{ActionContext, ActionError, Outcome};
-use imgbuild_model::{Architecture as Target, with_causes};
+use imgbuild_model::{Architecture as Target, Value, with_causes};
 
 use crate::image::Layers;
 use crate::keep::keep_file;
@@ -41,6 +41,12 @@ fn options(context: &ActionContext, layers: &Layers) -> Result<DiskOptions, Acti
     };
     let mut options = DiskOptions::new(identity(layers), architecture, layers.metadata.source_date);
     let text = |name: &str| context.text(name).unwrap_or_default();
+    let number = context.attributes().get("number").and_then(Value::as_int).unwrap_or_default();
+    if text("format") == "efivars" || number != 0 {
+        let what =
+            "a tree becomes one disk; only a virtual machine has several, and variables of its firmware";
+        return Err(ActionError::input(what).hint("take out `number`, and say another `format`"));
+    }
     options.format = match &*text("format") {
         "raw" => DiskFormat::Raw,
         "vmdk" => DiskFormat::Vmdk { packed: false },

@@ -93,9 +93,15 @@ pub(crate) static DISK: KindSchema = KindSchema {
         &[
             content(
                 "format",
-                AttributeType::Enum(&["qcow2", "raw", "vmdk", "vhd", "vhdx"]),
+                AttributeType::Enum(&["qcow2", "raw", "vmdk", "vhd", "vhdx", "efivars"]),
                 Default::String("qcow2"),
-                "The format of the file: `vhd` is of a fixed size, as Azure takes it.",
+                "The format of the file: `vhd` is of a fixed size, as Azure takes it. `efivars` is no disk, but the variables of a virtual machine's UEFI.",
+            ),
+            content(
+                "number",
+                AttributeType::Int,
+                Default::None,
+                "Which disk of a virtual machine: 0 is the one that it boots from, and is meant if absent; 1 the first of `disk_additional_size`.",
             ),
             content(
                 "compression",

@@ -173,13 +173,32 @@ const QEMU_OWN: &[AttributeSchema] = &[
         "checksum",
         AttributeType::String,
         Default::None,
-        "The digest of the disk or medium, as `sha256:…`; also of md5, sha1 and sha512. `urls` need one.",
+        "The digest of the disk or medium, as `sha256:…`; also of md5, sha1 and sha512; or `file:` and the address of a list of digests, as `sha256sum` writes it. `urls` need one, or `checksum_list`.",
+    ),
+    content(
+        "checksum_list",
+        AttributeType::File,
+        Default::None,
+        "A list of digests in place of `checksum`, in which the disk or medium is looked up by its name.",
     ),
     content(
         "installer",
         AttributeType::Bool,
         Default::Bool(false),
         "Whether it is a medium that installs a system on an empty disk, in place of a disk that boots.",
+    ),
+    content(
+        "vm_name",
+        AttributeType::String,
+        Default::None,
+        "What `{{ .Name }}` stands for in `boot_command`, `boot_steps` and `qemuargs`; `imgbuild` if absent.",
+    ),
+    unkeyed(
+        "boot_wait_for",
+        AttributeType::String,
+        Default::None,
+        Role::Policy,
+        "A text on the first serial port that is waited for before keys are typed, in place of `boot_wait`: for 15 minutes at most, or `ssh_timeout` if that is longer.",
     ),
     content(
         "network",

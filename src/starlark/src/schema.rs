@@ -183,7 +183,7 @@ fn coerce(type_: AttributeType, value: Value<'_>, context: &Context<'_>) -> Resu
         },
         // As templates have it: in milliseconds.
         AttributeType::GoDuration => match (value.unpack_str(), i64::unpack_value(value)) {
-            (Some(text), _) => duration(text).map(|seconds| Data::Int(seconds.saturating_mul(1000))),
+            (Some(text), _) => milliseconds(text).map(Data::Int),
             (None, Ok(Some(milliseconds))) if milliseconds >= 0 => Ok(Data::Int(milliseconds)),
             _ => Err(wrong()),
         },
@@ -332,12 +332,23 @@ fn mode_of_number(number: i32) -> Result<Data, Problem> {
     }
 }
 
+fn no_duration(text: &str) -> Problem {
+    Problem::new(format!("`{text}` is no duration")).hint("write for example \"90s\", \"10m\" or \"1h30m\"")
+}
+
+/// The same as [`duration`] in milliseconds, of which there may be some alone: `100ms`.
+fn milliseconds(text: &str) -> Result<i64, Problem> {
+    match text.strip_suffix("ms") {
+        Some(number) if number.bytes().all(|byte| byte.is_ascii_digit()) => {
+            number.parse().map_err(|_| no_duration(text))
+        }
+        _ => duration(text).map(|seconds| seconds.saturating_mul(1000)),
+    }
+}
+
 /// `90s`, `10m`, `1h30m`, `2d` in seconds.
 fn duration(text: &str) -> Result<i64, Problem> {
-    let fail = || {
-        Problem::new(format!("`{text}` is no duration"))
-            .hint("write for example \"90s\", \"10m\" or \"1h30m\"")
-    };
+    let fail = || no_duration(text);
     let (mut total, mut number, mut any) = (0_i64, None::<i64>, false);
     for c in text.chars() {
         if let Some(digit) = c.to_digit(10) {
@@ -370,8 +381,10 @@ mod tests {
             assert_eq!(duration(text).unwrap(), seconds, "{text}");
         }
         for text in ["", "90", "s", "1x", "1h30", "-5s", "99999999999999999999s"] {
-            assert!(duration(text).is_err(), "{text}");
+            assert!(duration(text).is_err() && milliseconds(text).is_err(), "{text}");
         }
+        assert_eq!((milliseconds("20ms").unwrap(), milliseconds("2s").unwrap()), (20, 2000));
+        assert!(duration("20ms").is_err() && milliseconds("ms").is_err() && milliseconds("-1ms").is_err());
     }
 
     #[test]

@@ -17,7 +17,9 @@ mod host;
 mod machine;
 mod source;
 mod start;
+mod typing;
 mod warm;
+mod words;
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};

@@ -15,6 +15,7 @@
 //! | [`seed`] | what cloud-init reads at the first boot, with the key by which the guest is known |
 //! | [`http`] | what a guest fetches while it boots |
 //! | [`boot_command`], [`vnc`] | keys that are typed at its screen |
+//! | [`tpm`] | a TPM beside it |
 //!
 //! ```no_run
 //! use std::time::Duration;
@@ -59,4 +60,5 @@ pub mod process;
 pub mod qmp;
 pub mod seed;
 pub mod spec;
+pub mod tpm;
 pub mod vnc;

@@ -23,7 +23,7 @@ const LIMIT: Duration = Duration::from_secs(20);
 pub enum ProbeError {
     /// It is not where programs are looked for.
     #[error(
-        "there is no `{program}`; install the package `{package}` (Debian, Ubuntu) or QEMU from elsewhere"
+        "there is no `{program}`; install the package `{package}` (Debian, Ubuntu) or get it from elsewhere"
     )]
     Missing {
         /// Its name.
@@ -200,12 +200,13 @@ fn package(program: &str) -> &'static str {
         "aarch64" | "arm" => "qemu-system-arm",
         "riscv64" | "riscv32" | "s390x" | "loongarch64" => "qemu-system-misc",
         "ppc64" | "ppc" => "qemu-system-ppc",
+        "swtpm" => "swtpm",
         "qemu-img" | "qemu-io" | "qemu-nbd" => "qemu-utils",
         _ => "qemu-system",
     }
 }
 
-fn find(name: &str, folders: &[PathBuf]) -> Result<PathBuf, ProbeError> {
+pub(crate) fn find(name: &str, folders: &[PathBuf]) -> Result<PathBuf, ProbeError> {
     let there = |path: &Path| {
         use std::os::unix::fs::PermissionsExt as _;
         fs_err::metadata(path).is_ok_and(|file| file.is_file() && file.permissions().mode() & 0o111 != 0)
@@ -309,7 +310,7 @@ mod tests {
         ] {
             let error = Emulator::find(name, &["/nowhere".into()]).await.unwrap_err().to_string();
             let wanted = format!(
-                "there is no `{name}`; install the package `{package}` (Debian, Ubuntu) or QEMU from elsewhere"
+                "there is no `{name}`; install the package `{package}` (Debian, Ubuntu) or get it from elsewhere"
             );
             assert_eq!(error, wanted);
         }

@@ -38,6 +38,12 @@ const QUIT: Duration = Duration::from_secs(10);
 /// How often a file is looked at that QEMU writes.
 const INTERVAL: Duration = Duration::from_millis(50);
 
+/// How often it is looked whether a guest has given up.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// What Linux writes on its console when it gives up (`kernel/panic.c`).
+const PANIC: &str = "Kernel panic - not syncing";
+
 /// How many lines of the guest's console an error has.
 const CONSOLE_LINES: usize = 20;
 
@@ -300,10 +306,10 @@ impl Running {
 /// Why QEMU stopped a guest for good.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Halt {
-    /// A disk of the guest was not read or written on the host, with the host's word for it.
-    #[error("this host failed to read or write a disk of the machine, which stands still: {0}")]
-    Disk(String),
-    /// The guest's kernel gave up, and the machine has a device that tells so.
+    /// A disk of the guest was not read or written on the host, with the host's word for it if it was heard.
+    #[error("this host failed to read or write a disk of the machine, which stands still{}", .0.as_ref().map(|why| format!(": {why}")).unwrap_or_default())]
+    Disk(Option<String>),
+    /// The guest's kernel gave up: its console shows it, or a device of the machine tells so.
     #[error("the kernel in the machine has given up")]
     Panic,
 }
@@ -410,15 +416,13 @@ impl Machine {
     /// or its kernel gave up. Forever, if neither happens; that QEMU ends is not seen here.
     pub async fn halted(&self) -> Halt {
         let mut events = self.qmp.events();
-        match self.qmp.status().await.map(|is| is.status).as_deref() {
-            Ok("io-error") => return Halt::Disk("a disk could not be read or written".to_owned()),
-            Ok("guest-panicked") => return Halt::Panic,
-            _ => {}
+        if let Some(halt) = self.halt().await {
+            return halt;
         }
         loop {
             match events.recv().await.map(|event| event.kind) {
                 Ok(EventKind::BlockIoError { action, reason, .. }) if action == "stop" => {
-                    return Halt::Disk(reason);
+                    return Halt::Disk(Some(reason));
                 }
                 Ok(EventKind::GuestPanicked { action }) if action == "pause" => return Halt::Panic,
                 Err(RecvError::Closed) => std::future::pending().await,
@@ -437,6 +441,36 @@ impl Machine {
             Ok(status) => Err(self.died(status).await),
             // The child was waited for before, which tells its status again and does not fail.
             Err(_) => Ok(()),
+        }
+    }
+
+    /// Waits until QEMU ends by itself, which is `None`, or it is seen that the guest will never do anything again: QEMU has
+    /// stopped it, or its console shows that Linux has given up.
+    ///
+    /// # Errors
+    /// If it ended otherwise.
+    pub async fn wait_or_halt(&mut self) -> Result<Option<Halt>, Died> {
+        let log = self.running.wiring.serial_log.clone();
+        let mut console = output::Follower::new(&log);
+        loop {
+            if let Ok(ended) = tokio::time::timeout(LOOK, self.wait()).await {
+                return ended.map(|()| None);
+            }
+            if console.shows(|text: &str| text.contains(PANIC)) {
+                return Ok(Some(Halt::Panic));
+            }
+            if let Some(halt) = self.halt().await {
+                return Ok(Some(halt));
+            }
+        }
+    }
+
+    /// Why QEMU has stopped the guest, if it has.
+    async fn halt(&self) -> Option<Halt> {
+        match self.qmp.status().await.map(|is| is.status).as_deref() {
+            Ok("io-error") => Some(Halt::Disk(None)),
+            Ok("guest-panicked") => Some(Halt::Panic),
+            _ => None,
         }
     }
 

@@ -202,6 +202,9 @@ pub struct Disk {
     pub read_only: bool,
     /// The serial number that the guest sees.
     pub serial: Option<String>,
+    /// Its place among what is booted from, for firmware that goes by such places (UEFI); the lowest is first. Not of disks
+    /// attached as [`DiskInterface::Scsi`] and [`DiskInterface::Sd`].
+    pub boot_index: Option<u32>,
 }
 
 impl Disk {
@@ -218,6 +221,7 @@ impl Disk {
             zeroes: DiskZeroes::Written,
             read_only: false,
             serial: None,
+            boot_index: None,
         }
     }
 
@@ -302,6 +306,16 @@ pub struct Cd {
     pub path: PathBuf,
     /// How it is attached.
     pub interface: CdInterface,
+    /// As [`Disk::boot_index`]; not of CDs attached as [`CdInterface::Scsi`].
+    pub boot_index: Option<u32>,
+}
+
+impl Cd {
+    /// A CD at an absolute path, attached as QEMU does by itself.
+    #[must_use]
+    pub fn new(path: impl Into<PathBuf>) -> Self {
+        Self { path: path.into(), interface: CdInterface::Default, boot_index: None }
+    }
 }
 
 /// How a CD is attached.

@@ -66,6 +66,13 @@ impl Trust {
         preferred.key = order.into();
     }
 
+    /// The host has let us in.
+    pub(crate) fn was_let_in(&self) {
+        if let HostKeys::AcceptNew(_, believed) = &self.keys {
+            believed.was_let_in(&address(&self.host, self.port));
+        }
+    }
+
     /// The key that the host has shown and that was taken.
     pub(crate) fn shown(&self) -> Option<PublicKey> {
         self.shown.lock().unwrap_or_else(PoisonError::into_inner).clone()

@@ -249,6 +249,7 @@ async fn greet(
     } else {
         timeout(settings.waits.handshake, logging_in).await.map_err(slow)??;
     }
+    trust.was_let_in();
     Ok(Link { handle, state, tunnels, _cut: cut, _bastion: bastion })
 }
 

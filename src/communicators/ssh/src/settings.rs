@@ -151,19 +151,43 @@ pub enum HostKeys {
 
 /// The hosts that were believed, with algorithm and fingerprint of their keys. Clones share one list.
 #[derive(Clone, Debug, Default)]
-pub struct Believed(Arc<Mutex<BTreeMap<String, String>>>);
+pub struct Believed(Arc<Mutex<BTreeMap<String, Shown>>>);
+
+/// The key that a host has shown.
+#[derive(Clone, Debug)]
+struct Shown {
+    key: String,
+    /// Whether the host has let us in since. One that has not may be another, such as the installer that comes before the system
+    /// that it installs.
+    let_in: bool,
+}
 
 impl Believed {
     /// Hosts as `host:port`, each with its key.
     #[must_use]
     pub fn hosts(&self) -> BTreeMap<String, String> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        let hosts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        hosts.iter().map(|(address, shown)| (address.clone(), shown.key.clone())).collect()
     }
 
-    /// The key that a host is held to: the one that it shows now, if it has shown none before.
+    /// The key that a host is held to: the one that it shows now, if it has not let us in with another before.
     pub(crate) fn hold(&self, address: &str, shown: &str) -> String {
         let mut hosts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        hosts.entry(address.to_owned()).or_insert_with(|| shown.to_owned()).clone()
+        match hosts.get(address) {
+            Some(Shown { key, let_in: true }) => key.clone(),
+            _ => {
+                let shown = Shown { key: shown.to_owned(), let_in: false };
+                hosts.entry(address.to_owned()).insert_entry(shown).get().key.clone()
+            }
+        }
+    }
+
+    /// The host has let us in: it is held to its key from now on.
+    pub(crate) fn was_let_in(&self, address: &str) {
+        let mut hosts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(shown) = hosts.get_mut(address) {
+            shown.let_in = true;
+        }
     }
 }
 
@@ -342,6 +366,16 @@ mod tests {
         assert_eq!(Patience::of(Some(minute), None), both(Some(minute), None));
         assert_eq!(Patience::of(None, Some(3)), both(None, Some(3)));
         assert_eq!(Patience::of(Some(minute), Some(3)), both(Some(minute), Some(3)));
+    }
+
+    #[test]
+    fn a_host_is_held_to_the_key_with_which_it_let_us_in() {
+        let believed = Believed::default();
+        assert_eq!(believed.hold("host:22", "the installer's"), "the installer's");
+        assert_eq!(believed.hold("host:22", "its own"), "its own");
+        believed.was_let_in("host:22");
+        assert_eq!(believed.hold("host:22", "another's"), "its own");
+        assert_eq!(believed.hosts(), BTreeMap::from([("host:22".to_owned(), "its own".to_owned())]));
     }
 
     #[test]

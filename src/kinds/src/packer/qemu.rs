@@ -58,7 +58,10 @@ const HARDWARE: Table = Table::of(&[
 ]);
 
 /// What a machine of QEMU is, how its disks are made and how it is spoken to: what templates and workspaces have in common.
-pub(crate) const MACHINE: Table = Table::EMPTY.includes(&[&DISKS, &HARDWARE, &BOOT_VNC, &SHUTDOWN, &OVER_SSH]);
+pub(crate) const MACHINE: Table = Table::EMPTY.includes(&[&DISKS, &HARDWARE, &STEPS, &BOOT_VNC, &SHUTDOWN, &OVER_SSH]);
+
+const STEPS: Table = Table::of(&[rows("boot_steps", Content, "Keys to type, each with a description; this or `boot_command`.").late()])
+    .rules(&[Rule::AtMostOne(&["boot_steps", "boot_command"])]);
 
 const CONTROL: Table = Table::of(&[
     flag("headless", Transport, "Whether there is no window."),
@@ -76,9 +79,8 @@ const CONTROL: Table = Table::of(&[
     int("ssh_host_port_min", Transport, "The first port of the host to try.").old_name_of("host_port_min"),
     int("ssh_host_port_max", Transport, "The last port of the host to try.").old_name_of("host_port_max"),
     flag("skip_nat_mapping", Transport, "Whether the communicator's port is used as it is."),
-    rows("boot_steps", Content, "Keys to type, each with a description; this or `boot_command`.").late(),
 ])
-.rules(&[Rule::AtMostOne(&["boot_steps", "boot_command"])]);
+.includes(&[&STEPS]);
 
 /// A virtual machine of QEMU.
 static QEMU: KindSchema = KindSchema {

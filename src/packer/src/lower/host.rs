@@ -9,11 +9,14 @@ use super::config::Config;
 use crate::go_time;
 
 /// The attributes that name files of this host.
-const FILES: [&str; 4] = [
+const FILES: [&str; 7] = [
     "ssh_private_key_file",
     "ssh_certificate_file",
     "ssh_bastion_private_key_file",
     "ssh_bastion_certificate_file",
+    "firmware",
+    "efi_firmware_code",
+    "efi_firmware_vars",
 ];
 
 /// Declares the whole build.

@@ -12,18 +12,23 @@ pub(super) fn lacks(config: &Config<'_>, communicator: &str) -> Option<(String, 
     if communicator != "ssh" {
         return at("communicator", format!("`communicator = \"{communicator}\"`"));
     }
-    for name in ["vtpm", "iso_skip_cache"] {
-        if config.flag(name) == Some(true) {
-            return at(name, format!("`{name}`"));
-        }
+    if config.flag("iso_skip_cache") == Some(true) {
+        return at("iso_skip_cache", "`iso_skip_cache`".to_owned());
     }
-    for name in ["disk_additional_size", "net_bridge", "firmware", "boot_steps", "qmp_socket_path"] {
+    for name in ["net_bridge", "qmp_socket_path", "qemu_img_args"] {
         if config.get(name).is_some() {
             return at(name, format!("`{name}`"));
         }
     }
-    if config.text("iso_checksum").is_some_and(|text| text.starts_with("file:")) {
-        return at("iso_checksum", "a list of checksums".to_owned());
+    // Disks are named by those switches as Packer lays them out.
+    for row in config.rows("qemuargs").unwrap_or_default() {
+        let words: Vec<&str> = row.as_list().unwrap_or_default().iter().filter_map(Value::as_str).collect();
+        if let Some(switch) = words.first().filter(|switch| DRIVES.contains(switch)) {
+            return at("qemuargs", format!("`{switch}` among the `qemuargs`"));
+        }
+        if words.iter().any(|word| word.contains(".OutputDir") || word.contains(".HTTPContent")) {
+            return at("qemuargs", "such a template among the `qemuargs`".to_owned());
+        }
     }
     let is_named = config.text("iso_checksum").is_some_and(|text| text != "none");
     if urls(config).iter().any(|url| is_remote(url)) && !is_named {
@@ -31,6 +36,9 @@ pub(super) fn lacks(config: &Config<'_>, communicator: &str) -> Option<(String, 
     }
     None
 }
+
+/// Switches that take the place of the machine's disks.
+const DRIVES: [&str; 6] = ["-drive", "-blockdev", "-hda", "-hdb", "-hdc", "-hdd"];
 
 /// Where the medium is.
 fn urls(config: &Config<'_>) -> Vec<String> {
@@ -47,20 +55,7 @@ pub(super) fn lower(config: &Config<'_>, chain: &mut Chain<'_>) {
         ("network", Value::Bool(true)),
         ("installer", if config.flag("disk_image") == Some(true) { Value::None } else { Value::Bool(true) }),
     ];
-    let name = if config.get("iso_url").is_some() { "iso_url" } else { "iso_urls" };
-    let (remote, local): (Vec<_>, Vec<_>) = urls(config).into_iter().partition(|url| is_remote(url));
-    // As Packer, which takes the first that is there.
-    let found = local
-        .iter()
-        .map(|url| url.strip_prefix("file://").unwrap_or(url))
-        .find(|path| remote.is_empty() || chain.around.files.kind(&chain.absolute(path)).is_some());
-    match found {
-        Some(path) => own.extend(chain.input(path, &config.location(name)).map(|(file, _)| ("disk", file))),
-        None => own.push(("urls", Value::list(remote.iter().map(|url| Value::string(url))))),
-    }
-    if let Some(checksum) = config.text("iso_checksum").filter(|text| text != "none") {
-        own.push(("checksum", Value::string(&checksum)));
-    }
+    medium(config, chain, &mut own);
     if let Some(path) = config.text("http_directory") {
         own.extend(chain.input(&path, &config.location("http_directory")).map(|(file, _)| ("http", file)));
     }
@@ -75,6 +70,10 @@ pub(super) fn lower(config: &Config<'_>, chain: &mut Chain<'_>) {
             own.push((attribute, Value::list(files)));
         }
     }
+    let name = config.text("vm_name").unwrap_or_else(|| format!("packer-{}", chain.recipe.source));
+    if is_named(config) {
+        own.push(("vm_name", Value::string(&name)));
+    }
     let given = host::machine("qemu", config, chain);
     let given = given.iter().map(|(name, value)| (name.into(), value.clone()));
     let attributes = given.chain(own.into_iter().map(|(name, value)| (name.into(), value)));
@@ -83,17 +82,70 @@ pub(super) fn lower(config: &Config<'_>, chain: &mut Chain<'_>) {
     chain.start("qemu", attributes, ChainState::default());
     chain.provision();
     chain.step("power_off", Vec::new(), &chain.recipe.location.clone());
+    exports(config, chain, &name);
+}
+
+/// Where the medium is and what it must be.
+fn medium(config: &Config<'_>, chain: &mut Chain<'_>, own: &mut Vec<(&'static str, Value)>) {
+    let name = if config.get("iso_url").is_some() { "iso_url" } else { "iso_urls" };
+    let (remote, local): (Vec<_>, Vec<_>) = urls(config).into_iter().partition(|url| is_remote(url));
+    let local: Vec<&str> = local.iter().map(|url| url.strip_prefix("file://").unwrap_or(url)).collect();
+    // As Packer, which takes the first that is there.
+    let there = |path: &&&str| chain.around.files.kind(&chain.absolute(path)).is_some();
+    let found = local.iter().find(there).or(local.first().filter(|_| remote.is_empty()));
+    match found {
+        Some(path) => own.extend(chain.input(path, &config.location(name)).map(|(file, _)| ("disk", file))),
+        None => own.push(("urls", Value::list(remote.iter().map(|url| Value::string(url))))),
+    }
+    let Some(checksum) = config.text("iso_checksum").filter(|text| text != "none") else { return };
+    match checksum.strip_prefix("file:") {
+        Some(list) if !is_remote(list) => {
+            let path = list.strip_prefix("//").unwrap_or(list);
+            let file = chain.input(path, &config.location("iso_checksum"));
+            own.extend(file.map(|(file, _)| ("checksum_list", file)));
+        }
+        _ => own.push(("checksum", Value::string(&checksum))),
+    }
+}
+
+/// Whether something typed or said to QEMU has the machine's name in it.
+fn is_named(config: &Config<'_>) -> bool {
+    let rows = ["boot_steps", "qemuargs"].into_iter().filter_map(|name| config.rows(name)).flatten();
+    let words = rows.flat_map(|row| row.as_list().unwrap_or_default().to_vec());
+    let words = words.filter_map(|word| word.as_str().map(str::to_owned));
+    config.texts("boot_command").into_iter().chain(words).any(|text| text.contains(".Name"))
+}
+
+/// What the build makes: each disk, and the variables of UEFI.
+fn exports(config: &Config<'_>, chain: &mut Chain<'_>, name: &str) {
     let source = chain.recipe.source.to_string();
     let folder = config.text("output_directory").unwrap_or_else(|| format!("output-{source}"));
-    let name = config.text("vm_name").unwrap_or_else(|| format!("packer-{source}"));
+    let folder = folder.trim_end_matches('/');
     let format = config.text("format").unwrap_or_else(|| "qcow2".to_owned());
     let compression = match config.flag("disk_compression") {
         Some(true) if format == "qcow2" => Value::string("zlib"),
         _ => Value::None,
     };
-    let shown = format!("{}/{name}", folder.trim_end_matches('/'));
-    let action =
-        chain.export("disk", vec![("format", Value::string(&format)), ("compression", compression)], &name);
-    let destination = chain.absolute(&shown);
-    chain.makes(Makes::Exports(vec![Export { action, output: name.into(), destination, shown }]));
+    let mut wanted = Vec::new();
+    for disk in 0..=config.texts("disk_additional_size").len() {
+        let number = i64::try_from(disk).ok().filter(|&disk| disk > 0).map_or(Value::None, Value::Int);
+        let output = if disk == 0 { name.to_owned() } else { format!("{name}-{disk}") };
+        let attributes = vec![
+            ("format", Value::string(&format)),
+            ("compression", compression.clone()),
+            ("number", number),
+        ];
+        wanted.push((output, attributes));
+    }
+    let named = ["efi_firmware_code", "efi_firmware_vars"].iter().any(|name| config.text(name).is_some());
+    if (named || config.flag("efi_boot") == Some(true)) && config.flag("efi_drop_efivars") != Some(true) {
+        wanted.push(("efivars.fd".to_owned(), vec![("format", Value::string("efivars"))]));
+    }
+    let mut exports = Vec::new();
+    for (output, attributes) in wanted {
+        let shown = format!("{folder}/{output}");
+        let action = chain.export("disk", attributes, &output);
+        exports.push(Export { action, output: output.into(), destination: chain.absolute(&shown), shown });
+    }
+    chain.makes(Makes::Exports(exports));
 }

@@ -7,11 +7,13 @@ use imgbuild_engine::{ActionError, MachineSpec as Wanted};
 use imgbuild_model::{Architecture, Attributes, Value};
 use imgbuild_ssh::milliseconds;
 
+use super::words::Words;
 use crate::probe::Emulator;
 use crate::spec::{
     Accelerator, Cd, CdInterface, Disk, DiskCache, DiskFormat, DiskInterface, DiskZeroes, Display, Firmware,
-    FlashFile, HostForward, HostPort, MachineSpec, Nic, Override, Serial, Topology,
+    FlashFile, HostForward, HostPort, MachineSpec, Nic, Override, Serial, Topology, Tpm,
 };
+use crate::tpm::TpmVersion;
 
 /// Where OVMF is: code and variables, as Debian, Fedora, Arch and SUSE have them.
 const OVMF: [(&str, &str); 5] = [
@@ -23,11 +25,7 @@ const OVMF: [(&str, &str); 5] = [
 ];
 
 /// What has been asked for and is not there.
-const NOT_YET: [(&str, &str); 3] = [
-    ("vtpm", "a machine with a TPM"),
-    ("net_bridge", "a network on a bridge of the host"),
-    ("use_pflash", "`firmware` as a flash memory: say `efi_firmware_code`"),
-];
+const NOT_YET: [(&str, &str); 1] = [("net_bridge", "a network on a bridge of the host")];
 
 /// Reads a source's attributes, with the defaults of its schema.
 #[derive(Clone, Copy)]
@@ -74,12 +72,30 @@ impl Source<'_> {
             .collect()
     }
 
+    /// A list of lists.
+    pub(crate) fn rows(&self, name: &str) -> Vec<Vec<String>> {
+        let rows = self.attributes().get(name).and_then(Value::as_list).unwrap_or_default();
+        let texts = |row: &Value| {
+            let texts = row.as_list().unwrap_or_default().iter().filter_map(Value::as_str);
+            texts.map(str::to_owned).collect()
+        };
+        rows.iter().map(texts).collect()
+    }
+
     pub(crate) fn duration(&self, name: &str) -> Option<Duration> {
         milliseconds(self.attributes(), name)
     }
 
     pub(crate) fn files(&self, name: &str) -> Vec<PathBuf> {
         self.wanted.files.get(name).cloned().unwrap_or_default()
+    }
+
+    /// What the file of an attribute is called.
+    pub(crate) fn name_of(&self, name: &str) -> &str {
+        match self.attributes().get(name) {
+            Some(Value::Artifact(artifact)) => artifact.base_name(),
+            _ => "",
+        }
     }
 
     /// Whether an attribute names files.
@@ -166,6 +182,17 @@ impl Source<'_> {
         })
     }
 
+    /// Which TPM it has.
+    pub(crate) fn tpm_version(&self) -> Option<TpmVersion> {
+        let version = if self.flag("use_tpm1") { TpmVersion::One } else { TpmVersion::Two };
+        self.flag("vtpm").then_some(version)
+    }
+
+    /// The TPM behind a socket.
+    pub(crate) fn tpm(&self, socket: PathBuf) -> Tpm {
+        Tpm { socket, device: self.text("tpm_device_type").unwrap_or("tpm-tis").to_owned() }
+    }
+
     /// The machine without what lies on its disks.
     pub(crate) fn machine(
         &self,
@@ -191,15 +218,12 @@ impl Source<'_> {
             ..Nic::new(vec![forward])
         };
         let firmware = match self.text("firmware") {
+            Some(path) if self.flag("use_pflash") => {
+                Firmware::Flash { code: FlashFile { path: path.into(), format: DiskFormat::Raw }, vars: None }
+            }
             Some(path) => Firmware::Bios(path.into()),
             None => Firmware::Default,
         };
-        let rows = self.attributes().get("qemuargs").and_then(Value::as_list).unwrap_or_default();
-        let overrides = rows.iter().filter_map(|row| {
-            let row: Vec<String> =
-                row.as_list()?.iter().filter_map(|word| word.as_str().map(str::to_owned)).collect();
-            Override::from_row(&row)
-        });
         let machine = self.text("machine_type").unwrap_or("pc");
         Ok(MachineSpec {
             name: "imgbuild".to_owned(),
@@ -219,9 +243,23 @@ impl Source<'_> {
             display: Display::VncSocket,
             serial: Serial::Log,
             generation: matches!(self.wanted.platform.architecture, Architecture::Amd64),
-            overrides: overrides.collect(),
+            // Nothing is served to a machine that goes on.
+            overrides: self.overrides(&Words::default())?,
             ..MachineSpec::default()
         })
+    }
+
+    /// The machine's own switches.
+    ///
+    /// # Errors
+    /// If a template in them cannot be filled in.
+    pub(crate) fn overrides(&self, words: &Words) -> Result<Vec<Override>, ActionError> {
+        let mut overrides = Vec::new();
+        for row in self.rows("qemuargs") {
+            let row: Result<Vec<_>, _> = row.iter().map(|word| words.fill(*self, "qemuargs", word)).collect();
+            overrides.extend(Override::from_row(&row?));
+        }
+        Ok(overrides)
     }
 
     /// A disk of the machine.
@@ -264,7 +302,7 @@ impl Source<'_> {
             Some("virtio-scsi") => CdInterface::VirtioScsi,
             _ => CdInterface::Default,
         };
-        Cd { path, interface }
+        Cd { interface, ..Cd::new(path) }
     }
 }
 

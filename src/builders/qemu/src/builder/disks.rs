@@ -18,6 +18,9 @@ use crate::spec::DiskFormat;
 /// The file of firmware variables in a layer.
 pub(crate) const VARIABLES: &str = "efivars.fd";
 
+/// The file of what a TPM keeps in a layer.
+pub(crate) const TPM_STATE: &str = "tpm";
+
 /// The file of a disk in a layer.
 pub(crate) fn file_name(disk: usize) -> String {
     format!("disk{disk}.qcow2")
@@ -49,6 +52,11 @@ impl<'a> Chain<'a> {
     /// How many disks there are.
     pub(crate) fn disks(&self) -> usize {
         (0..).take_while(|&disk| !self.disk(disk).is_empty()).count()
+    }
+
+    /// What the TPM has kept.
+    pub(crate) fn tpm_state(&self) -> Option<PathBuf> {
+        self.files(TPM_STATE).into_iter().next()
     }
 
     /// The firmware variables.

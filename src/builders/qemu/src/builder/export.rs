@@ -1,4 +1,6 @@
-//! `disk` of a machine's layers: its first disk as one file.
+//! `disk` of a machine's layers: one of its disks as one file, or the variables of its firmware.
+
+use std::path::{Path, PathBuf};
 
 use async_trait::async_trait;
 use imgbuild_cache::OutputFile;
@@ -40,9 +42,14 @@ impl Executor for DiskExport {
         let outputs = &context.node().action.outputs;
         let name = outputs.first().ok_or_else(|| ActionError::input("`disk` has no output"))?.to_string();
         let layers = context.parent().layers;
-        let images = Chain::new(&self.builder.0.cache, &layers).disk(0);
+        let chain = Chain::new(&self.builder.0.cache, &layers);
+        let format = context.text("format");
+        if format.as_deref() == Some("efivars") {
+            return variables(context, &chain, name);
+        }
+        let images = images(context, &chain)?;
         let tool = self.builder.images().await?;
-        let (to, mut arguments) = match context.text("format").as_deref() {
+        let (to, mut arguments) = match format.as_deref() {
             Some("raw") => ("raw", Vec::new()),
             Some("vmdk") => ("vmdk", vec!["-o", "subformat=streamOptimized"]),
             Some("vhd") => ("vpc", vec!["-o", "subformat=fixed,force_size=on"]),
@@ -75,10 +82,31 @@ impl Executor for DiskExport {
         let path = context.temporary.join(&name);
         let work = tool.flatten(&images, &path, &conversion);
         context.cancel.unless_cancelled(work).await.ok_or(ActionError::Cancelled)??;
-        let digest = tokio::task::block_in_place(|| context.cache.put_file(&path))?.digest;
-        Ok(Outcome {
-            files: vec![OutputFile { path: name, digest, executable: false }],
-            ..Outcome::default()
-        })
+        made(context, &path, name)
     }
+}
+
+/// The images of the disk that is wanted, the highest first.
+fn images(context: &ActionContext, chain: &Chain<'_>) -> Result<Vec<PathBuf>, ActionError> {
+    let number = context.attributes().get("number").and_then(Value::as_int).unwrap_or_default();
+    let images = usize::try_from(number).map(|number| chain.disk(number)).unwrap_or_default();
+    if images.is_empty() {
+        let what =
+            format!("the machine has no disk {number}: they are numbered from 0 to {}", chain.disks() - 1);
+        return Err(ActionError::input(what).hint("`disk_additional_size` of the source gives it more"));
+    }
+    Ok(images)
+}
+
+/// The variables of the machine's firmware.
+fn variables(context: &ActionContext, chain: &Chain<'_>, name: String) -> Result<Outcome, ActionError> {
+    let variables = chain.variables().ok_or_else(|| {
+        ActionError::input("the machine has no variables of UEFI").hint("say `efi_boot = True` of its source")
+    })?;
+    made(context, &variables, name)
+}
+
+fn made(context: &ActionContext, path: &Path, name: String) -> Result<Outcome, ActionError> {
+    let digest = tokio::task::block_in_place(|| context.cache.put_file(path))?.digest;
+    Ok(Outcome { files: vec![OutputFile { path: name, digest, executable: false }], ..Outcome::default() })
 }

@@ -8,11 +8,12 @@ use imgbuild_model::{Class, Diagnostic, with_causes};
 
 use super::QemuBuilder;
 use super::attributes::Source;
-use super::disks::failed;
+use super::disks::{Chain, failed};
 use crate::probe::{
-    AcceleratorProbe, Emulator, ImageTool, ProbeError, ProbeKey, host_processor, probe_accelerator,
+    AcceleratorProbe, Emulator, ImageTool, ProbeError, ProbeKey, find, host_processor, probe_accelerator,
 };
 use crate::spec::Accelerator;
+use crate::tpm::TpmEmulator;
 
 /// Where the answers of probes are kept.
 const PROBE_MEMO: &str = "qemu-accelerator";
@@ -68,6 +69,21 @@ impl QemuBuilder {
         let probe = probe_accelerator(emulator, cpu, folder.path()).await?;
         self.0.cache.memo_put(PROBE_MEMO, &name, &serde_json::to_vec(&probe).unwrap_or_default())?;
         Ok(probe)
+    }
+
+    /// The TPM of a source's machine, if it is to have one, with what it has kept in the layers so far.
+    ///
+    /// # Errors
+    /// If the program for it is not there; the hint says what to install.
+    pub(crate) async fn tpm(
+        &self,
+        source: Source<'_>,
+        chain: &Chain<'_>,
+    ) -> Result<Option<TpmEmulator>, ActionError> {
+        let Some(version) = source.tpm_version() else { return Ok(None) };
+        let program = find("swtpm", &self.0.folders)?;
+        let tpm = TpmEmulator::start(&program, version, chain.tpm_state().as_deref()).await;
+        tpm.map(Some).map_err(failed)
     }
 
     /// The program for images.

@@ -18,14 +18,15 @@ use imgbuild_tree::DeltaId;
 
 use super::access::Access;
 use super::attributes::Source;
-use super::disks::{self, VARIABLES, file_name};
+use super::disks::{self, TPM_STATE, VARIABLES, file_name};
 use super::host::Host;
-use super::start::{CONSOLE_LINES, MEMORY, fingerprint_of, with_console};
+use super::start::{CONSOLE_LINES, MEMORY, fingerprint_of, halted, with_console};
 use super::warm::{Facts, Making, is_worth};
 use super::{QemuBuilder, Resume, guest, lock};
-use crate::process::{Ended, Halt, Machine};
+use crate::process::{Ended, Machine};
 use crate::qmp::NewOverlay;
 use crate::spec::MachineSpec;
+use crate::tpm::TpmEmulator;
 
 /// How long is waited for QEMU's end, where a connection was lost and it may be about to be gone.
 const MOMENT: Duration = Duration::from_secs(2);
@@ -50,6 +51,8 @@ pub(crate) struct Live {
     pub(crate) sizes: Vec<u64>,
     /// Its firmware variables.
     pub(crate) variables: Option<PathBuf>,
+    /// Its TPM.
+    pub(crate) tpm: Option<TpmEmulator>,
     /// How many times new images were put over the old ones.
     pub(crate) generation: usize,
     /// Whether something sensitive may be in its memory.
@@ -71,10 +74,13 @@ impl Live {
         if generation == 0 { format!("disk{disk}") } else { format!("disk{disk}-{generation}") }
     }
 
-    /// Copies the firmware variables of a machine that stands still.
+    /// Copies the firmware variables, and what its TPM keeps, of a machine that stands still.
     fn copy_variables(&self, folder: &Path) -> Result<(), ActionError> {
         if let Some(variables) = &self.variables {
             fs_err::copy(variables, folder.join(VARIABLES))?;
+        }
+        if let Some(state) = self.tpm.as_ref().and_then(TpmEmulator::state) {
+            fs_err::copy(state, folder.join(TPM_STATE))?;
         }
         Ok(())
     }
@@ -186,13 +192,7 @@ async fn unless_halted<T>(
 ) -> Result<T, ActionError> {
     tokio::select! {
         done = work => done,
-        halt = machine.halted() => {
-            let hint = match &halt {
-                Halt::Disk(_) => "is the disk of this host full, below the cache?",
-                Halt::Panic => "the last lines of its console tell why",
-            };
-            Err(with_console(ActionError::environment(halt.to_string()).hint(hint), &machine.console(CONSOLE_LINES)))
-        }
+        halt = machine.halted() => Err(with_console(halted(&halt), &machine.console(CONSOLE_LINES))),
     }
 }
 

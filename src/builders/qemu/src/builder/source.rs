@@ -1,17 +1,14 @@
 //! The source `qemu`: the medium as the lowest layer, and over it what the machine wrote until it could be logged in to.
 
-use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use async_trait::async_trait;
 use imgbuild_cache::Lease;
 use imgbuild_digest::{Digest, Hash};
 use imgbuild_engine::{
-    ActionContext, ActionError, Executor, LayerMetadata, Machine as _, MachineSpec as Wanted, Outcome, Told,
+    ActionContext, ActionError, Executor, LayerMetadata, Machine as _, MachineSpec as Wanted, Outcome,
 };
-use imgbuild_gotemplate::{Functions, MissingKey, Options, Template, Value};
-use imgbuild_model::{Artifact, Value as Data};
+use imgbuild_model::{Artifact, Value};
 use imgbuild_plan::default_source_date;
 use imgbuild_tree::DeltaId;
 
@@ -19,33 +16,18 @@ use super::access::Access;
 use super::attributes::Source;
 use super::disks::{self, file_name};
 use super::machine::QemuMachine;
+use super::typing::Typing;
 use super::{QemuBuilder, checksum};
-use crate::boot_command::{BootCommand, BootCommandError};
-use crate::http::{GUEST_ADDRESS, HttpError, HttpServer, Served};
-use crate::process::Machine;
-use crate::spec::Cd;
-use crate::vnc::{Pace, Vnc, VncError};
+use crate::spec::{Firmware, MachineSpec};
 
 /// Where it is kept which blob a checksum is of.
 const MEDIUM_MEMO: &str = "qemu-medium";
-
-/// How long VNC may take to answer.
-const ANSWER: Duration = Duration::from_secs(30);
 
 /// The code behind the sources `qemu` and `boot`.
 pub struct QemuSource {
     builder: QemuBuilder,
     /// Whether the machine is started to make the lowest layer, which is the medium alone else.
     starts: bool,
-}
-
-/// What is typed at the screen of a machine that boots first.
-pub(crate) struct Typing {
-    command: BootCommand,
-    wait: Duration,
-    pace: Pace,
-    /// Serves as long as the machine boots.
-    http: Option<HttpServer>,
 }
 
 impl QemuSource {
@@ -63,25 +45,42 @@ impl QemuSource {
 
     /// The disk or medium, as a file of this host.
     async fn medium(&self, source: Source<'_>) -> Result<PathBuf, ActionError> {
-        // `none` says nothing of what it is.
-        let checksum = source.text("checksum").filter(|text| *text != "none");
+        let urls = source.texts("urls");
         if let Some(path) = source.files("disk").into_iter().next() {
-            if let Some(checksum) = checksum {
-                checksum::verify(&path, checksum)?;
+            if let Some(checksum) = self.checksum(source, source.name_of("disk")).await? {
+                checksum::verify(&path, &checksum)?;
             }
             return Ok(path);
         }
-        let urls = source.texts("urls");
-        match checksum {
-            Some(checksum) if !urls.is_empty() => return self.fetched(source, &urls, checksum).await,
-            None if !urls.is_empty() => {
-                return Err(ActionError::input("`urls` need a `checksum`: it is what the key is made of")
-                    .hint("write it as `sha256:` and 64 hexadecimal digits"));
-            }
-            _ => {}
+        let Some(first) = urls.first() else {
+            return Err(ActionError::input(
+                "a machine needs a disk to start from, or a medium that installs one",
+            )
+            .hint("say `disk`, the label of a file"));
+        };
+        match self.checksum(source, file_of(first)).await? {
+            Some(checksum) => self.fetched(source, &urls, &checksum).await,
+            None => Err(ActionError::input("`urls` need a `checksum`: it is what the key is made of")
+                .hint("write it as `sha256:` and 64 hexadecimal digits")),
         }
-        Err(ActionError::input("a machine needs a disk to start from, or a medium that installs one")
-            .hint("say `disk`, the label of a file"))
+    }
+
+    /// The checksum of the medium of that name; looked up, if it is in a list. `none` says nothing of what it is.
+    async fn checksum(&self, source: Source<'_>, name: &str) -> Result<Option<String>, ActionError> {
+        let said = source.text("checksum").filter(|text| *text != "none");
+        if let Some(list) = source.files("checksum_list").into_iter().next() {
+            let text = fs_err::read(list)?;
+            return checksum::in_list(&String::from_utf8_lossy(&text), name).map(Some);
+        }
+        let Some(url) = said.and_then(|text| text.strip_prefix("file:")) else {
+            return Ok(said.map(str::to_owned));
+        };
+        let folder = tempfile::Builder::new().prefix("list-").tempdir_in(source.wanted.run.temporary())?;
+        let list = folder.path().join("list");
+        source.wanted.told.line(&format!("Retrieving {url}..."));
+        self.builder.0.fetch.fetch(url, &list).await?;
+        let text = fs_err::read(list)?;
+        checksum::in_list(&String::from_utf8_lossy(&text), name).map(Some)
     }
 
     /// The medium from elsewhere: it is fetched once, and lies in the cache by its checksum.
@@ -156,12 +155,29 @@ impl Executor for QemuSource {
     }
 }
 
+/// Boots the first CD once, and the first disk from then on.
+fn boot_from_medium(spec: &mut MachineSpec) {
+    match (&spec.firmware, spec.disks.first(), spec.cds.first_mut()) {
+        // UEFI knows no "once": an empty disk does not boot, and one that is written comes first.
+        (Firmware::Flash { .. }, Some(disk), Some(cd)) => {
+            cd.boot_index = disk.boot_index.map(|place| place + 1);
+        }
+        _ => spec.boot = Some("once=d".to_owned()),
+    }
+}
+
+/// The file's name at the end of an address.
+fn file_of(url: &str) -> &str {
+    let path = url.split(['?', '#']).next().unwrap_or_default();
+    path.rsplit('/').next().unwrap_or_default()
+}
+
 /// What the chain stands on, for provenance.
 fn material(context: &ActionContext) -> Option<(String, String)> {
     let checksum = context.text("checksum");
     let name = match context.attributes().get("disk") {
-        Some(Data::Artifact(Artifact::Source(file))) => file.label.to_string(),
-        Some(Data::Artifact(Artifact::Output { name, .. })) => name.to_string(),
+        Some(Value::Artifact(Artifact::Source(file))) => file.label.to_string(),
+        Some(Value::Artifact(Artifact::Output { name, .. })) => name.to_string(),
         _ => return None,
     };
     Some((name, checksum.unwrap_or_default()))
@@ -178,113 +194,17 @@ impl QemuSource {
         }
         let access = Access::new(source)?;
         let mut parts = self.builder.parts(&layers, wanted, &access, None).await?;
+        let (typing, words) = Typing::new(source, &access).await?;
+        parts.spec.overrides = source.overrides(&words)?;
         if source.flag("installer") {
-            let Cd { interface, .. } = source.cd(medium.clone());
-            parts.spec.cds.insert(0, Cd { path: medium, interface });
-            parts.spec.boot = Some("once=d".to_owned());
+            parts.spec.cds.insert(0, source.cd(medium));
+            boot_from_medium(&mut parts.spec);
         }
-        let typing = Typing::new(source, &access).await?;
         wanted.told.line("Starting the machine...");
         let mut live = self.builder.boot(parts, &layers, wanted, access, typing).await?;
         // One that goes on from its disks has no such medium, and is another machine.
         live.keeps_memory = !source.flag("installer");
         let machine = Box::new(QemuMachine::new(self.builder.clone(), wanted.clone(), live));
         Ok(machine.finish().await?.layers)
-    }
-}
-
-impl Typing {
-    async fn new(source: Source<'_>, access: &Access) -> Result<Option<Self>, ActionError> {
-        let texts = source.pairs("http_content");
-        let served = match source.files("http").into_iter().next() {
-            Some(folder) => Some(Served::Folder(folder)),
-            None if texts.is_empty() => None,
-            None => Some(Served::Texts(texts.into_iter().collect())),
-        };
-        if served.is_some() && !source.flag("network") {
-            return Err(ActionError::input(
-                "the machine has no network, and could fetch nothing that is served",
-            )
-            .hint("say `network = True`, or give it the files on a CD"));
-        }
-        let http = match served {
-            None => None,
-            Some(served) => Some(HttpServer::start(served, IpAddr::V4(Ipv4Addr::LOCALHOST), 0, 0).await?),
-        };
-        let text = source.texts("boot_command").concat();
-        if text.is_empty() {
-            return Ok(http.map(|http| Self {
-                command: BootCommand::default(),
-                wait: Duration::ZERO,
-                pace: Pace::default(),
-                http: Some(http),
-            }));
-        }
-        let port = http.as_ref().map(|http| http.port().to_string()).unwrap_or_default();
-        let data = Value::record([
-            ("HTTPIP", GUEST_ADDRESS.to_string()),
-            ("HTTPPort", port),
-            ("Name", "imgbuild".to_owned()),
-            ("SSHPublicKey", access.public_key().unwrap_or_default().to_owned()),
-        ]);
-        let options = Options { missing_key: MissingKey::Error, ..Options::default() };
-        let rendered = Template::parse(&text, &Functions::new())
-            .and_then(|template| template.render(&Functions::new(), &data, &options))
-            .map_err(|error| {
-                ActionError::input(format!("`boot_command` cannot be rendered: {error}")).hint(
-                    "it may use `{{ .HTTPIP }}`, `{{ .HTTPPort }}`, `{{ .Name }}` and `{{ .SSHPublicKey }}`",
-                )
-            })?;
-        let usual = Pace::default();
-        Ok(Some(Self {
-            command: BootCommand::parse(&rendered)?,
-            wait: source.duration("boot_wait").unwrap_or(Duration::from_secs(10)),
-            pace: Pace {
-                key: source.duration("boot_key_interval").unwrap_or(usual.key),
-                group: source.duration("boot_keygroup_interval").unwrap_or(usual.group),
-            },
-            http,
-        }))
-    }
-
-    /// Waits, and types.
-    ///
-    /// # Errors
-    /// If the machine's screen is gone.
-    pub(crate) async fn carry_out(
-        self,
-        machine: &mut Machine,
-        told: &Told,
-    ) -> Result<Option<HttpServer>, ActionError> {
-        if self.command.steps().is_empty() {
-            return Ok(self.http);
-        }
-        for warning in self.command.warnings() {
-            told.line(&format!("Warning: `boot_command`: {warning}"));
-        }
-        told.line(&format!("Waiting {} s for boot...", self.wait.as_secs()));
-        tokio::time::sleep(self.wait).await;
-        told.line("Typing the boot command...");
-        let mut vnc = Vnc::connect(&machine.wiring().vnc_socket, ANSWER).await?;
-        vnc.type_command(&self.command, self.pace).await?;
-        Ok(self.http)
-    }
-}
-
-impl From<BootCommandError> for ActionError {
-    fn from(error: BootCommandError) -> Self {
-        Self::input(format!("`boot_command`: {error}"))
-    }
-}
-
-impl From<HttpError> for ActionError {
-    fn from(error: HttpError) -> Self {
-        Self::input(error.to_string())
-    }
-}
-
-impl From<VncError> for ActionError {
-    fn from(error: VncError) -> Self {
-        disks::failed(error)
     }
 }

@@ -14,13 +14,15 @@ use super::attributes::{Source, flash};
 use super::disks::{self, Chain, VARIABLES, failed, file_name};
 use super::host::Host;
 use super::machine::Live;
+use super::typing::Typing;
 use super::warm::Warm;
 use super::{QemuBuilder, Resume, console, guest};
 use crate::media::{FatSize, Files, MediaError, fat_image, iso_image};
-use crate::process::{Died, Launch, Machine, StartError};
+use crate::process::{Died, Halt, Launch, Machine, StartError};
 use crate::qmp::QmpError;
 use crate::seed::HostKeyError;
 use crate::spec::{Disk, Firmware, Host as SnapshotHost, MachineSpec, MemoryFingerprint};
+use crate::tpm::TpmEmulator;
 
 /// How long QEMU may take to answer.
 pub(crate) const ANSWER: Duration = Duration::from_secs(60);
@@ -37,6 +39,7 @@ pub(crate) struct Parts {
     pub(crate) media: tempfile::TempDir,
     pub(crate) sizes: Vec<u64>,
     pub(crate) variables: Option<PathBuf>,
+    pub(crate) tpm: Option<TpmEmulator>,
 }
 
 impl QemuBuilder {
@@ -111,13 +114,13 @@ impl QemuBuilder {
         layers: &[DeltaId],
         wanted: &Wanted,
         access: Access,
-        typing: Option<super::source::Typing>,
+        typing: Option<Typing>,
     ) -> Result<Live, ActionError> {
         let began = Instant::now();
         let mut machine = self.launch(&parts).start(ANSWER).await?;
         // Files are served until the machine is up.
         let _served = match typing {
-            Some(typing) => typing.carry_out(&mut machine, &wanted.told).await?,
+            Some(typing) => typing.carry_out(&mut machine, Source { wanted }).await?,
             None => None,
         };
         let source = Source { wanted };
@@ -165,16 +168,15 @@ impl QemuBuilder {
         let connecting = connect_after(settings, source.duration("pause_before_connecting"));
         let connection = tokio::select! {
             connected = connecting => connected.map_err(|error| with_console(error.into(), &machine.console(CONSOLE_LINES)))?,
-            died = machine.wait() => {
-                return Err(match died {
-                    Err(died) => died.into(),
-                    Ok(()) => ActionError::environment(format!(
-                        "the machine switched itself off before SSH was there{}", last_lines(&machine.console(CONSOLE_LINES))
-                    )),
-                });
+            ended = machine.wait_or_halt() => {
+                let problem = match ended? {
+                    None => ActionError::environment("the machine switched itself off before SSH was there"),
+                    Some(halt) => halted(&halt),
+                };
+                return Err(with_console(problem, &machine.console(CONSOLE_LINES)));
             }
         };
-        let Parts { host, spec, staged, media, sizes, variables } = parts;
+        let Parts { host, spec, staged, media, sizes, variables, tpm } = parts;
         Ok(Live {
             machine,
             session: SshSession::new(connection),
@@ -186,6 +188,7 @@ impl QemuBuilder {
             _media: media,
             sizes,
             variables,
+            tpm,
             generation: 0,
             sensitive: false,
             keeps_memory: true,
@@ -231,11 +234,23 @@ impl QemuBuilder {
                 fs_err::copy(from, &path)?;
                 make_writable(&path)?;
                 spec.firmware = flash(code, path.clone());
+                boot_from_disk(&mut spec);
                 Some(path)
             }
         };
         add_media(&mut spec, source, access, media.path())?;
-        Ok(Parts { host, spec, staged, media, sizes, variables })
+        let tpm = self.tpm(source, &chain).await?;
+        spec.tpm = tpm.as_ref().map(|tpm| source.tpm(tpm.socket()));
+        Ok(Parts { host, spec, staged, media, sizes, variables, tpm })
+    }
+}
+
+/// Has UEFI boot from the first disk: the places of devices are others where a machine has a medium that a later one lacks, and
+/// what the variables say of them holds no more. A template's own devices would take the place of a disk with an order.
+fn boot_from_disk(spec: &mut MachineSpec) {
+    let has_devices = spec.overrides.iter().any(|one| one.switch().name == "-device");
+    if let Some(disk) = spec.disks.first_mut().filter(|_| !has_devices) {
+        disk.boot_index = Some(0);
     }
 }
 
@@ -308,7 +323,7 @@ fn add_media(
         let path = folder.join("floppy.img");
         fs_err::write(
             &path,
-            fat_image(source.text("floppy_label").unwrap_or_default(), &floppy, FatSize::Floppy)?,
+            fat_image(source.text("floppy_label").unwrap_or("imgbuild"), &floppy, FatSize::Floppy)?,
         )?;
         spec.floppies.push(path);
     }
@@ -344,6 +359,18 @@ fn files(source: Source<'_>, name: &str) -> Result<Files, ActionError> {
         files.add(&path, text)?;
     }
     Ok(files)
+}
+
+/// Why a machine stands still.
+pub(crate) fn halted(halt: &Halt) -> ActionError {
+    let hint = match halt {
+        Halt::Disk(_) => "is there no space left where the cache is?",
+        Halt::Panic => {
+            "its last words tell why; where they are of a timer, the host is too busy to emulate it: \
+             `no_timer_check` on the kernel's command line leaves that test out"
+        }
+    };
+    ActionError::environment(halt.to_string()).hint(hint)
 }
 
 /// An error with what the machine said last.

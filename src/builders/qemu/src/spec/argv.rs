@@ -185,11 +185,14 @@ impl MachineSpec {
         for (number, disk) in self.disks.iter().enumerate() {
             let node = format!("disk{number}");
             let (attach, device) = match disk.interface {
+                DiskInterface::Ide if disk.boot_index.is_some() => ("none", Some("ide-hd".to_owned())),
                 DiskInterface::Ide => ("ide", None),
                 DiskInterface::Scsi => ("scsi", None),
                 DiskInterface::Sd => ("sd", None),
-                // A drive given as `if=virtio` has no serial number.
-                DiskInterface::Virtio if disk.serial.is_some() => ("none", Some("virtio-blk-pci".to_owned())),
+                // A drive given as `if=virtio` has no serial number, and no place among what is booted from.
+                DiskInterface::Virtio if disk.serial.is_some() || disk.boot_index.is_some() => {
+                    ("none", Some("virtio-blk-pci".to_owned()))
+                }
                 DiskInterface::Virtio => ("virtio", None),
                 DiskInterface::VirtioScsi => ("none", Some("scsi-hd,bus=scsi0.0".to_owned())),
                 DiskInterface::Sata => {
@@ -202,7 +205,8 @@ impl MachineSpec {
                 let serial = disk.serial.as_ref();
                 let serial =
                     serial.map(|text| format!(",serial={}", doubled_commas(text))).unwrap_or_default();
-                all.push(Switch::with("-device", format!("{device},drive=drive{number}{serial}")));
+                let place = boot_index(disk.boot_index);
+                all.push(Switch::with("-device", format!("{device},drive=drive{number}{serial}{place}")));
             }
         }
         for (number, cd) in self.cds.iter().enumerate() {
@@ -212,20 +216,25 @@ impl MachineSpec {
                     "file={file},{attach}media=cdrom,format=raw,readonly=on,id=cdrom{number},node-name=cd{number}"
                 )
             };
-            let value = match cd.interface {
-                CdInterface::Default => of(""),
-                CdInterface::Ide => of("if=ide,"),
-                CdInterface::Scsi => of("if=scsi,"),
-                CdInterface::Virtio => {
-                    format!(
-                        "file={file},if=virtio,format=raw,readonly=on,id=cdrom{number},node-name=cd{number}"
-                    )
-                }
-                CdInterface::VirtioScsi => of("if=none,"),
+            let disk = |attach: &str| {
+                format!(
+                    "file={file},if={attach},format=raw,readonly=on,id=cdrom{number},node-name=cd{number}"
+                )
+            };
+            let is_ordered = cd.boot_index.is_some();
+            let (value, device) = match cd.interface {
+                CdInterface::Default | CdInterface::Ide if is_ordered => (of("if=none,"), Some("ide-cd")),
+                CdInterface::Default => (of(""), None),
+                CdInterface::Ide => (of("if=ide,"), None),
+                CdInterface::Scsi => (of("if=scsi,"), None),
+                CdInterface::Virtio if is_ordered => (disk("none"), Some("virtio-blk-pci")),
+                CdInterface::Virtio => (disk("virtio"), None),
+                CdInterface::VirtioScsi => (of("if=none,"), Some("scsi-cd,bus=scsi0.0")),
             };
             all.push(Switch::with("-drive", value));
-            if cd.interface == CdInterface::VirtioScsi {
-                all.push(Switch::with("-device", format!("scsi-cd,bus=scsi0.0,drive=cdrom{number}")));
+            if let Some(device) = device {
+                let place = boot_index(cd.boot_index);
+                all.push(Switch::with("-device", format!("{device},drive=cdrom{number}{place}")));
             }
         }
         if self.floppies.len() > 2 {
@@ -242,6 +251,10 @@ impl MachineSpec {
         }
         Ok(())
     }
+}
+
+fn boot_index(place: Option<u32>) -> String {
+    place.map(|place| format!(",bootindex={place}")).unwrap_or_default()
 }
 
 fn smp(topology: Topology) -> String {

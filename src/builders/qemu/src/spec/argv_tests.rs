@@ -85,7 +85,7 @@ fn disks() {
 
 #[test]
 fn other_media() {
-    let cd = |interface| Cd { path: "/c.iso".into(), interface };
+    let cd = |interface| Cd { interface, ..Cd::new("/c.iso") };
     for (interface, wanted) in [
         (
             CdInterface::Default,

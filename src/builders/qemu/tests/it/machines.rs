@@ -282,7 +282,7 @@ async fn qemu_takes_each_interface() {
         for interface in
             [CdInterface::Default, CdInterface::Ide, CdInterface::Virtio, CdInterface::VirtioScsi]
         {
-            let cds = vec![Cd { path: file.clone(), interface }];
+            let cds = vec![Cd { interface, ..Cd::new(&file) }];
             wait_until_free(&guest, MachineSpec { machine: machine.into(), cds, ..empty() }).await;
         }
         let floppies = vec![file.clone()];
@@ -396,7 +396,7 @@ async fn a_host_whose_disk_is_full_is_named() {
     let spec = MachineSpec { disks: vec![Disk::new(&disk, DiskFormat::Qcow2)], ..guest.spec("fill") };
     let machine = guest.launch(spec).start(LONG).await.unwrap();
     let halt = tokio::time::timeout(LONG, machine.halted()).await.unwrap();
-    assert_eq!(halt, Halt::Disk("No space left on device".to_owned()));
+    assert_eq!(halt, Halt::Disk(Some("No space left on device".to_owned())));
     assert!(!machine.console(5).contains("filled"));
     // Who looks later sees it too.
     assert!(matches!(tokio::time::timeout(LONG, machine.halted()).await.unwrap(), Halt::Disk(_)));

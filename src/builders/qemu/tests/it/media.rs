@@ -66,8 +66,10 @@ async fn a_guest_reads_a_cd() {
     }
     let path = guest.path("cd.iso");
     fs_err::write(&path, iso_image("cidata", &files).unwrap()).unwrap();
-    let spec =
-        MachineSpec { cds: vec![Cd { path, interface: CdInterface::Virtio }], ..guest.spec("iso9660") };
+    let spec = MachineSpec {
+        cds: vec![Cd { interface: CdInterface::Virtio, ..Cd::new(path) }],
+        ..guest.spec("iso9660")
+    };
     let mut machine = guest.launch(spec).start(LONG).await.unwrap();
     assert!(machine.wait_for_console("that is all", LONG).await.unwrap());
     let console = machine.console(1000);
