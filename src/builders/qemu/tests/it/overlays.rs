@@ -32,7 +32,7 @@ async fn what_a_disk_says_of_zeros_holds_for_each_image_that_is_put_over_it() {
     for (below, name) in [("disk0", "disk0-1"), ("disk0-1", "disk0-2")] {
         let file = make(&format!("{name}.qcow2")).await;
         let overlay = NewOverlay { node: below, file: &file, name, disk: &disk };
-        machine.qmp().put_over(&[overlay.clone()]).await.unwrap();
+        machine.qmp().put_over(std::slice::from_ref(&overlay)).await.unwrap();
         let again = machine.qmp().put_over(&[overlay]).await.unwrap_err().to_string();
         assert!(again.starts_with("QEMU refused `blockdev-add`: "), "{again}");
         // It writes as the guest does: through the drive.

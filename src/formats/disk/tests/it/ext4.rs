@@ -375,8 +375,8 @@ fn a_journal_that_was_not_replayed_is_read_too() {
     let escaped = [&0xc03b_3998_u32.to_be_bytes()[..], &[b'e'; 4092]].concat();
     let plain = folder.path().join("plain");
     let special = folder.path().join("special");
-    std::fs::write(&plain, [b'p'; 4096]).unwrap();
-    std::fs::write(&special, &escaped).unwrap();
+    fs_err::write(&plain, [b'p'; 4096]).unwrap();
+    fs_err::write(&special, &escaped).unwrap();
     let (blocks, odd, revoked) = (block("/etc/blocks"), block("/etc/odd"), block("/etc/revoked"));
     for version in ["", "-c -v 2", "-c -v 3"] {
         let dirty =
@@ -387,7 +387,7 @@ fn a_journal_that_was_not_replayed_is_read_too() {
         let write = format!(
             "jo {version}\njw -b {revoked} {plain}\njw -b {blocks} {special}\njw -b {odd} {plain}\njw -r {revoked}\njc\n"
         );
-        std::fs::write(&commands, write).unwrap();
+        fs_err::write(&commands, write).unwrap();
         content("debugfs", &["-w", "-f", text(&commands), text(&dirty)]).unwrap();
         let size = std::fs::metadata(&dirty).unwrap().len();
         let read = || Ext4Tree::open(File::open(&dirty).unwrap(), 0, size).unwrap();
