@@ -4,7 +4,7 @@
 
 use crate::examples::Examples;
 use crate::provisioners::tool;
-use crate::support::{Workspace, has, has_not, ran};
+use crate::support::{Said, Workspace, has, has_not, ran};
 
 /// Tests of the example's first image, beside the one that it has. Nobody logs in to the second machine.
 const TARGETS: &str = r#"
@@ -81,6 +81,11 @@ fn with_targets(examples: &Examples, pytest: Option<&str>) {
     }
 }
 
+/// What was said, on both streams, as if on one.
+fn together(said: Said) -> Said {
+    Said { stdout: format!("{}{}", said.stdout, said.stderr), ..said }
+}
+
 #[test]
 fn a_disk_is_started_and_the_system_on_it_is_looked_at() {
     let Some(examples) = crate::virtual_machines::examples() else { return };
@@ -89,7 +94,7 @@ fn a_disk_is_started_and_the_system_on_it_is_looked_at() {
     let target = |name: &str| format!("//examples/qemu-debian:{name}");
 
     // All that does not hold is told, and nothing else.
-    let said = examples.run("", &["test", "-v", &target("looked_at")]);
+    let said = together(examples.run("", &["test", "-v", &target("looked_at")]));
     assert_eq!(said.code, Some(1), "{said:#?}");
     has(
         &said,
@@ -125,7 +130,7 @@ fn a_disk_is_started_and_the_system_on_it_is_looked_at() {
     }
 
     // A result is kept as that of other tests, with its report.
-    let said = examples.ok("", &["test", "-v", &target("watched")]);
+    let said = together(examples.ok("", &["test", "-v", &target("watched")]));
     has(&said, &["Waiting for the console to show `(?m)^base login:`", "ok   boot\n"]);
     has_not(&said, &["SSH"]);
     examples.ok("", &["build", &target("watched")]);
@@ -188,7 +193,7 @@ boots(name = "ends", disk = "disk.raw", console = "login:")
     );
     workspace.write("boots.star", RULE);
     fs_err::write(workspace.root().join("disk.raw"), speaking_disk("there is no system here\r\n")).unwrap();
-    has(&workspace.ok(&["test", "-v", "//:speaks"]), &["ok   boot\n"]);
+    has(&together(workspace.ok(&["test", "-v", "//:speaks"])), &["ok   boot\n"]);
     let said = workspace.run(&["test", "//:ends"]);
     assert_ne!(said.code, Some(0), "{said:#?}");
     let told = format!("{}{}", said.stdout, said.stderr);

@@ -414,6 +414,23 @@ pub struct Case {
     pub outcome: CaseOutcome,
 }
 
+impl Case {
+    /// The same with other texts.
+    #[must_use]
+    pub fn map_texts(mut self, map: &dyn Fn(&mut String)) -> Self {
+        map(&mut self.name);
+        map(&mut self.group);
+        match &mut self.outcome {
+            CaseOutcome::Passed(text) | CaseOutcome::Skipped(text) => map(text),
+            CaseOutcome::Failed(line, text) => {
+                map(line);
+                map(text);
+            }
+        }
+        self
+    }
+}
+
 /// How a test ended, with what is said of it.
 #[derive(Clone, Debug)]
 pub enum CaseOutcome {

@@ -190,8 +190,13 @@ impl Chains<'_> {
             let step = graph.nodes[place].describe();
             told(&format!("`{step}` once more, in a machine that is started from the disks below it"));
             let mut cold = run(self.only(&BTreeSet::from([place]))).await?;
-            if let Some(error) = failure(&mut cold)? {
-                return Ok(Some(Finding { place, what: Found::Fails(error) }));
+            match failure(&mut cold)? {
+                None => {}
+                Some(error) if error.left_a_state() => {
+                    return Ok(Some(Finding { place, what: Found::Fails(error) }));
+                }
+                // It is not the step that is at fault.
+                Some(error) => return Err(error),
             }
             let mut differ = self.differences(place, &cold).await?;
             if !differ.is_empty() {

@@ -1,7 +1,7 @@
 //! What the programs of this host that carry actions out say of their versions. A program that is a script in Python takes a second
 //! to say it, so that an answer is remembered, as long as nothing is another of the files that it depends on.
 //!
-//! Only of programs are answers believed that are machine code or scripts in Python: a script of another kind may be a shim, which
+//! Only of scripts in Python are answers remembered: machine code answers at once, and a script of another kind may be a shim, which
 //! starts one program today and another tomorrow.
 
 use std::ffi::OsStr;
@@ -32,7 +32,7 @@ pub(crate) fn tools(graph: &ActionGraph, root: &Path, cache: &Cache) -> Tools {
             return known;
         }
         let Some(said) = ask(name, &program) else { return "not there".to_owned() };
-        if let Some(key) = key {
+        if let Some(key) = key.filter(|_| !said.is_empty()) {
             // It is asked again.
             let _ = cache.memo_put(MEMO, &key, said.as_bytes());
         }
@@ -45,24 +45,37 @@ fn find(name: &str, root: &Path) -> Option<PathBuf> {
         return Some(root.join(name));
     }
     let folders = std::env::var_os("PATH")?;
-    std::env::split_paths(&folders).map(|folder| folder.join(name)).find(|path| path.is_file())
+    std::env::split_paths(&folders).map(|folder| folder.join(name)).find(|path| is_executable(path))
 }
 
+fn is_executable(path: &Path) -> bool {
+    fs_err::metadata(path).is_ok_and(|status| status.is_file() && status.mode() & 0o111 != 0)
+}
+
+/// What a program says of its version: on standard output, or on the other, as old ones do. Nothing where it is not there.
 fn ask(name: &str, program: &Path) -> Option<String> {
     let base = Path::new(name).file_name().and_then(OsStr::to_str).unwrap_or_default();
     let words: &[&str] = match base {
         "lynis" => &["show", "version"],
         // Asked twice, it tells its plugins.
-        "pytest" => &["--version", "--version"],
+        _ if is_pytest(base) => &["--version", "--version"],
         _ => &["--version"],
     };
-    let asked = Command::new(program).args(words).stdin(Stdio::null()).output().ok()?;
-    let said = String::from_utf8_lossy(&asked.stdout).into_owned();
-    if base == "pytest" {
+    let mut command = Command::new(program);
+    // Neither settings of the folder nor those of the user's own tests are in force when it runs.
+    command.args(words).current_dir("/").env_remove("PYTEST_ADDOPTS").env_remove("PYTEST_PLUGINS");
+    let asked = command.stdin(Stdio::null()).output().ok()?;
+    let said = if asked.stdout.trim_ascii().is_empty() { asked.stderr } else { asked.stdout };
+    let said = String::from_utf8_lossy(&said).into_owned();
+    if is_pytest(base) {
         return Some(without_paths(&said));
     }
     // The lines below tell this machine's paths.
     Some(said.lines().map(str::trim).find(|line| !line.is_empty()).unwrap_or_default().to_owned())
+}
+
+fn is_pytest(name: &str) -> bool {
+    name.starts_with("pytest") || name == "py.test"
 }
 
 /// What pytest says of itself and its plugins, without where they are.
@@ -86,9 +99,6 @@ fn status(program: &Path) -> Option<Vec<u8>> {
     let mut all = Vec::new();
     add(&mut all, program)?;
     let start = start_of(program)?;
-    if start.starts_with(b"\x7fELF") {
-        return Some(all);
-    }
     let interpreter = start.strip_prefix(b"#!")?.split(|byte| *byte == b'\n').next()?.trim_ascii();
     let interpreter = Path::new(OsStr::from_bytes(interpreter));
     let is_python = interpreter.file_name()?.as_bytes().starts_with(b"python");
@@ -98,7 +108,12 @@ fn status(program: &Path) -> Option<Vec<u8>> {
     }
     add(&mut all, interpreter)?;
     // What is installed or removed there moves the folder.
-    for folder in packages(interpreter.parent()?.parent()?) {
+    let prefix = interpreter.parent()?.parent()?;
+    // A Python of a virtual environment may look into that which it was made of, too.
+    let whole = fs_err::canonicalize(interpreter).ok()?;
+    let folders =
+        [Some(prefix), whole.parent().and_then(Path::parent)].into_iter().flatten().flat_map(packages);
+    for folder in folders {
         add(&mut all, &folder)?;
     }
     Some(all)

@@ -173,13 +173,19 @@ const QEMU_OWN: &[AttributeSchema] = &[
         "checksum",
         AttributeType::String,
         Default::None,
-        "The digest of the disk or medium, as `sha256:…`; also of md5, sha1 and sha512; or `file:` and the address of a list of digests, as `sha256sum` writes it. `urls` need one, or `checksum_list`.",
+        "The digest of the disk or medium, as `sha256:…`; also of md5, sha1 and sha512; in templates also `file:` and the address of a list of digests, as `sha256sum` writes it. `urls` need one, or `checksum_list`.",
     ),
     content(
         "checksum_list",
         AttributeType::File,
         Default::None,
         "A list of digests in place of `checksum`, in which the disk or medium is looked up by its name.",
+    ),
+    content(
+        "listed_as",
+        AttributeType::String,
+        Default::None,
+        "The name by which the list of digests has what `urls` lead to; that of the first of them if absent.",
     ),
     content(
         "installer",

@@ -191,41 +191,44 @@ pub(crate) static TESTINFRA: KindSchema = KindSchema {
 };
 
 /// A goss file.
-pub(crate) static GOSS: KindSchema = test(
-    "goss",
-    "What a goss file says holds. It is evaluated by this program: goss is neither needed nor put into the image. What only a running system knows (services that run, ports, processes, mounts, the kernel's parameters, addresses) cannot be known of an image.",
-    &[
-        content(
-            "file",
-            AttributeType::File,
-            Default::Required,
-            "The goss file, of the language of goss 0.4.",
-        ),
-        content(
-            "srcs",
-            AttributeType::Files,
-            Default::EmptyList,
-            "Files and folders that it includes. They are beside it, each under its own name, wherever they lie.",
-        ),
-        GOSS_VARS_FILE,
-        GOSS_VARS,
-        GOSS_ENV,
-        content(
-            "user",
-            AttributeType::String,
-            Default::None,
-            "Who runs its commands; the image's user if absent.",
-        ),
-        GOSS_NETWORK,
-        content(
-            "package_manager",
-            AttributeType::Enum(&["dpkg", "apk", "rpm", "pacman"]),
-            Default::None,
-            "Whose packages `package` means; found out if absent.",
-        ),
-        GOSS_NOT_BOOTED,
-    ],
-);
+pub(crate) static GOSS: KindSchema = KindSchema {
+    key_version: 2,
+    ..test(
+        "goss",
+        "What a goss file says holds. It is evaluated by this program: goss is neither needed nor put into the image. What only a running system knows (services that run, ports, processes, mounts, the kernel's parameters, addresses) cannot be known of an image.",
+        &[
+            content(
+                "file",
+                AttributeType::File,
+                Default::Required,
+                "The goss file, of the language of goss 0.4.",
+            ),
+            content(
+                "srcs",
+                AttributeType::Files,
+                Default::EmptyList,
+                "Files and folders that it includes. They are beside it, each under its own name, wherever they lie.",
+            ),
+            GOSS_VARS_FILE,
+            GOSS_VARS,
+            GOSS_ENV,
+            content(
+                "user",
+                AttributeType::String,
+                Default::None,
+                "Who runs its commands; the image's user if absent.",
+            ),
+            GOSS_NETWORK,
+            content(
+                "package_manager",
+                AttributeType::Enum(&["dpkg", "apk", "rpm", "pacman"]),
+                Default::None,
+                "Whose packages `package` means; found out if absent.",
+            ),
+            GOSS_NOT_BOOTED,
+        ],
+    )
+};
 
 /// An audit by OpenSCAP.
 pub(crate) static OPENSCAP: KindSchema = KindSchema {

@@ -729,20 +729,12 @@ fn encode_machine(
 ) {
     let source = node.parent.and(node.chain_source).map(|place| &context.graph.nodes[place]);
     let Some(source) = source.filter(|source| source.schema.id == "boot") else { return };
+    sink.text("machine", &source.schema.key_version.to_string());
     for schema in source.schema.table().all_attributes().filter(|schema| schema.role.is_keyed(true)) {
-        // The disk that another target makes is in the layer.
-        if let Some(value) = source.attributes().get(schema.name).filter(|value| !is_made(value)) {
+        // The disk is the layer.
+        if let Some(value) = source.attributes().get(schema.name).filter(|_| schema.name != "disk") {
             encode_attribute(context, schema, Some(value), reference, sink, false);
         }
-    }
-}
-
-/// Whether a value names what another action makes.
-fn is_made(value: &Value) -> bool {
-    match value {
-        Value::Artifact(Artifact::Output { .. }) => true,
-        Value::List(items) => items.iter().any(is_made),
-        _ => false,
     }
 }
 

@@ -21,7 +21,9 @@ const PACKAGES_UNREAD: &str = "dpkginfo_init has failed";
 /// The list of a Debian system's packages.
 const DPKG_STATUS: &str = "/var/lib/dpkg/status";
 /// Shows a file in the place of another to a program, which is what follows both.
-const IN_ITS_PLACE: &str = r#"mount --bind "$1" "$2" || exit; shift 2; exec "$@""#;
+const IN_ITS_PLACE: &str = r#"mount --bind "$1" "$2" || exit 126; shift 2; exec "$@""#;
+/// What that ends with when the file could not be put there.
+const NOT_SHOWN: i32 = 126;
 /// What a shell ends with when there is no such program.
 const NOT_FOUND: i32 = 127;
 
@@ -77,6 +79,10 @@ impl Audit<'_> {
             let exit = exit.map_err(|error| self.missing(error, "on this host"))?;
             if exit == Exit::Code(NOT_FOUND) {
                 return Err(self.absent("on this host"));
+            }
+            if self.packages.is_some() && exit == Exit::Code(NOT_SHOWN) {
+                let what = format!("the list of the image's packages cannot be shown to `{}`", self.program);
+                return Err(ActionError::environment(what).hint("its output says why: `imgbuild log`"));
             }
             if unread.into_inner() {
                 return Err(ActionError::environment(format!(

@@ -58,11 +58,23 @@ impl Found {
 
     /// Takes in what another check found, and tells what passed.
     fn add(&mut self, context: &ActionContext, found: Self) {
+        let found = found.masked(context);
         for record in found.records.iter().filter(|record| record.passed) {
             context.line(Stream::Stdout, &record.line());
         }
         self.records.extend(found.records);
         self.cases.extend(found.cases);
+    }
+
+    /// Without what must not be shown.
+    fn masked(mut self, context: &ActionContext) -> Self {
+        let mask = |text: &mut String| *text = context.fillings.mask(text).into_owned();
+        for record in &mut self.records {
+            mask(&mut record.check);
+            record.message.as_mut().map(mask);
+        }
+        self.cases = self.cases.into_iter().map(|case| case.map_texts(&mask)).collect();
+        self
     }
 
     fn write(&self, context: &ActionContext, reports: &Path) -> Result<(), ActionError> {
@@ -94,8 +106,11 @@ impl Executor for ImageTest {
         let reports = context.temporary.join("reports");
         fs_err::create_dir_all(&reports)?;
         let mut all = Found::default();
-        let looks_at_system = steps.iter().any(|step| running::is_of_a_system(step));
-        let started = start(context, looks_at_system).await;
+        let started = start(
+            context,
+            steps.iter().any(|step| running::is_of_a_system(step)) || boots && !steps.is_empty(),
+        )
+        .await;
         if boots && !matches!(started, Err(ActionError::Cancelled)) {
             let verdict = started.as_ref().map(|_| ()).map_err(ToString::to_string);
             all.add(context, Found::one(BOOT.to_owned(), verdict));
@@ -159,7 +174,7 @@ fn hand_out(context: &ActionContext, reports: &Path) -> Result<(), ActionError> 
 }
 
 /// Copies files to where the user looks for them.
-pub(crate) fn copy_folder(from: &Path, to: &Path) -> Result<(), ActionError> {
+fn copy_folder(from: &Path, to: &Path) -> Result<(), ActionError> {
     for entry in fs_err::read_dir(from)? {
         let entry = entry?;
         let target = to.join(entry.file_name());

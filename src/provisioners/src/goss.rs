@@ -62,7 +62,7 @@ fn inputs(context: &ActionContext, value: &Value, found: &mut Vec<InputFile>) ->
             continue;
         }
         let mut below = Vec::new();
-        list(&file.path.canonicalize()?, &file.path, &mut below)?;
+        files_below(&file.path.canonicalize()?, &file.path, &mut below)?;
         for path in below {
             let rest = path.strip_prefix(&file.path).unwrap_or(&path).to_path_buf();
             found.push(InputFile {
@@ -76,14 +76,14 @@ fn inputs(context: &ActionContext, value: &Value, found: &mut Vec<InputFile>) ->
 }
 
 /// All files of a folder, sorted. A link is one where it leads to a file of the same `whole` folder: what is elsewhere is no input.
-fn list(whole: &Path, folder: &Path, files: &mut Vec<PathBuf>) -> Result<(), ActionError> {
+pub(crate) fn files_below(whole: &Path, folder: &Path, files: &mut Vec<PathBuf>) -> Result<(), ActionError> {
     let mut entries: Vec<PathBuf> =
         fs_err::read_dir(folder)?.map(|entry| entry.map(|entry| entry.path())).collect::<Result<_, _>>()?;
     entries.sort();
     for path in entries {
         let kind = fs_err::symlink_metadata(&path)?.file_type();
         if kind.is_dir() {
-            list(whole, &path, files)?;
+            files_below(whole, &path, files)?;
             continue;
         }
         if kind.is_symlink() {
@@ -282,7 +282,7 @@ mod tests {
         let link = |to: &str, name: &str| fs_err::os::unix::fs::symlink(to, path(name)).unwrap();
         let listed = || {
             let mut found = Vec::new();
-            list(&path("goss").canonicalize().unwrap(), &path("goss"), &mut found).map(|()| found)
+            files_below(&path("goss").canonicalize().unwrap(), &path("goss"), &mut found).map(|()| found)
         };
         link("a.yaml", "goss/c.yaml");
         assert_eq!(listed().unwrap(), ["goss/a.yaml", "goss/c.yaml", "goss/deep/b.yaml"].map(path));

@@ -65,7 +65,10 @@ impl SshFiles {
 /// # Errors
 /// If it cannot be written.
 pub(crate) fn with_one_connection(config: &Path, sockets: &Path) -> Result<PathBuf, ActionError> {
-    let text = format!("ControlPath {}\nInclude {}\n", path_word(&sockets.join("ssh"))?, path_word(config)?);
+    let sockets = path_word(sockets)?;
+    // Each host has its own.
+    let text =
+        format!("ControlPath {}/%C\"\nInclude {}\n", sockets.trim_end_matches('"'), path_word(config)?);
     let path = config.with_file_name("ssh_config-once");
     write_private(&path, text.as_bytes())?;
     Ok(path)

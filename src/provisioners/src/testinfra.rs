@@ -12,7 +12,8 @@ use roxmltree::{Document, Node};
 use tokio::process::Command;
 
 use crate::audits::folder;
-use crate::checks::{Found, Record, copy_folder};
+use crate::checks::{Found, Record};
+use crate::goss::files_below;
 use crate::host;
 use crate::ssh_files::{MACHINE, SshFiles, private_folder, with_one_connection, write_private};
 
@@ -36,11 +37,19 @@ pub(crate) async fn check(
         return Err(ActionError::input("`testinfra` cannot log in by a password")
             .hint("give `ssh_private_key_file`, `ssh_agent_auth` or `seed = \"nocloud\"`"));
     }
+    if step.attributes.get("extra_arguments").is_some_and(|words| context.fillings.changes(words)) {
+        return Err(ActionError::input("something sensitive is among the `extra_arguments` of `testinfra`, and every process of this host could see it")
+            .hint("give it in `env`"));
+    }
     let report = folder(reports, "testinfra")?.join("junit.xml");
     let run = Run::prepare(context, step, &facts)?;
     let exit = run.pytest(&report).await?;
     let xml = match fs_err::read_to_string(&report) {
-        Ok(xml) => xml,
+        Ok(xml) => {
+            let xml = xml.split('\n').map(|line| context.fillings.mask(line)).collect::<Vec<_>>().join("\n");
+            fs_err::write(&report, &xml)?;
+            xml
+        }
         Err(_) => return Err(run.failed(exit)),
     };
     let cases = cases(&xml).map_err(|error| {
@@ -172,7 +181,13 @@ fn stage(
         }
         if file.is_directory {
             fs_err::create_dir_all(&target)?;
-            copy_folder(&file.path, &target)?;
+            let mut below = Vec::new();
+            files_below(&file.path.canonicalize()?, &file.path, &mut below)?;
+            for path in below {
+                let to = target.join(path.strip_prefix(&file.path).unwrap_or(&path));
+                to.parent().map_or(Ok(()), fs_err::create_dir_all)?;
+                fs_err::copy(&path, &to)?;
+            }
         } else {
             fs_err::copy(&file.path, &target)?;
         }

@@ -21,7 +21,7 @@ mod typing;
 mod warm;
 mod words;
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -29,6 +29,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use imgbuild_cache::Cache;
 use imgbuild_engine::{ActionError, Builder, Machine, MachineSpec, Snapshot};
+use imgbuild_model::Attributes;
 use imgbuild_ssh::Surroundings;
 use imgbuild_tree::DeltaId;
 
@@ -67,6 +68,13 @@ pub trait Fetch: Send + Sync {
 #[derive(Clone)]
 pub struct QemuBuilder(Arc<Inner>);
 
+/// A machine that waits, and what it was made from: one of other devices over the same layers is another.
+struct Waiting {
+    source: Attributes,
+    files: BTreeMap<Arc<str>, Vec<PathBuf>>,
+    live: Live,
+}
+
 struct Inner {
     cache: Cache,
     surroundings: Surroundings,
@@ -78,7 +86,7 @@ struct Inner {
     /// What is known of this host's emulators, by their names and the processors of machines.
     hosts: tokio::sync::Mutex<HashMap<(String, String), Arc<host::Host>>>,
     /// Machines that wait for a next step: by run and by the layers that they have come to.
-    waiting: Mutex<HashMap<(String, Vec<DeltaId>), Live>>,
+    waiting: Mutex<HashMap<(String, Vec<DeltaId>), Waiting>>,
     /// How long it took last to keep a machine's memory.
     kept_in: Mutex<Option<Duration>>,
 }
@@ -106,6 +114,17 @@ impl QemuBuilder {
     }
 }
 
+impl QemuBuilder {
+    /// The machine that waits at these layers, if it is such a one.
+    fn waiting(&self, layers: &[DeltaId], wanted: &MachineSpec) -> Option<Live> {
+        let place = (wanted.run.id().to_string(), layers.to_vec());
+        let mut waiting = lock(&self.0.waiting);
+        let fits =
+            waiting.get(&place).is_some_and(|it| it.source == wanted.source && it.files == wanted.files);
+        fits.then(|| waiting.remove(&place).map(|it| it.live)).flatten()
+    }
+}
+
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -117,9 +136,7 @@ impl Builder for QemuBuilder {
     }
 
     async fn start(&self, from: &Snapshot, spec: &MachineSpec) -> Result<Box<dyn Machine>, ActionError> {
-        let place = (spec.run.id().to_string(), from.layers.clone());
-        let waiting = lock(&self.0.waiting).remove(&place);
-        let live = match waiting {
+        let live = match self.waiting(&from.layers, spec) {
             Some(live) => live,
             None if !access::Access::is_given(attributes::Source { wanted: spec }) => {
                 return Ok(Box::new(self.watched(&from.layers, spec).await?));
@@ -132,7 +149,7 @@ impl Builder for QemuBuilder {
     async fn run_ended(&self, ended: &str) {
         let machines: Vec<Live> = {
             let mut waiting = lock(&self.0.waiting);
-            waiting.extract_if(|(run, _), _| run == ended).map(|(_, live)| live).collect()
+            waiting.extract_if(|(run, _), _| run == ended).map(|(_, waiting)| waiting.live).collect()
         };
         for live in machines {
             live.kill().await;

@@ -44,6 +44,9 @@ const LOOK: Duration = Duration::from_secs(1);
 /// What Linux writes on its console when it gives up (`kernel/panic.c`).
 const PANIC: &str = "Kernel panic - not syncing";
 
+/// In how many of the last lines of the console that is looked for: a trace follows it.
+const PANIC_LINES: usize = 200;
+
 /// How many lines of the guest's console an error has.
 const CONSOLE_LINES: usize = 20;
 
@@ -450,14 +453,9 @@ impl Machine {
     /// # Errors
     /// If it ended otherwise.
     pub async fn wait_or_halt(&mut self) -> Result<Option<Halt>, Died> {
-        let log = self.running.wiring.serial_log.clone();
-        let mut console = output::Follower::new(&log);
         loop {
             if let Ok(ended) = tokio::time::timeout(LOOK, self.wait()).await {
                 return ended.map(|()| None);
-            }
-            if console.shows(|text: &str| text.contains(PANIC)) {
-                return Ok(Some(Halt::Panic));
             }
             if let Some(halt) = self.halt().await {
                 return Ok(Some(halt));
@@ -465,11 +463,12 @@ impl Machine {
         }
     }
 
-    /// Why QEMU has stopped the guest, if it has.
-    async fn halt(&self) -> Option<Halt> {
+    /// Why the guest will never do anything again, if that is so: QEMU has stopped it, or its console shows that Linux has given up.
+    pub async fn halt(&self) -> Option<Halt> {
         match self.qmp.status().await.map(|is| is.status).as_deref() {
             Ok("io-error") => Some(Halt::Disk(None)),
             Ok("guest-panicked") => Some(Halt::Panic),
+            _ if self.console(PANIC_LINES).contains(PANIC) => Some(Halt::Panic),
             _ => None,
         }
     }

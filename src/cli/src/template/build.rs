@@ -58,6 +58,17 @@ pub(super) fn build(
             .into());
     }
     let edges = edges(recipes, place)?;
+    if command.purpose == Purpose::CheckResume
+        && let Some(needy) = edges.iter().position(|needs| !needs.is_empty())
+    {
+        let what = format!(
+            "`-check-resume` makes no artifacts, and `{}` reads one of another build",
+            recipes[needy].name
+        );
+        return Err(Diagnostic::error(what)
+            .hint("leave it out by `-except`, or name the others by `-only`")
+            .into());
+    }
     let shell = Shell::of_process(global, &environment);
     let mut session = Session::new(global, environment, shell)?;
     let cache = session.cache()?;

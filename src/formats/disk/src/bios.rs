@@ -47,6 +47,9 @@ const MODULES: [&str; 20] = [
 /// Bytes of the master boot record before the disk's signature.
 const BOOT_CODE: usize = 440;
 
+/// How many modules may need each other in a row; those of GRUB are a dozen.
+const DEEPEST: usize = 64;
+
 /// Bytes of a sector, as lengths of memory.
 const BLOCK: usize = SECTOR as usize;
 
@@ -164,7 +167,7 @@ fn add_with_needs<'m>(
     if order.contains(&module) {
         return Ok(());
     }
-    if above.contains(&module) {
+    if above.len() > DEEPEST || above.contains(&module) {
         return Err(odd("moddep.lst"));
     }
     above.push(module);

@@ -13,7 +13,7 @@ use crate::format::{self, Conversion, DiskFormat};
 use crate::identity::Identity;
 use crate::size::MIB;
 use crate::table::{self, ACTIVE, Architecture, GROW_FILE_SYSTEM, Partition, Role};
-use crate::tree::{Overlay, Tree};
+use crate::tree::{Node, Overlay, Tree};
 
 /// How a disk is divided.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -190,7 +190,15 @@ pub fn write_disk(
     let bios = boot.as_ref().and_then(|boot| boot.bios.as_ref());
     let mut overlay = Overlay::new(tree);
     if let Some((_, config)) = bios {
-        overlay.add_missing_folders(&["boot/grub"], options.epoch);
+        for folder in ["boot", "boot/grub"] {
+            let entry = tree.entries().find(|entry| entry.path == folder.as_bytes());
+            if entry.is_some_and(|entry| !matches!(entry.node, Node::Directory)) {
+                return Err(DiskError::Options(format!(
+                    "`/{folder}` is no folder, and GRUB reads its configuration below it"
+                )));
+            }
+        }
+        overlay.add_missing_folders(&["boot", "boot/grub"], options.epoch);
         overlay.put("boot/grub/grub.cfg", config.clone().into_bytes(), options.epoch);
     }
     let contents = RootPlan::new(&overlay, options.file_system)?;

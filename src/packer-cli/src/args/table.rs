@@ -158,11 +158,11 @@ const BUILD: &[Flag] = &[
         "resume",
         Kind::Choice(RESUME),
         "HOW",
-        "How a machine goes on from a kept step: warm (default), cold, or never: its steps run again from the first",
+        "How a machine goes on from a kept step: warm (default), cold, or never: all steps run again",
     )),
     ours(switch(
         "check-resume",
-        "Make no artifact: run a machine's steps again, each also in a machine that is started anew, and say what differs",
+        "Make no artifact: run each step of a machine on one started anew, too, and compare",
     )),
 ];
 

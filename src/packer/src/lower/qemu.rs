@@ -98,7 +98,12 @@ fn medium(config: &Config<'_>, chain: &mut Chain<'_>, own: &mut Vec<(&'static st
         None => own.push(("urls", Value::list(remote.iter().map(|url| Value::string(url))))),
     }
     let Some(checksum) = config.text("iso_checksum").filter(|text| text != "none") else { return };
-    match checksum.strip_prefix("file:") {
+    let of_list = checksum.strip_prefix("file:");
+    if let (Some(_), None, Some(first)) = (of_list, found, remote.first()) {
+        let path = first.split(['?', '#']).next().unwrap_or_default();
+        own.push(("listed_as", Value::string(path.rsplit('/').next().unwrap_or_default())));
+    }
+    match of_list {
         Some(list) if !is_remote(list) => {
             let path = list.strip_prefix("//").unwrap_or(list);
             let file = chain.input(path, &config.location("iso_checksum"));

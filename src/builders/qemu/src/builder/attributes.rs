@@ -264,6 +264,7 @@ impl Source<'_> {
 
     /// A disk of the machine.
     pub(crate) fn disk(&self, path: PathBuf, below: Vec<PathBuf>) -> Disk {
+        let discard = self.text("disk_discard") != Some("ignore");
         Disk {
             below,
             interface: match self.text("disk_interface") {
@@ -283,10 +284,13 @@ impl Source<'_> {
                 _ => DiskCache::Unsafe,
             },
             // What the guest gives back is not kept in layers.
-            discard: self.text("disk_discard") != Some("ignore"),
+            discard,
             zeroes: match self.text("disk_detect_zeroes") {
                 Some("off") => DiskZeroes::Written,
                 Some("on") => DiskZeroes::Noted,
+                // QEMU gives nothing back that way where the guest cannot either.
+                Some("unmap") if !discard => DiskZeroes::Noted,
+                _ if !discard => DiskZeroes::Written,
                 _ => DiskZeroes::Discarded,
             },
             ..Disk::new(path, DiskFormat::Qcow2)

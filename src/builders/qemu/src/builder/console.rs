@@ -2,7 +2,7 @@
 
 use std::os::fd::BorrowedFd;
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use imgbuild_engine::{
@@ -15,13 +15,15 @@ use regex::Regex;
 use super::QemuBuilder;
 use super::access::Access;
 use super::attributes::Source;
-use super::start::{ANSWER, CONSOLE_LINES, Parts, with_console};
+use super::start::{ANSWER, CONSOLE_LINES, Parts, halted, with_console};
 use crate::process::Machine;
 
 /// What the console of a system that is up shows.
 const LOGIN: &str = "login:";
 /// How long it may take until the console shows that.
 const LIMIT: Duration = Duration::from_secs(10 * 60);
+/// How often it is looked whether a machine stands still.
+const LOOK: Duration = Duration::from_secs(1);
 
 /// Waits until a machine's console shows what its source says.
 ///
@@ -34,11 +36,35 @@ pub(crate) async fn shown(machine: &mut Machine, source: Source<'_>) -> Result<(
     })?;
     source.wanted.told.line(&format!("Waiting for the console to show `{pattern}`..."));
     let limit = source.duration("ssh_timeout").unwrap_or(LIMIT);
-    if machine.wait_until_console(|text| regex.is_match(text), limit).await? {
+    if shows(machine, |text| regex.is_match(text), limit).await? {
         return Ok(());
     }
     let what = format!("the console did not show `{pattern}` in {} s", limit.as_secs());
     Err(with_console(ActionError::input(what), &machine.console(CONSOLE_LINES)))
+}
+
+/// Waits until something is on a machine's console, within `limit`; gives whether it is.
+///
+/// # Errors
+/// If the machine ends before, or will never do anything again.
+pub(crate) async fn shows(
+    machine: &mut Machine,
+    is_there: impl Fn(&str) -> bool + Send + Sync,
+    limit: Duration,
+) -> Result<bool, ActionError> {
+    let deadline = Instant::now() + limit;
+    loop {
+        let left = deadline.saturating_duration_since(Instant::now());
+        if machine.wait_until_console(&is_there, left.min(LOOK)).await? {
+            return Ok(true);
+        }
+        if let Some(halt) = machine.halt().await {
+            return Err(with_console(halted(&halt), &machine.console(CONSOLE_LINES)));
+        }
+        if left.is_zero() {
+            return Ok(false);
+        }
+    }
 }
 
 /// A machine that nobody logs in to. It ends when it is let go of.

@@ -22,7 +22,7 @@ use super::disks::{self, TPM_STATE, VARIABLES, file_name};
 use super::host::Host;
 use super::start::{CONSOLE_LINES, MEMORY, fingerprint_of, halted, with_console};
 use super::warm::{Facts, Making, is_worth};
-use super::{QemuBuilder, Resume, guest, lock};
+use super::{QemuBuilder, Resume, Waiting, guest, lock};
 use crate::process::{Ended, Machine};
 use crate::qmp::NewOverlay;
 use crate::spec::MachineSpec;
@@ -282,9 +282,10 @@ impl QemuMachine {
     async fn wait(self: Box<Self>) {
         let Self { builder, wanted, live, .. } = *self;
         let place = (wanted.run.id().to_string(), live.layers.clone());
-        let other = lock(&builder.0.waiting).insert(place, live);
+        let waiting = Waiting { source: wanted.source, files: wanted.files, live };
+        let other = lock(&builder.0.waiting).insert(place, waiting);
         if let Some(other) = other {
-            other.kill().await;
+            other.live.kill().await;
         }
     }
 

@@ -58,7 +58,7 @@ impl QemuSource {
             )
             .hint("say `disk`, the label of a file"));
         };
-        match self.checksum(source, file_of(first)).await? {
+        match self.checksum(source, source.text("listed_as").unwrap_or_else(|| file_of(first))).await? {
             Some(checksum) => self.fetched(source, &urls, &checksum).await,
             None => Err(ActionError::input("`urls` need a `checksum`: it is what the key is made of")
                 .hint("write it as `sha256:` and 64 hexadecimal digits")),

@@ -7,6 +7,7 @@ use imgbuild_engine::ActionError;
 
 use super::access::Access;
 use super::attributes::Source;
+use super::console::shows;
 use super::disks::failed;
 use super::start::{CONSOLE_LINES, with_console};
 use super::words::Words;
@@ -127,7 +128,7 @@ async fn serve(source: Source<'_>) -> Result<Option<HttpServer>, ActionError> {
 async fn wait_for(machine: &mut Machine, source: Source<'_>, text: &str) -> Result<(), ActionError> {
     source.wanted.told.line(&format!("Waiting for `{text}` on the console..."));
     let limit = source.duration("ssh_timeout").unwrap_or_default().max(LIMIT);
-    if machine.wait_for_console(text, limit).await? {
+    if shows(machine, |console| console.contains(text), limit).await? {
         return Ok(());
     }
     let what = format!("the console did not say `{text}` (`boot_wait_for`) in {} s", limit.as_secs());
