@@ -158,7 +158,7 @@ const BUILD: &[Flag] = &[
         "resume",
         Kind::Choice(RESUME),
         "HOW",
-        "How a machine goes on from a kept step: warm (default), cold, or never: all steps run again",
+        "How a machine goes on from a kept step: warm (default), cold, or never: all run again",
     )),
     ours(switch(
         "check-resume",
