@@ -140,6 +140,7 @@ image(
         file("motd", "/tmp/uploaded"),
         shell(["mv /tmp/uploaded /etc/uploaded"]),
     ],
+    exports = [disk("qcow2")],
     platforms = ["linux/amd64"],
 )
 
@@ -150,6 +151,7 @@ image(
         shell(["systemd-run --unit=helper sleep infinity"]),
         shell(["systemctl is-active helper.service"]),
     ],
+    exports = [disk("qcow2")],
     platforms = ["linux/amd64"],
 )
 "#;

@@ -1,4 +1,4 @@
-//! What builders, sessions and the code behind each kind agree on (DESIGN section 6).
+//! What builders, sessions and the code behind each kind agree on.
 
 use std::collections::BTreeMap;
 use std::os::fd::BorrowedFd;

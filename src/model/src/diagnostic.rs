@@ -28,7 +28,7 @@ pub enum Severity {
     Warning,
 }
 
-/// Who must act, and the exit code (DESIGN section 10).
+/// Who must act, and the exit code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Class {

@@ -1,4 +1,4 @@
-//! Keys (DESIGN section 5).
+//! Keys.
 //!
 //! What enters a key, in this order:
 //!

@@ -1,4 +1,4 @@
-//! `imgbuild.lock`: what mutable names meant when they were last looked at (DESIGN section 5, pins).
+//! `imgbuild.lock`: what mutable names meant when they were last looked at.
 //!
 //! The file is JSON with a fixed order and one package a line, so that a change reads well in a review and two changes
 //! merge. Only identities are in it: no mirror, no path, no secret.

@@ -77,6 +77,12 @@ impl Found {
         self
     }
 
+    fn tell_failures(&self, context: &ActionContext) {
+        for record in self.records.iter().filter(|record| !record.passed) {
+            context.line(Stream::Stdout, &record.line());
+        }
+    }
+
     fn write(&self, context: &ActionContext, reports: &Path) -> Result<(), ActionError> {
         let text = serde_json::to_vec_pretty(&self.records).unwrap_or_default();
         fs_err::write(reports.join("test.json"), &text)?;
@@ -115,6 +121,7 @@ impl Executor for ImageTest {
             let verdict = started.as_ref().map(|_| ()).map_err(ToString::to_string);
             all.add(context, Found::one(BOOT.to_owned(), verdict));
             if started.is_err() {
+                all.tell_failures(context);
                 all.write(context, &reports)?;
                 hand_out(context, &reports)?;
             }
@@ -138,9 +145,7 @@ impl Executor for ImageTest {
         let failed = all.records.iter().filter(|record| !record.passed).count();
         if failed > 0 {
             // Last, where it is seen: audits say much.
-            for record in all.records.iter().filter(|record| !record.passed) {
-                context.line(Stream::Stdout, &record.line());
-            }
+            all.tell_failures(context);
             hand_out(context, &reports)?;
             return Err(ActionError::Checks { failed, total: all.records.len() });
         }

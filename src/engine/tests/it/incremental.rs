@@ -1,4 +1,4 @@
-//! The promise of DESIGN section 5.3: whatever is edited between builds, and whatever impure steps say, a build that
+//! The promise of caching: whatever is edited between builds, and whatever impure steps say, a build that
 //! reuses gives what a build from nothing gives; and it runs no more than it must.
 
 use std::sync::Arc;

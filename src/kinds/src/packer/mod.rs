@@ -1,7 +1,7 @@
 //! The components that Packer's templates name: one file a plugin, one constant a component, shared tables beside them.
 //!
 //! Types, defaults and what is required are those of the plugins' releases of July 2026; words are our own. Roles follow
-//! DESIGN section 5: what runs in the guest, what is written into it, where its chain starts and what files come out is
+//! what enters keys: what runs in the guest, what is written into it, where its chain starts and what files come out is
 //! content; virtual hardware that a guest can tell is the machine; accounts, regions, networks, sizes of instances and
 //! keys of storage are placement; names, tags, labels and descriptions are naming; who may use the image, waiting,
 //! retries and what is cleaned up are policy; how a machine is reached is transport, but who logs in is content. What says

@@ -98,7 +98,7 @@ pub enum Default {
     EmptyDict,
 }
 
-/// Whether an attribute can change the bytes, and so enters the key (DESIGN section 4).
+/// Whether an attribute can change the bytes, and so enters the key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
     /// Changes the bytes: hashed, default written out.

@@ -14,7 +14,7 @@ pub use table::{BlockSchema, Rule, Table};
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct KindId(Arc<str>);
 
-/// A kind as data (DESIGN section 4).
+/// A kind as data.
 #[derive(Debug)]
 pub struct KindSchema {
     /// Its name.

@@ -1,4 +1,4 @@
-//! Each input of a key in turn: what can change the bytes changes the key, and nothing else does (DESIGN section 5.9).
+//! Each input of a key in turn: what can change the bytes changes the key, and nothing else does.
 
 use imgbuild_cache::ActionKey;
 use imgbuild_digest::{Digest, Hash};

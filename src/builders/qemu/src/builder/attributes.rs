@@ -259,6 +259,13 @@ impl Source<'_> {
             let row: Result<Vec<_>, _> = row.iter().map(|word| words.fill(*self, "qemuargs", word)).collect();
             overrides.extend(Override::from_row(&row?));
         }
+        if let Some(disks) = overrides.iter().find(|one| one.replaces_disks()) {
+            let what = format!(
+                "`{}` among the `qemuargs` would take the place of the machine's disks",
+                disks.switch().name
+            );
+            return Err(ActionError::input(what).hint("say `disk`, `disk_additional_size`, `cd` or `floppy`"));
+        }
         Ok(overrides)
     }
 

@@ -61,7 +61,7 @@ fstrim -a >/dev/null 2>&1 || true
 sync
 ";
 
-/// What belongs to one machine and not to an image (DESIGN, section 6).
+/// What belongs to one machine and not to an image.
 const SEAL: &str = r#"
 if [ -d /var/lib/cloud ]; then
     rm -rf /var/lib/cloud/instances /var/lib/cloud/instance /var/lib/cloud/data /var/lib/cloud/sem

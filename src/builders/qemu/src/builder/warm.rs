@@ -1,5 +1,5 @@
 //! Warm snapshots: a machine's memory beside what its disks had then, on this host alone, so that the next step goes on without a
-//! boot (DESIGN, section 6).
+//! boot.
 //!
 //! Each has a folder of the user's alone below `warm/` of the cache, named by the layers that it goes on from. What a machine must be to take
 //! it is written beside, as is the digest of the memory; what does not fit is not loaded, and the disks, which always

@@ -48,6 +48,11 @@ impl Override {
         (!name.is_empty()).then(|| Self(Switch { name: name.clone(), value }))
     }
 
+    /// Whether it takes the place of the machine's disks.
+    pub fn replaces_disks(&self) -> bool {
+        matches!(&*self.0.name, "-drive" | "-blockdev" | "-hda" | "-hdb" | "-hdc" | "-hdd")
+    }
+
     /// The switch.
     pub fn switch(&self) -> &Switch {
         &self.0
