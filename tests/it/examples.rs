@@ -31,7 +31,8 @@ fn programs() -> &'static Path {
         let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("programs");
         fs_err::create_dir_all(&folder).unwrap();
         let Some(playbook) = crate::provisioners::ansible() else { return folder };
-        for name in ["ansible-playbook", "ansible-galaxy"] {
+        // It asks for passwords by the program `ansible`.
+        for name in ["ansible", "ansible-playbook", "ansible-galaxy"] {
             let link = folder.join(name);
             let _ = fs_err::remove_file(&link);
             fs_err::os::unix::fs::symlink(Path::new(&playbook).with_file_name(name), link).unwrap();
