@@ -86,7 +86,11 @@ impl Examples {
 
     /// The cache, which most of them share.
     pub fn cache(&self) -> PathBuf {
-        self.cache.as_ref().map_or_else(cache, |own| own.path()).join("cache")
+        let folder: &Path = match &self.cache {
+            Some(own) => own.path(),
+            None => cache(),
+        };
+        folder.join("cache")
     }
 
     pub fn path(&self, path: &str) -> PathBuf {
