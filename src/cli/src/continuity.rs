@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use imgbuild::args::Resume;
 use imgbuild_cache::{ActionResult, Cache, Lease, Run};
 use imgbuild_compare::{Aspect, Changed, Opened, Options, Side, compare, open};
 use imgbuild_engine::{ActionError, RunReport};
@@ -30,6 +31,14 @@ pub(crate) enum MachineSteps {
 }
 
 impl MachineSteps {
+    /// As it was asked for.
+    pub(crate) fn asked(resume: Resume) -> Self {
+        match resume {
+            Resume::Never => Self::WholeChains,
+            Resume::Warm | Resume::Cold => Self::AsFound,
+        }
+    }
+
     /// The actions of a plan that run for it, by their places.
     pub(crate) fn again(self, graph: &ActionGraph, plan: &Plan) -> BTreeSet<usize> {
         let step = |place: &usize| is_step(&graph.nodes[*place]);

@@ -11,9 +11,7 @@ use imgbuild_model::{Step, Stream, Value};
 use roxmltree::{Document, Node};
 use tokio::process::Command;
 
-use crate::audits::folder;
-use crate::checks::{Found, Record};
-use crate::goss::files_below;
+use crate::checks::{Found, Record, files_below, report_folder};
 use crate::host;
 use crate::ssh_files::{MACHINE, SshFiles, private_folder, with_one_connection, write_private};
 
@@ -41,7 +39,7 @@ pub(crate) async fn check(
         return Err(ActionError::input("something sensitive is among the `extra_arguments` of `testinfra`, and every process of this host could see it")
             .hint("give it in `env`"));
     }
-    let report = folder(reports, "testinfra")?.join("junit.xml");
+    let report = report_folder(reports, "testinfra")?.join("junit.xml");
     let run = Run::prepare(context, step, &facts)?;
     let exit = run.pytest(&report).await?;
     let xml = match fs_err::read_to_string(&report) {
