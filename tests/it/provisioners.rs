@@ -294,6 +294,29 @@ fn a_workspace_says_which_steps_need_a_machine() {
 }
 
 #[test]
+fn an_image_that_is_made_in_a_machine_exports_its_disk() {
+    let source = "source = qemu(disk = \"d.qcow2\", ssh_username = \"root\")";
+    let workspace = Workspace::with(&format!(
+        "image(name = \"a\", {source})\nimage(name = \"b\", base = \":a\")\n\
+         image(name = \"c\", {source}, exports = [oci()])\n"
+    ));
+    workspace.write("d.qcow2", "");
+    for target in ["//:a", "//:b"] {
+        let said = workspace.ok(&["plan", target]);
+        assert!(said.stdout.contains("run  disk ") && !said.stdout.contains("oci"), "{said:#?}");
+    }
+    // It is refused before a machine is started.
+    let said = workspace.fails(1, &["build", "//:c"]).stderr;
+    for part in [
+        "`oci` is made from a tree, and this image is made in a machine, which has disks",
+        "--> BUILD.star:3:",
+        "export it as `disk(...)`; without `exports` it is `disk(\"qcow2\")`",
+    ] {
+        assert!(said.contains(part), "{part}: {said}");
+    }
+}
+
+#[test]
 fn playbooks_are_run_on_the_machine() {
     let Some(program) = ansible() else { return };
     let Some(server) = Server::start() else { return };

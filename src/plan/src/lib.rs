@@ -9,6 +9,7 @@ mod graph;
 mod history;
 mod key;
 mod lock;
+mod machines;
 mod packages;
 mod plan;
 mod query;
