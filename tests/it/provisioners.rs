@@ -123,6 +123,7 @@ fn ansible_has_the_settings_that_keys_have() {
     let build = format!(
         "  provisioner \"ansible\" {{\n    command = \"{command}\"\n    playbook_file = \"a/site.yml\"\n    {quiet}\n  }}"
     );
+    let build = build.replace(&command, "tools/ansible-playbook");
     let playbook = "- hosts: all\n  gather_facts: false\n  tasks:\n    - ansible.builtin.debug: {msg: \"forks: {{ lookup('config', 'DEFAULT_FORKS') }}\"}\n";
     let workspace = server.workspace(
         "user",
@@ -130,6 +131,9 @@ fn ansible_has_the_settings_that_keys_have() {
         &build,
         &[("a/site.yml", playbook), ("../.ansible.cfg", "[defaults]\nforks = 66\n")],
     );
+    // A path is one from where the build runs, wherever the playbook lies.
+    fs_err::create_dir(workspace.root().join("tools")).unwrap();
+    fs_err::os::unix::fs::symlink(&command, workspace.root().join("tools/ansible-playbook")).unwrap();
     let run = || {
         let output = workspace.command(&["build", "t.pkr.hcl"]).env("ANSIBLE_FORKS", "77").output().unwrap();
         let said = crate::support::said(&output);
