@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use imgbuild_checks::report::{Case, CaseOutcome};
 use imgbuild_engine::{ActionContext, ActionError, ConnectionFacts, Exit, Session};
 use imgbuild_model::{Step, Stream, Value};
+use imgbuild_plan::program_path;
 use roxmltree::{Document, Node};
 use tokio::process::Command;
 
@@ -99,10 +100,7 @@ impl<'a> Run<'a> {
         let ssh_config = with_one_connection(&SshFiles::write(facts, &ssh)?.config, sockets.path())?;
         let settings = folder.path().join("pytest.ini");
         write_private(&settings, b"[pytest]\n")?;
-        let program = step.attributes.str("command").unwrap_or(PYTEST);
-        // A name is looked for on the path; a path is one of the workspace.
-        let program =
-            if program.contains('/') { context.workspace.join(program) } else { PathBuf::from(program) };
+        let program = program_path(step.attributes.str("command").unwrap_or(PYTEST), &context.workspace);
         Ok(Self {
             context,
             step,
