@@ -125,7 +125,7 @@ pub(crate) static DISK: KindSchema = KindSchema {
                 "filesystem",
                 AttributeType::Enum(&["ext4", "btrfs", "xfs"]),
                 Default::String("ext4"),
-                "The root file system. `btrfs` has no subvolume but its top. `xfs` is made in a virtual machine that runs the image itself, which needs `xfsprogs` and a kernel for that, and this host QEMU; it takes 300 MiB at least, is for amd64, and has other bytes each time it is made.",
+                "The root file system. `btrfs` has no subvolume but its top. `xfs` is for amd64, and of 300 MiB at least; see docs/virtual-machines.md.",
             ),
             content(
                 "bootloader",

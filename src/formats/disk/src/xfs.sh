@@ -24,10 +24,14 @@ done
 [ -b "$device" ] || end 'failed: looking for the disk'
 
 set -- -q -f -m uuid="$UUID"
-# What later versions add by themselves, GRUB 2.06 refuses to read; it reads what Linux 5.15 writes.
-if [ -e /usr/share/xfsprogs/mkfs/lts_5.15.conf ]; then
-    set -- "$@" -c options=/usr/share/xfsprogs/mkfs/lts_5.15.conf
-fi
+# Later versions switch on by themselves what GRUB refuses to read: 2.06 all three, 2.12 the last two. Older ones do not know
+# them; those that `mkfs.xfs` knows it has in its usage.
+usage=$(mkfs.xfs 2>&1)
+for feature in i:nrext64 i:exchange n:parent; do
+    case $usage in
+    *"${feature#*:}=0|1"*) set -- "$@" "-${feature%:*}" "${feature#*:}=0" ;;
+    esac
+done
 if [ -n "$LABEL" ]; then
     set -- "$@" -L "$LABEL"
 fi

@@ -114,7 +114,37 @@ fn failed(job: &GuestJob, what: &str, console: &str) -> ActionError {
     let hint = if last.contains(FULL) {
         "say a larger `size`, or none"
     } else {
-        "it runs the image's own kernel and programs: are they those of one system?"
+        "it runs the image's own kernel and programs; `ext4` and `btrfs` need neither"
     };
     with_console(error.hint(hint), &last)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_has_what_the_console_said_before() {
+        let job = GuestJob {
+            kernel: "/k".into(),
+            initrd: "/i".into(),
+            command_line: String::new(),
+            system: "/s".into(),
+            target: "/t".into(),
+            mark: "imgbuild x:".to_owned(),
+        };
+        let console = "imgbuild x: started\ncp: error writing 'a': No space left on device\nimgbuild x: failed: cp\nimgbuild x: failed: cp";
+        for (console, hint) in
+            [(console.to_owned(), "a larger `size`"), (console.replace("No space left", "Nothing"), "`ext4`")]
+        {
+            let ActionError::Other(error) = failed(&job, "cp", &console) else {
+                panic!("it has no diagnostic")
+            };
+            assert!(error.message.starts_with(
+                "the machine that makes the xfs file system failed at `cp`; its console ends with:\ncp: error writing"
+            ));
+            assert!(!error.message.contains("imgbuild x:"), "{}", error.message);
+            assert!(error.hint.as_ref().is_some_and(|text| text.contains(hint)), "{:?}", error.hint);
+        }
+    }
 }
