@@ -136,3 +136,129 @@ fn boots(disk: &Path, firmware: Firmware) {
         std::thread::sleep(Duration::from_millis(500));
     }
 }
+
+/// Images of the example's first one on xfs. GRUB's reader is the oldest of what has to understand it.
+const XFS: &str = r#"
+ODD = """
+import os
+os.makedirs("/opt/odd")
+os.chdir("/opt/odd")
+open("one", "w").write("word")
+os.link("one", "two")
+os.symlink("nowhere", "link")
+os.mkfifo("pipe", 0o600)
+open("holes", "w").truncate(8 << 20)
+open("tool", "w").write("x")
+os.chown("tool", 1234, 4321)
+os.chmod("tool", 0o4711)
+for name, value in [("user.word", "6b657074"), ("security.capability", CAPABILITY), ("system.posix_acl_access", ACL)]:
+    os.setxattr("one", name, bytes.fromhex(value))
+os.utime("tool", (1000000000, 1000000000))
+os.chmod(".", 0o2750)
+os.utime(".", (1000000000, 1000000000))
+"""
+
+SHOWN = """
+import os
+os.chdir("/opt/odd")
+for name in sorted(os.listdir(".")) + ["."]:
+    it = os.lstat(name)
+    print(name, oct(it.st_mode), it.st_uid, it.st_gid, it.st_nlink if name != "." else "", int(it.st_mtime) if it.st_mtime < 1.1e9 else "", it.st_size if name == "holes" else "", it.st_blocks if name == "holes" else "")
+print([os.getxattr("one", name).hex() for name in ["user.word", "security.capability", "system.posix_acl_access"]])
+print(os.readlink("link"), os.path.samefile("one", "two"), [name for name in os.listdir("/") if name.startswith(".") or name == "lost+found"])
+"""
+
+CAPABILITY = "0100000200040000000000000000000000000000"
+ACL = "0200000001000600ffffffff02000400d204000004000400ffffffff10000400ffffffff20000400ffffffff"
+
+image(
+    name = "without",
+    base = ":base",
+    exports = [disk(filesystem = "xfs")],
+    platforms = ["linux/amd64"],
+)
+
+image(
+    name = "xfs",
+    base = ":base",
+    steps = [
+        apt_install("cloud-guest-utils", "grub-pc-bin", "xfsprogs"),
+        shell(["python3 - <<'EOF'\n" + ODD.replace("CAPABILITY", repr(CAPABILITY)).replace("ACL", repr(ACL)) + "EOF"]),
+    ],
+    exports = [disk("qcow2", size = "2G", filesystem = "xfs", bootloader = "grub-bios", cmdline = "no_timer_check")],
+    platforms = ["linux/amd64"],
+)
+
+image(
+    name = "small",
+    base = ":xfs",
+    exports = [disk(size = "400M", filesystem = "xfs", bootloader = "grub-bios")],
+    platforms = ["linux/amd64"],
+)
+
+image_test(
+    name = "xfs_boots",
+    image = ":xfs",
+    boot = True,
+    machine = qemu(cpus = 2, machine_type = "q35", seed = "nocloud", disk_size = "3G"),
+    boot_timeout = "15m",
+    checks = [
+        command_succeeds("findmnt -n -o FSTYPE /", stdout_matches = "^xfs$"),
+        command_succeeds("stat -f -c '%b * %S / 1048576' / | xargs expr", stdout_matches = "^2[89]..$|^3...$"),
+        command_succeeds(["python3", "-c", SHOWN]),
+    ],
+)
+"#;
+
+/// What the machine shows of the odd files.
+const ODD_FILES: &str = "XX";
+
+#[test]
+fn a_disk_on_xfs_is_made_by_a_machine_that_runs_the_image() {
+    let Some(examples) = crate::virtual_machines::examples() else { return };
+    let file = examples.path("examples/qemu-debian/BUILD.star");
+    let build = fs_err::read_to_string(&file).unwrap();
+    fs_err::write(&file, format!("{build}{XFS}")).unwrap();
+    let target = |name: &str| format!("//examples/qemu-debian:{name}");
+
+    for (name, expected) in
+        [("without", "has no `mkfs.xfs`; install `xfsprogs`"), ("small", "and has 400M; set `size` to ")]
+    {
+        let said = examples.fails(1, "", &["build", &target(name)]);
+        assert!(said.stderr.contains(expected), "{said:#?}");
+    }
+    let no_machines =
+        examples.command("", &["build", &target("xfs")]).env("PATH", "/nowhere").output().unwrap();
+    let said = String::from_utf8_lossy(&no_machines.stderr);
+    assert!(said.contains("install the package `qemu-system-x86`"), "{said}");
+
+    let said = examples.ok("", &["test", "-v", &target("xfs_boots")]);
+    let said = format!("{}{}", said.stdout, said.stderr);
+    for line in ODD_FILES.lines() {
+        assert!(said.contains(&format!("| {line}\n")), "`{line}` is not in {said}");
+    }
+    examples.ok("", &["build", &target("xfs")]);
+    check_xfs(&examples.path("imgbuild-out/examples/qemu-debian/xfs/xfs.qcow2"));
+}
+
+/// Has the root partition of a disk of 2 GiB looked at, which is behind one of 1 MiB for GRUB.
+fn check_xfs(disk: &Path) {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path().join("root");
+    let partition = format!(
+        "driver=raw,offset={},size={},file.driver=qcow2,file.file.driver=file,file.file.filename={}",
+        2 << 20,
+        (2 << 30) - (3 << 20),
+        disk.display()
+    );
+    let cut = Command::new("/usr/bin/qemu-img")
+        .args(["convert", "--image-opts", "-O", "raw", &partition])
+        .arg(&root)
+        .status()
+        .unwrap();
+    assert!(cut.success());
+    let Ok(checked) = Command::new("/usr/sbin/xfs_repair").args(["-n", "-f"]).arg(&root).output() else {
+        return eprintln!("SKIPPED: there is no /usr/sbin/xfs_repair; `tests/run` installs it");
+    };
+    assert!(checked.status.success(), "{checked:?}");
+}

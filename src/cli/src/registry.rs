@@ -9,7 +9,10 @@ use async_trait::async_trait;
 use imgbuild::args::{Environment, Resume};
 use imgbuild::config::Config;
 use imgbuild_cache::Cache;
-use imgbuild_engine::{ActionContext, ActionError, Builder, Executor, Outcome, Registry, SharedExecutor};
+use imgbuild_engine::{
+    ActionContext, ActionError, Builder, Executor, Outcome, Registry, SharedExecutor, Told,
+};
+use imgbuild_exports::{GuestJob, Guests};
 use imgbuild_host::{HostBuilder, Reach};
 use imgbuild_model::{EventSink, KindClass};
 use imgbuild_plan::Builders;
@@ -60,11 +63,11 @@ pub(crate) fn registry(archives: Arc<ArchiveConfig>, environment: &Environment, 
     let withheld = Environment::whole().into_keys().filter(|name| name.starts_with("ANSIBLE_")).collect();
     let mut executors: HashMap<&'static str, SharedExecutor> = imgbuild_provisioners::executors(withheld);
     executors.extend(imgbuild_provisioners::source_executors(archives));
-    executors.extend(imgbuild_exports::executors());
     let surroundings = Surroundings { home: environment.home.clone(), agent: environment.ssh_agent.clone() };
     let host = HostBuilder::new(surroundings.clone());
     executors.insert("host", Arc::new(Reach::new(host.clone())));
     let qemu = QemuBuilder::new(cache.clone(), surroundings, folders(), resume == Resume::Warm, downloads);
+    executors.extend(imgbuild_exports::executors(Arc::new(Machines(qemu.clone()))));
     executors.insert("qemu", Arc::new(QemuSource::new(qemu.clone())));
     executors.insert("boot", Arc::new(QemuSource::of_disk(qemu.clone())));
     for (name, executor) in &mut executors {
@@ -91,6 +94,16 @@ struct Downloads(Arc<ArchiveConfig>);
 impl Fetch for Downloads {
     async fn fetch(&self, url: &str, to: &Path) -> Result<(), ActionError> {
         self.0.fetch_file(url, to).await
+    }
+}
+
+/// Machines for exports, of the same QEMU as those of images.
+struct Machines(QemuBuilder);
+
+#[async_trait]
+impl Guests for Machines {
+    async fn run(&self, job: &GuestJob, told: &Told) -> Result<(), ActionError> {
+        self.0.run_guest(job, told).await
     }
 }
 

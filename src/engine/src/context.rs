@@ -161,7 +161,8 @@ impl ActionContext {
     }
 
     /// Takes lines as [`Self::line`] does, also apart from the context.
-    fn told(&self) -> Told {
+    #[must_use]
+    pub fn told(&self) -> Told {
         let (id, log) = (self.id, self.log.clone());
         let (events, fillings) = (self.events.clone(), self.fillings.clone());
         Told::new(move |line| take(&fillings, &log, &*events, id, Stream::Stdout, line))

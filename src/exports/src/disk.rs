@@ -1,11 +1,14 @@
 //! Disk images of a layer's files.
 
+use std::sync::Arc;
+
+use async_trait::async_trait;
 use imgbuild_digest::{ContentHash as _, ContentHasher};
 use imgbuild_disk::{
-    Bootloader, ClusterCompression, DiskError, DiskFormat, DiskOptions, FileSystem, Identity, Overlay, Table,
-    parse_size, table::Architecture, write_disk,
+    Bootloader, ClusterCompression, DiskError, DiskFormat, DiskOptions, FileSystem, GuestJob, Identity,
+    Overlay, Table, UnfinishedDisk, begin_disk, parse_size, table::Architecture,
 };
-use imgbuild_engine::{ActionContext, ActionError, Outcome};
+use imgbuild_engine::{ActionContext, ActionError, Executor, Outcome, Told};
 use imgbuild_model::{Architecture as Target, Value, with_causes};
 
 use crate::image::Layers;
@@ -15,18 +18,48 @@ use crate::{failed, output, squashed, workers};
 /// What a machine mounts file systems on before anything can make a folder; layers do not have them.
 const MOUNT_POINTS: [&str; 4] = ["dev", "proc", "run", "sys"];
 
+/// Who runs machines for what is not written by calculation.
+#[async_trait]
+pub trait Guests: Send + Sync {
+    /// Runs the machine that a disk needs, until all is on it; lines are told on the way. Ends the machine when it is dropped.
+    ///
+    /// # Errors
+    /// If it cannot be run here, or what it was to do does not work; with the last lines of its console.
+    async fn run(&self, job: &GuestJob, told: &Told) -> Result<(), ActionError>;
+}
+
 /// Writes the disk that the action's attributes describe.
-pub(crate) fn write(context: &ActionContext) -> Result<Outcome, ActionError> {
-    let name = output(context)?;
+pub(crate) struct DiskOfTree {
+    pub(crate) guests: Arc<dyn Guests>,
+}
+
+#[async_trait]
+impl Executor for DiskOfTree {
+    async fn execute(&self, context: &ActionContext) -> Result<Outcome, ActionError> {
+        // Writing keeps a processor busy: not on the threads that wait for many things at once.
+        let disk = tokio::task::block_in_place(|| begin(context))?;
+        if let Some(job) = disk.job() {
+            let told = context.told();
+            let run = context.cancel.unless_cancelled(self.guests.run(job, &told)).await;
+            run.ok_or(ActionError::Cancelled)??;
+        }
+        tokio::task::block_in_place(|| {
+            let written = disk.finish().map_err(refused)?;
+            let file = keep_file(&context.cache, &written.path, &output(context)?)?;
+            Ok(Outcome { files: vec![file], ..Outcome::default() })
+        })
+    }
+}
+
+fn begin(context: &ActionContext) -> Result<UnfinishedDisk, ActionError> {
     let layers = Layers::of_parent(context)?;
     let options = options(context, &layers)?;
     // Some formats hold the name of the file.
-    let path = context.temporary.join(&name);
+    let path = context.temporary.join(output(context)?);
     let view = squashed(&layers)?;
     let mut tree = Overlay::new(&view);
     tree.add_missing_folders(&MOUNT_POINTS, options.epoch);
-    write_disk(&tree, &options, &path).map_err(refused)?;
-    Ok(Outcome { files: vec![keep_file(&context.cache, &path, &name)?], ..Outcome::default() })
+    begin_disk(&tree, &options, &path).map_err(refused)
 }
 
 fn options(context: &ActionContext, layers: &Layers) -> Result<DiskOptions, ActionError> {
@@ -67,6 +100,7 @@ fn options(context: &ActionContext, layers: &Layers) -> Result<DiskOptions, Acti
     };
     options.file_system = match &*text("filesystem") {
         "btrfs" => FileSystem::Btrfs,
+        "xfs" => FileSystem::Xfs,
         _ => FileSystem::Ext4,
     };
     options.bootloader = match &*text("bootloader") {

@@ -20,15 +20,19 @@ use imgbuild_formats::{
     Compression, ExportError, LayerPolicy, TreeView, packages, sbom, write_docker_archive, write_tarball,
 };
 
+pub use imgbuild_disk::GuestJob;
+
+pub use crate::disk::Guests;
 pub use crate::image::image_config;
 
+use crate::disk::DiskOfTree;
 use crate::image::Layers;
 use crate::keep::{keep_file, keep_folder};
 use crate::reuse::CachedBlobs;
 
-/// The code behind each kind of export.
+/// The code behind each kind of export. Machines, where one is needed, are run by `guests`.
 #[must_use]
-pub fn executors() -> HashMap<&'static str, SharedExecutor> {
+pub fn executors(guests: Arc<dyn Guests>) -> HashMap<&'static str, SharedExecutor> {
     let export = |format| Arc::new(Export { format }) as SharedExecutor;
     HashMap::from([
         ("oci", export(Format::Oci)),
@@ -36,7 +40,7 @@ pub fn executors() -> HashMap<&'static str, SharedExecutor> {
         ("docker_archive", export(Format::DockerArchive)),
         ("tarball", export(Format::Tarball)),
         ("directory", export(Format::Directory)),
-        ("disk", export(Format::Disk)),
+        ("disk", Arc::new(DiskOfTree { guests })),
         ("sbom", export(Format::Sbom)),
     ])
 }
@@ -48,7 +52,6 @@ enum Format {
     DockerArchive,
     Tarball,
     Directory,
-    Disk,
     Sbom,
 }
 
@@ -66,7 +69,6 @@ impl Executor for Export {
             Format::DockerArchive => docker_archive(context),
             Format::Tarball => tarball(context),
             Format::Directory => directory(context),
-            Format::Disk => disk::write(context),
             Format::Sbom => bill_of_materials(context),
         })
     }

@@ -12,6 +12,7 @@ mod checksum;
 mod console;
 mod disks;
 mod export;
+mod fill;
 mod guest;
 mod host;
 mod machine;

@@ -4,7 +4,9 @@
 //! partition, so the kernel is copied there; GRUB reads the kernel from the root file system.
 
 use std::collections::BTreeMap;
-use std::io::Read;
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::Path;
 
 use uuid::Uuid;
 
@@ -134,12 +136,12 @@ impl<'t> BootPlan<'t> {
 }
 
 /// A kernel of the tree.
-struct Kernel {
+pub(crate) struct Kernel {
     version: String,
     /// Its path in the tree.
-    image: String,
+    pub(crate) image: String,
     /// The path of its initial RAM disk.
-    initrd: String,
+    pub(crate) initrd: String,
 }
 
 /// A loader of the tree.
@@ -156,13 +158,13 @@ struct System {
 }
 
 /// The regular files of a tree by path, hard links resolved.
-struct Files<'t> {
+pub(crate) struct Files<'t> {
     tree: &'t dyn Tree,
     by_path: BTreeMap<&'t [u8], (&'t [u8], u64)>,
 }
 
 impl<'t> Files<'t> {
-    fn of(tree: &'t dyn Tree) -> Self {
+    pub(crate) fn of(tree: &'t dyn Tree) -> Self {
         let mut by_path: BTreeMap<&[u8], (&[u8], u64)> = BTreeMap::new();
         for entry in tree.entries() {
             let file = match entry.node {
@@ -193,7 +195,7 @@ impl<'t> Files<'t> {
     }
 
     /// The newest kernel that the tree has.
-    fn kernel(&self, architecture: Architecture) -> Result<Kernel, DiskError> {
+    pub(crate) fn kernel(&self, architecture: Architecture) -> Result<Kernel, DiskError> {
         let prefix = b"boot/vmlinuz-";
         let newest = self
             .by_path
@@ -300,12 +302,23 @@ impl<'t> Files<'t> {
         let module = match root.kind {
             FileSystem::Ext4 => "ext2",
             FileSystem::Btrfs => "btrfs",
+            FileSystem::Xfs => "xfs",
         };
         BiosLoader::link(
             &|part| self.read(&format!("{}/{part}", bios::FOLDER), LARGEST_PART),
             module,
             &config,
         )
+    }
+
+    /// Writes the contents of a file to `destination` of the host.
+    pub(crate) fn save(&self, path: &str, destination: &Path) -> Result<(), DiskError> {
+        let missing = || DiskError::NoSuchFile { path: format!("/{path}") };
+        let (path, _) = self.by_path.get(path.as_bytes()).ok_or_else(missing)?;
+        let mut source = self.tree.open(path).map_err(DiskError::contents(path))?;
+        let mut file = File::create_new(destination).map_err(DiskError::io("create", destination))?;
+        io::copy(&mut source, &mut file).map_err(DiskError::io("write", destination))?;
+        Ok(())
     }
 
     /// The first `limit` bytes of a file.

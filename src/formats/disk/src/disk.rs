@@ -9,11 +9,15 @@ use crate::btrfs::{BtrfsOptions, BtrfsPlan};
 use crate::error::DiskError;
 use crate::ext4::{Ext4Options, Ext4Plan};
 use crate::fat::{self, FatOptions};
-use crate::format::{self, Conversion, DiskFormat};
+use crate::format::{Conversion, DiskFormat, RawFile};
 use crate::identity::Identity;
 use crate::size::MIB;
 use crate::table::{self, ACTIVE, Architecture, GROW_FILE_SYSTEM, Partition, Role};
 use crate::tree::{Node, Overlay, Tree};
+use crate::xfs::{Guest, GuestJob, LONGEST_LABEL, LaidOut};
+
+/// What the UUID of the root file system is for.
+pub(crate) const ROOT_FILE_SYSTEM: &str = "root file system";
 
 /// How a disk is divided.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -35,6 +39,8 @@ pub enum FileSystem {
     Ext4,
     /// btrfs, without subvolumes.
     Btrfs,
+    /// xfs, which a machine makes ([`begin_disk`]).
+    Xfs,
 }
 
 /// What a disk is like.
@@ -51,7 +57,8 @@ pub struct DiskOptions {
     pub efi_size: Option<u64>,
     /// What the root file system is.
     pub file_system: FileSystem,
-    /// The label of the root file system: up to 16 bytes on ext4, up to 255 on btrfs.
+    /// The label of the root file system: up to 16 bytes on ext4, up to 255 on btrfs; up to 12 letters, digits, `-`, `_` and
+    /// `.` on xfs.
     pub label: Option<String>,
     /// What loads the kernel.
     pub bootloader: Bootloader,
@@ -108,36 +115,72 @@ pub struct WrittenDisk {
 enum RootPlan<'t> {
     Ext4(Ext4Plan<'t>),
     Btrfs(BtrfsPlan<'t>),
+    /// With what the machine runs from that is to write it.
+    Xfs(Guest, Ext4Plan<'t>),
 }
 
-impl<'t> RootPlan<'t> {
-    fn new(tree: &'t dyn Tree, kind: FileSystem) -> Result<Self, DiskError> {
-        Ok(match kind {
-            FileSystem::Ext4 => Self::Ext4(Ext4Plan::new(tree)?),
-            FileSystem::Btrfs => Self::Btrfs(BtrfsPlan::new(tree)?),
+/// Who writes the root file system.
+enum RootWriter {
+    Ext4,
+    Btrfs,
+    /// A machine that runs the tree.
+    Guest(Guest),
+}
+
+impl RootWriter {
+    fn find(tree: &dyn Tree, options: &DiskOptions) -> Result<Self, DiskError> {
+        Ok(match options.file_system {
+            FileSystem::Ext4 => Self::Ext4,
+            FileSystem::Btrfs => Self::Btrfs,
+            FileSystem::Xfs => Self::Guest(Guest::find(tree, options, root_number(options))?),
         })
     }
 
+    fn plan<'t>(self, tree: &'t dyn Tree) -> Result<RootPlan<'t>, DiskError> {
+        Ok(match self {
+            Self::Ext4 => RootPlan::Ext4(Ext4Plan::new(tree)?),
+            Self::Btrfs => RootPlan::Btrfs(BtrfsPlan::new(tree)?),
+            Self::Guest(guest) => RootPlan::Xfs(guest, Ext4Plan::new(tree)?),
+        })
+    }
+}
+
+impl RootPlan<'_> {
     fn minimal_size(&self) -> Result<u64, DiskError> {
         match self {
             Self::Ext4(plan) => plan.minimal_size(),
             Self::Btrfs(plan) => plan.minimal_size(),
+            Self::Xfs(guest, contents) => Ok(guest.minimal_size(contents.minimal_size()?)),
         }
     }
 
+    /// Writes it to the place of `raw` that it has, or what a machine needs that does.
     fn write(
         &self,
+        tree: &dyn Tree,
         options: &DiskOptions,
-        uuid: uuid::Uuid,
-        size: u64,
-        image: &File,
-        start: u64,
-    ) -> Result<(), DiskError> {
+        (start, size): (u64, u64),
+        raw: &RawFile,
+    ) -> Result<Option<LaidOut>, DiskError> {
+        let uuid = options.identity.uuid(ROOT_FILE_SYSTEM);
         let (label, epoch) = (options.label.clone(), options.epoch);
         match self {
-            Self::Ext4(plan) => plan.write(&Ext4Options { size, uuid, label, epoch }, image, start),
-            Self::Btrfs(plan) => plan.write(&BtrfsOptions { size, uuid, label, epoch }, image, start),
+            Self::Ext4(plan) => plan.write(&Ext4Options { size, uuid, label, epoch }, raw.file(), start)?,
+            Self::Btrfs(plan) => plan.write(&BtrfsOptions { size, uuid, label, epoch }, raw.file(), start)?,
+            Self::Xfs(guest, contents) => {
+                let needed = self.minimal_size()?;
+                if size < needed {
+                    return Err(DiskError::TooSmall {
+                        what: "the root file system",
+                        option: "size",
+                        size,
+                        needed,
+                    });
+                }
+                return guest.lay_out(tree, contents, options, raw.path()).map(Some);
+            }
         }
+        Ok(None)
     }
 }
 
@@ -159,12 +202,60 @@ struct Plan {
 /// # Errors
 ///
 /// No kernel or loader in the tree, a size that is too small, options that contradict each other, entries that the file
-/// system cannot hold, contents that cannot be read, a destination that cannot be written.
+/// system cannot hold, contents that cannot be read, a destination that cannot be written. [`FileSystem::Xfs`], which needs a
+/// machine between [`begin_disk`] and [`UnfinishedDisk::finish`].
 pub fn write_disk(
     tree: &dyn Tree,
     options: &DiskOptions,
     destination: &Path,
 ) -> Result<WrittenDisk, DiskError> {
+    begin_disk(tree, options, destination)?.finish()
+}
+
+/// A disk on its way. What there is of it goes away unless it is finished.
+pub struct UnfinishedDisk {
+    raw: RawFile,
+    destination: PathBuf,
+    options: DiskOptions,
+    written: WrittenDisk,
+    /// Start and size in bytes.
+    root: (u64, u64),
+    laid_out: Option<LaidOut>,
+}
+
+impl UnfinishedDisk {
+    /// What a machine has to do before the disk is finished; nothing, where all is written.
+    #[must_use]
+    pub fn job(&self) -> Option<&GuestJob> {
+        self.laid_out.as_ref().map(|laid_out| &laid_out.job)
+    }
+
+    /// Puts the disk in its place, in its format.
+    ///
+    /// # Errors
+    ///
+    /// [`DiskError::Unmade`] if a machine was needed and has not made its part, a destination that cannot be written.
+    pub fn finish(self) -> Result<WrittenDisk, DiskError> {
+        let (start, size) = self.root;
+        if let Some(laid_out) = &self.laid_out {
+            laid_out.check(self.raw.file(), start, size)?;
+        }
+        let DiskOptions { format, ref identity, epoch, workers, .. } = self.options;
+        self.raw.finish(&Conversion { format, identity, epoch, workers }, &self.destination)?;
+        Ok(self.written)
+    }
+}
+
+/// Writes of a disk what [`write_disk`] writes, but for what a machine has to make ([`UnfinishedDisk::job`]).
+///
+/// # Errors
+///
+/// As [`write_disk`], and for [`FileSystem::Xfs`] what the tree lacks to be run.
+pub fn begin_disk(
+    tree: &dyn Tree,
+    options: &DiskOptions,
+    destination: &Path,
+) -> Result<UnfinishedDisk, DiskError> {
     check(options)?;
     let mut overlay = Overlay::new(tree);
     if let Some(hostname) = &options.hostname {
@@ -173,63 +264,88 @@ pub fn write_disk(
     let tree: &dyn Tree = &overlay;
     let identity = &options.identity;
     let boots = options.bootloader != Bootloader::None;
-    let root = RootReference {
-        partuuid: match options.table {
-            // The EFI system partition is the first, where there is one.
-            Table::Mbr => {
-                table::mbr_partuuid(identity.number("mbr"), 1 + usize::from(options.bootloader.is_for_uefi()))
-            }
-            Table::Gpt | Table::None => identity.uuid("root partition").to_string(),
-        },
-        file_system: identity.uuid("root file system"),
-        kind: options.file_system,
-    };
+    let reference = root_reference(options);
     let boot = boots
-        .then(|| BootPlan::find(tree, options.architecture, options.bootloader, &root, &options.command_line))
+        .then(|| {
+            BootPlan::find(tree, options.architecture, options.bootloader, &reference, &options.command_line)
+        })
         .transpose()?;
     let bios = boot.as_ref().and_then(|boot| boot.bios.as_ref());
     let mut overlay = Overlay::new(tree);
     if let Some((_, config)) = bios {
-        for folder in ["boot", "boot/grub"] {
-            let entry = tree.entries().find(|entry| entry.path == folder.as_bytes());
-            if entry.is_some_and(|entry| !matches!(entry.node, Node::Directory)) {
-                return Err(DiskError::Options(format!(
-                    "`/{folder}` is no folder, and GRUB reads its configuration below it"
-                )));
-            }
-        }
-        overlay.add_missing_folders(&["boot", "boot/grub"], options.epoch);
-        overlay.put("boot/grub/grub.cfg", config.clone().into_bytes(), options.epoch);
+        add_grub_config(tree, &mut overlay, config, options.epoch)?;
     }
-    let contents = RootPlan::new(&overlay, options.file_system)?;
+    let writer = RootWriter::find(tree, options)?;
+    if let RootWriter::Guest(guest) = &writer {
+        guest.add_program(&mut overlay, options.epoch);
+    }
+    let contents = writer.plan(&overlay)?;
     let plan = plan(options, boot.as_ref(), &contents)?;
 
-    let raw = format::RawFile::beside(destination)?;
+    let raw = RawFile::beside(destination)?;
     raw.file().set_len(plan.size).map_err(DiskError::image("size"))?;
     if let (Some(boot), Some((start, size))) = (&boot, plan.efi) {
         let volume = FatOptions { size, label: "ESP".to_owned(), volume_id: identity.number("esp") };
         fat::write_fat(&volume, &boot.files, raw.file(), start)?;
     }
-    let (start, size) = plan.root;
-    let around = plan.size - size;
-    contents.write(options, root.file_system, size, raw.file(), start).map_err(|error| match error {
+    write_table(options, &plan, raw.file())?;
+    let around = plan.size - plan.root.1;
+    let laid_out = contents.write(tree, options, plan.root, &raw).map_err(|error| match error {
         DiskError::TooSmall { needed, .. } => {
             DiskError::TooSmall { what: "the disk", option: "size", size: plan.size, needed: needed + around }
         }
         other => other,
     })?;
-    write_table(options, &plan, raw.file())?;
     if let (Some((loader, _)), Some(at)) = (bios, plan.core) {
         loader.write(raw.file(), at)?;
     }
-    let (format, epoch, workers) = (options.format, options.epoch, options.workers);
-    raw.finish(&Conversion { format, identity, epoch, workers }, destination)?;
-    Ok(WrittenDisk {
-        path: destination.to_owned(),
+    let destination = destination.to_owned();
+    let written = WrittenDisk {
+        path: destination.clone(),
         size: plan.size,
         partitions: plan.partitions,
         kernel: boot.map(|boot| boot.kernel),
-    })
+    };
+    Ok(UnfinishedDisk { raw, destination, options: options.clone(), written, root: plan.root, laid_out })
+}
+
+/// The number of the root partition, which is the last; none if the disk is not divided.
+fn root_number(options: &DiskOptions) -> Option<usize> {
+    let before = usize::from(options.bootloader.is_for_uefi());
+    match options.table {
+        Table::Gpt => Some(1 + before + usize::from(options.bootloader.is_for_bios())),
+        Table::Mbr => Some(1 + before),
+        Table::None => None,
+    }
+}
+
+fn root_reference(options: &DiskOptions) -> RootReference {
+    let identity = &options.identity;
+    let partuuid = match (options.table, root_number(options)) {
+        (Table::Mbr, Some(number)) => table::mbr_partuuid(identity.number("mbr"), number),
+        _ => identity.uuid("root partition").to_string(),
+    };
+    RootReference { partuuid, file_system: identity.uuid(ROOT_FILE_SYSTEM), kind: options.file_system }
+}
+
+/// Puts GRUB's configuration where it reads it.
+fn add_grub_config(
+    tree: &dyn Tree,
+    overlay: &mut Overlay<'_>,
+    config: &str,
+    epoch: i64,
+) -> Result<(), DiskError> {
+    for folder in ["boot", "boot/grub"] {
+        let entry = tree.entries().find(|entry| entry.path == folder.as_bytes());
+        if entry.is_some_and(|entry| !matches!(entry.node, Node::Directory)) {
+            return Err(DiskError::Options(format!(
+                "`/{folder}` is no folder, and GRUB reads its configuration below it"
+            )));
+        }
+    }
+    overlay.add_missing_folders(&["boot", "boot/grub"], epoch);
+    overlay.put("boot/grub/grub.cfg", config.as_bytes().to_vec(), epoch);
+    Ok(())
 }
 
 /// Refuses options that cannot go together.
@@ -244,11 +360,20 @@ fn check(options: &DiskOptions) -> Result<(), DiskError> {
     let (name, longest) = match options.file_system {
         FileSystem::Ext4 => ("an ext4", 16),
         FileSystem::Btrfs => ("a btrfs", 255),
+        FileSystem::Xfs => ("an xfs", LONGEST_LABEL),
     };
     if options.label.as_ref().is_some_and(|label| label.len() > longest) {
         return refused(&format!("the label of {name} file system has at most {longest} bytes"));
     }
     let letter = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.');
+    let of_label = |byte: u8| letter(byte) || byte == b'_';
+    if options.file_system == FileSystem::Xfs
+        && let Some(label) = options.label.as_ref().filter(|label| !label.bytes().all(of_label))
+    {
+        return refused(&format!(
+            "`{label}` cannot be the label of an xfs file system here: letters, digits, `-`, `_` and `.`"
+        ));
+    }
     if let Some(hostname) = &options.hostname
         && (hostname.is_empty() || hostname.len() > 64 || !hostname.bytes().all(letter))
     {

@@ -133,6 +133,20 @@ pub enum DiskError {
         /// Packages that bring one.
         packages: &'static str,
     },
+    /// The tree is not what a machine that makes its file system could run from.
+    #[error(
+        "xfs is made by a machine that runs the tree itself, and that has no {lacks}; install {packages}, \
+         or set `filesystem` to `ext4` or `btrfs`"
+    )]
+    NoGuest {
+        /// What the tree lacks.
+        lacks: String,
+        /// Packages that bring it.
+        packages: String,
+    },
+    /// A disk was finished whose root file system nobody has made.
+    #[error("no machine has made the xfs file system of the disk")]
+    Unmade,
     /// The ext4 writer or reader refused.
     #[error("ext4: {0}")]
     Ext4(String),

@@ -91,6 +91,12 @@ impl<'t> Overlay<'t> {
         self.added.insert(path.as_bytes().to_vec(), (metadata, Some(contents)));
     }
 
+    /// As [`Overlay::put`], with mode 0755.
+    pub(crate) fn put_program(&mut self, path: &str, contents: Vec<u8>, mtime: i64) {
+        let metadata = Metadata { mode: 0o755, mtime, ..Metadata::default() };
+        self.added.insert(path.as_bytes().to_vec(), (metadata, Some(contents)));
+    }
+
     /// Adds those of the folders (without a leading slash, each below one that is there) at whose place nothing stands,
     /// changed at `mtime` in seconds since 1970.
     pub fn add_missing_folders(&mut self, paths: &[&str], mtime: i64) {

@@ -58,7 +58,11 @@ impl QemuBuilder {
     }
 
     /// Which accelerator runs guests: the cache remembers it as long as nothing has changed that it depends on.
-    async fn probe(&self, emulator: &Emulator, cpu: &str) -> Result<AcceleratorProbe, ActionError> {
+    pub(crate) async fn probe(
+        &self,
+        emulator: &Emulator,
+        cpu: &str,
+    ) -> Result<AcceleratorProbe, ActionError> {
         let key = ProbeKey::now(emulator, cpu)?;
         let name = Hash::of(&serde_json::to_vec(&key).unwrap_or_default());
         let known = self.0.cache.memo_get(PROBE_MEMO, &name)?;

@@ -150,6 +150,11 @@ impl RawFile {
         self.staged.as_file()
     }
 
+    /// Where it lies until it is finished.
+    pub(crate) fn path(&self) -> &Path {
+        self.staged.path()
+    }
+
     /// Puts the image in its place, converted if need be.
     pub(crate) fn finish(self, conversion: &Conversion<'_>, destination: &Path) -> Result<(), DiskError> {
         match conversion.format {

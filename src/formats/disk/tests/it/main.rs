@@ -10,3 +10,4 @@ mod ext4;
 mod fixture;
 mod formats;
 mod view;
+mod xfs;
