@@ -31,7 +31,7 @@ image(
             content = "[Service]\nExecStartPre=\nExecStartPre=/usr/bin/ssh-keygen -A\nExecStartPre=/usr/sbin/sshd -t\n",
             dest = "/etc/systemd/system/ssh.service.d/keys.conf",
         ),
-        shell(["echo root:bench | chpasswd", "mkdir -m 700 /root/.ssh"]),
+        shell(["echo root:bench | chpasswd", "install -d -m 700 /root/.ssh"]),
         file("key.pub", "/root/.ssh/authorized_keys", mode = "0600"),
     ],
     exports = [disk("qcow2", size = "3G", table = "none", bootloader = "none", hostname = "bench"), directory()],
@@ -150,7 +150,6 @@ impl Bench<'_> {
             self.write("ours.pkr.hcl", &template(&self.folder, "out-ours", last)?)?;
             self.imgbuild(&["build", "ours.pkr.hcl"])
         };
-        let before = self.kept("layers")?;
         let first = ours("work")?;
         println!(
             "  a first build of {STEPS} steps, all but the last of {WORK} s   {:.1} s",
@@ -161,13 +160,14 @@ impl Bench<'_> {
             .collect();
         let pause = pauses?.iter().sum::<Duration>().as_secs_f32() / (STEPS - 1) as f32;
         println!("  from one step to the next, with the snapshots of disk and memory   {pause:.2} s");
-        let steps = STEPS as u64 + 1;
+        let before = self.kept("layers")?;
+        let again = ours("other work")?;
         println!(
             "  a snapshot of the disk takes {} KiB, of memory {} MiB",
-            (self.kept("layers")? - before) / steps / 1024,
+            (self.kept("layers")? - before) / 1024,
             self.kept("warm")? / (1 << 20) / self.snapshots()?.max(1)
         );
-        let (again, third) = (ours("other work")?, ours("still other work")?);
+        let third = ours("still other work")?;
         println!(
             "  the last one changed   {:.1} s, {:.1} s; from the start to its first command {:.2} s",
             again.took.as_secs_f32(),
@@ -253,16 +253,36 @@ impl Bench<'_> {
             let again = launch(true).start(MINUTES).await.map_err(said)?;
             again.qmp().loadvm("bench", MINUTES).await.map_err(said)?;
             again.qmp().resume().await.map_err(said)?;
-            println!("  QEMU's own start with `loadvm`   {:.2} s", began.elapsed().as_secs_f32());
+            let loaded = began.elapsed();
+            timed(self.ssh(port_of(&again).await?, "echo"))?;
+            println!(
+                "  QEMU's own start with `loadvm`   {:.2} s; to the first command by `ssh`   {:.2} s",
+                loaded.as_secs_f32(),
+                began.elapsed().as_secs_f32()
+            );
             drop(again);
         }
         Ok(())
     }
 
+    fn ssh(&self, port: u16, command: &str) -> Command {
+        let mut ssh = Command::new("ssh");
+        ssh.args(["-F", "none", "-i", "key", "-p", &port.to_string()]);
+        for option in [
+            "StrictHostKeyChecking=no",
+            "UserKnownHostsFile=/dev/null",
+            "LogLevel=ERROR",
+            "IdentityAgent=none",
+        ] {
+            ssh.args(["-o", option]);
+        }
+        ssh.args(["root@127.0.0.1", command]).current_dir(&self.folder);
+        ssh
+    }
+
     /// Logs in ten times each way, and runs `true`.
     async fn log_in(&self, machine: &Machine) -> Result<(), String> {
-        let forwards = machine.forwards().await.map_err(said)?;
-        let port = forwards.first().ok_or("the machine has no port")?.host;
+        let port = port_of(machine).await?;
         let key = Key { private: KeySource::File(self.folder.join("key")), certificate: None };
         let login = Login { username: "root".to_owned(), keys: vec![key], ..Login::default() };
         let settings = Settings::new("127.0.0.1", port, login, HostKeys::AcceptAny);
@@ -274,18 +294,7 @@ impl Bench<'_> {
             connection.exec("true", Stdin::Empty, &mut |_, _| {}).await.map_err(said)?;
             ours.push(began.elapsed());
             connection.disconnect().await;
-            let mut ssh = Command::new("ssh");
-            ssh.args(["-F", "none", "-i", "key", "-p", &port.to_string(), "-o", "StrictHostKeyChecking=no"]);
-            ssh.args([
-                "-o",
-                "UserKnownHostsFile=/dev/null",
-                "-o",
-                "LogLevel=ERROR",
-                "-o",
-                "IdentityAgent=none",
-            ]);
-            ssh.args(["root@127.0.0.1", "true"]).current_dir(&self.folder);
-            theirs.push(timed(ssh)?.took);
+            theirs.push(timed(self.ssh(port, "true"))?.took);
         }
         println!("  log in and run `true`, against `ssh`   {}", ratio(&(ours.into(), theirs.into())));
         Ok(())
@@ -307,6 +316,11 @@ impl Said {
     fn between(&self, one: &str, other: &str) -> Result<Duration, String> {
         Ok(self.at(other)? - self.at(one)?)
     }
+}
+
+async fn port_of(machine: &Machine) -> Result<u16, String> {
+    let forwards = machine.forwards().await.map_err(said)?;
+    Ok(forwards.first().ok_or("the machine has no port")?.host)
 }
 
 fn said(error: impl std::fmt::Display) -> String {

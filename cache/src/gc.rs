@@ -20,7 +20,7 @@ use rusqlite::Transaction;
 use crate::database::hash_column;
 use crate::removal::remove_tree;
 use crate::runs::{KIND_BLOB, KIND_KEY, KIND_LAYER, live_runs, sweep_dead_runs};
-use crate::warm::WarmSnapshot;
+use crate::warm::WarmFolder;
 use crate::{Cache, Error, Result};
 
 const DAY: i64 = 86_400;
@@ -198,7 +198,7 @@ impl Cache {
         let now = crate::clock::now();
         let dead_runs = if policy.dry_run { 0 } else { sweep_dead_runs(self)? };
         let live: HashSet<String> = live_runs(self)?.into_iter().map(|run| run.as_str().to_owned()).collect();
-        let warm = self.warm_snapshots()?;
+        let warm = self.warm_folders()?;
         let rules = Rules { policy, live: &live, now };
         let choose = |transaction: &Transaction<'_>| self.choose(transaction, &rules, &warm);
         let plan = if policy.dry_run {
@@ -251,7 +251,7 @@ impl Cache {
         let runs = live_runs(self)?.len() as u64;
         let index_bytes = fs_err::metadata(self.layout().index())?.len();
         let indexes = self.package_indexes()?;
-        let warm = self.warm_snapshots()?;
+        let warm = self.warm_folders()?;
         self.database().read(|transaction| {
             let number = |sql: &str| -> Result<u64> {
                 Ok(transaction.prepare_cached(sql)?.query_row([], |row| row.get::<_, i64>(0))? as u64)
@@ -279,7 +279,7 @@ impl Cache {
         &self,
         transaction: &Transaction<'_>,
         &Rules { policy, live, now }: &Rules<'_>,
-        warm: &[WarmSnapshot],
+        warm: &[WarmFolder],
     ) -> Result<Plan> {
         let mut held = held_objects(transaction)?;
         let protected = protected_results(transaction, live, &mut held)?;
@@ -512,7 +512,7 @@ impl Plan {
         self.objects.push(object);
     }
 
-    fn drop_warm(&mut self, place: usize, one: &WarmSnapshot) {
+    fn drop_warm(&mut self, place: usize, one: &WarmFolder) {
         if self.warm.insert(place) {
             self.freed += one.size;
         }

@@ -11,7 +11,7 @@
 //! quarantine/              damaged blobs
 //! logs/                    the callers'
 //! indexes/                 the callers' too: what can be downloaded again
-//! warm/<name>/             and theirs: the memory of machines, which can be done without
+//! warm/<name>/             warm snapshots: the memory of machines, which can be done without
 //! ```
 
 use std::fs::Permissions;

@@ -43,6 +43,7 @@ pub use pending::{BlobWriter, PendingBlob, SyncBatch};
 pub use records::{Epoch, Root, SlotRecord};
 pub use runs::{Lease, Run, RunId};
 pub use verify::{Damage, VerifyOptions, VerifyProgress, VerifyReport};
+pub use warm::{WarmSnapshot, WarmStaged};
 
 use crate::database::Database;
 use crate::layers::ManifestMemory;

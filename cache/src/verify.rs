@@ -152,7 +152,7 @@ impl Cache {
             step();
         }
         let results = self.check_results(&mut damage)?;
-        let warm = self.warm_snapshots()?;
+        let warm = self.warm_folders()?;
         for one in &warm {
             if let Some(reason) = one.damage() {
                 damage.push(Damage::MemoryUnusable { folder: one.path.clone(), reason });

@@ -1,38 +1,147 @@
-//! The memory of machines, which its maker keeps beside layers (`warm/<name>/`): how large it is, since when it is of no use,
-//! whether it is as it was written.
+//! Warm snapshots: the memory of machines beside layers (`warm/<name>/`), from which a machine goes on without a boot.
 //!
-//! Each is a folder with a description (`facts.json`) and the files that this tells the digests of. It can always be done without,
-//! so it has no row in the index: it goes with the layers that it stands on, by age and by size like results, and while a
-//! run has leased the uppermost of them it stays.
+//! Each is a folder of the user's alone, named by the layers that it goes on from, with files and a description of them
+//! (`facts.json`). It can always be done without, so it has no row in the index: it goes with the layers that it stands on, by age
+//! and by size like results, and while a run has leased the uppermost of them it stays. What the files are, and what a machine
+//! must be to take them, is their maker's to say.
 
 use std::collections::{BTreeMap, HashSet};
-use std::os::unix::fs::MetadataExt as _;
+use std::fs::Permissions;
+use std::io::Write as _;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
-use imgbuild_digest::Hash;
+use fs_err::os::unix::fs::OpenOptionsExt as _;
+use imgbuild_digest::{ContentHash as _, ContentHasher, Digest, Hash};
 use imgbuild_tree::DeltaId;
-use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 
 use crate::removal::remove_tree;
-use crate::{Cache, Result};
+use crate::{Cache, Result, Run};
 
-/// What tells of a folder what it is.
-const FACTS: &str = "facts.json";
-/// The file of the memory itself.
-const MEMORY: &str = "memory";
+/// What tells of a folder what it is. One without is not whole.
+const DESCRIPTION: &str = "facts.json";
+/// What all of them may take on the disk, in bytes. Those that were not used for longest go first.
+const BUDGET: u64 = 8 << 30;
 
-/// What of the description is read here; the rest is its maker's.
-#[derive(Deserialize)]
-struct Facts {
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+struct Description {
+    /// The layers that it goes on from, the lowest first.
     layers: Vec<String>,
-    files: BTreeMap<String, Hash>,
-    length: u64,
-    digest: [u8; 32],
+    files: BTreeMap<String, Digest>,
+    /// What its maker says of it.
+    about: serde_json::Value,
 }
 
-/// One folder.
+impl Description {
+    fn read(folder: &Path) -> Option<Self> {
+        serde_json::from_slice(&fs_err::read(folder.join(DESCRIPTION)).ok()?).ok()
+    }
+}
+
+/// What is kept of a machine that goes on from some layers.
 #[derive(Clone, Debug)]
-pub(crate) struct WarmSnapshot {
+pub struct WarmSnapshot {
+    folder: PathBuf,
+    description: Description,
+}
+
+impl WarmSnapshot {
+    /// What its maker said of it, if it is of this kind.
+    #[must_use]
+    pub fn about<T: DeserializeOwned>(&self) -> Option<T> {
+        T::deserialize(&self.description.about).ok()
+    }
+
+    /// A file of it, which may be damaged or gone.
+    #[must_use]
+    pub fn file(&self, name: &str) -> PathBuf {
+        self.folder.join(name)
+    }
+
+    /// The names of its files, each with what it held when it was written.
+    #[must_use]
+    pub fn files(&self) -> &BTreeMap<String, Digest> {
+        &self.description.files
+    }
+
+    /// Whether a file is as it was written.
+    ///
+    /// # Errors
+    /// If there is none of this name, or it cannot be read.
+    pub fn is_whole(&self, name: &str) -> std::io::Result<bool> {
+        Ok(Some(&digest_of(&self.file(name))?) == self.files().get(name))
+    }
+
+    /// Marks it as used now.
+    pub fn touch(&self) {
+        if let Ok(file) = fs_err::File::options().append(true).open(self.folder.join(DESCRIPTION)) {
+            let _ = file.into_file().set_modified(SystemTime::now());
+        }
+    }
+}
+
+/// A warm snapshot in the making; dropped without [`WarmStaged::commit`], it is removed.
+#[derive(Debug)]
+pub struct WarmStaged {
+    cache: Cache,
+    folder: tempfile::TempDir,
+    files: BTreeMap<String, Digest>,
+}
+
+impl WarmStaged {
+    /// Where a file of it is to be written; [`WarmStaged::add`] tells then what it holds.
+    #[must_use]
+    pub fn file(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// Takes in a file that was written.
+    pub fn add(&mut self, name: &str, digest: Digest) {
+        self.files.insert(name.to_owned(), digest);
+    }
+
+    /// Copies a file that nobody writes at the moment.
+    ///
+    /// # Errors
+    /// If it cannot be read or written.
+    pub fn copy(&mut self, name: &str, from: &Path) -> Result<()> {
+        let to = self.file(name);
+        fs_err::copy(from, &to)?;
+        let digest = digest_of(&to)?;
+        self.add(name, digest);
+        Ok(())
+    }
+
+    /// Puts it in its place, with what its maker says of it; removes others whose layers are gone, and those that were not used
+    /// for longest where all take too much.
+    ///
+    /// # Errors
+    /// If it cannot be written or put there.
+    pub fn commit(self, layers: &[DeltaId], about: &impl Serialize) -> Result<()> {
+        let Self { cache, folder, files } = self;
+        let about = serde_json::to_value(about).map_err(std::io::Error::from)?;
+        let description = Description { layers: names(layers), files, about };
+        let text = serde_json::to_vec(&description).map_err(std::io::Error::from)?;
+        // What a maker says may be what a machine lets in.
+        let mut options = fs_err::OpenOptions::new();
+        let path = folder.path().join(DESCRIPTION);
+        options.write(true).create_new(true).mode(0o600).open(path)?.write_all(&text)?;
+        fs_err::create_dir_all(cache.layout().warm())?;
+        let place = cache.warm_place(layers);
+        // Who reads the one before has it open.
+        cache.remove_warm([place.clone()])?;
+        fs_err::rename(folder.path(), place)?;
+        let _ = folder.keep();
+        cache.prune_warm()
+    }
+}
+
+/// A folder of a warm snapshot, whole or not.
+#[derive(Clone, Debug)]
+pub(crate) struct WarmFolder {
     pub(crate) path: PathBuf,
     /// What it takes on the disk, in bytes.
     pub(crate) size: u64,
@@ -40,9 +149,10 @@ pub(crate) struct WarmSnapshot {
     pub(crate) last_used: i64,
     /// The layers that it stands on, the lowest first; none if its description cannot be read.
     pub(crate) layers: Option<Vec<DeltaId>>,
+    description: Option<Description>,
 }
 
-impl WarmSnapshot {
+impl WarmFolder {
     /// Whether it can be of use while these layers are there.
     pub(crate) fn stands_on(&self, there: impl Fn(&DeltaId) -> bool) -> bool {
         self.layers.as_ref().is_some_and(|layers| layers.iter().all(there))
@@ -55,49 +165,61 @@ impl WarmSnapshot {
 
     /// Why it cannot be used, if something of it is not as it was written.
     pub(crate) fn damage(&self) -> Option<String> {
-        let Some(Facts { files, length, digest, .. }) = facts(&self.path) else {
+        let found = self.first_damage()?;
+        // What a build has removed or replaced meanwhile is not damaged.
+        let is_same = self.path.exists() && Description::read(&self.path) == self.description;
+        is_same.then_some(found)
+    }
+
+    fn first_damage(&self) -> Option<String> {
+        let Some(description) = &self.description else {
             return Some("its description cannot be read".to_owned());
         };
-        let memory = (MEMORY.to_owned(), Hash(digest));
-        for (name, expected) in files.into_iter().chain([memory]) {
-            match read(&self.path.join(&name)) {
-                Err(error) => return Some(format!("`{name}` cannot be read: {error}")),
-                Ok((_, found)) if found != expected => {
-                    return Some(format!("`{name}` has other bytes than its digest says"));
-                }
-                Ok((found, _)) if name == MEMORY && found != length => {
-                    return Some(format!("`{name}` has another length"));
-                }
-                Ok(_) => {}
-            }
-        }
-        None
+        description.files.iter().find_map(|(name, expected)| match digest_of(&self.path.join(name)) {
+            Err(error) => Some(format!("`{name}` cannot be read: {error}")),
+            Ok(found) if found.size != expected.size => Some(format!("`{name}` has another length")),
+            Ok(found) if found != *expected => Some(format!("`{name}` has other bytes than its digest says")),
+            Ok(_) => None,
+        })
     }
-}
-
-fn facts(folder: &Path) -> Option<Facts> {
-    serde_json::from_slice(&fs_err::read(folder.join(FACTS)).ok()?).ok()
-}
-
-/// The length of a file and the BLAKE3 hash of what is in it.
-fn read(path: &Path) -> std::io::Result<(u64, Hash)> {
-    let mut hasher = blake3::Hasher::new();
-    let length = std::io::copy(&mut fs_err::File::open(path)?, &mut hasher)?;
-    Ok((length, Hash(*hasher.finalize().as_bytes())))
 }
 
 impl Cache {
-    /// Where the memory of machines is kept, made by whoever keeps one. Each folder in it has `facts.json`, an object with at
-    /// least `layers` (names, the lowest first), `files` (BLAKE3 by name), and the `length` and BLAKE3 (`digest`, as numbers) of
-    /// the file `memory`. Who uses one renews the modification time of its `facts.json`.
+    /// What is kept of a machine that goes on from exactly these layers, the lowest first. What it says need not hold any more:
+    /// its files are to be looked at before they are used.
     #[must_use]
-    pub fn warm(&self) -> PathBuf {
-        self.layout().warm()
+    pub fn warm_snapshot(&self, layers: &[DeltaId]) -> Option<WarmSnapshot> {
+        let folder = self.warm_place(layers);
+        let description = Description::read(&folder)?;
+        (description.layers == names(layers)).then_some(WarmSnapshot { folder, description })
+    }
+
+    /// A new one, in the run's folder.
+    ///
+    /// # Errors
+    /// If no folder can be made there.
+    pub fn stage_warm(&self, run: &Run) -> Result<WarmStaged> {
+        let own = Permissions::from_mode(0o700);
+        let folder = tempfile::Builder::new().prefix("warm-").permissions(own).tempdir_in(run.temporary())?;
+        Ok(WarmStaged { cache: self.clone(), folder, files: BTreeMap::new() })
+    }
+
+    /// Removes one, since it cannot be used.
+    pub fn remove_warm_snapshot(&self, snapshot: WarmSnapshot) {
+        if let Err(error) = self.remove_warm([snapshot.folder]) {
+            tracing::debug!(%error, "a warm snapshot stays");
+        }
+    }
+
+    fn warm_place(&self, layers: &[DeltaId]) -> PathBuf {
+        let mut hasher = ContentHasher::new("imgbuild warm snapshot");
+        layers.content_hash(&mut hasher);
+        self.layout().warm().join(hasher.finish().to_string())
     }
 
     /// All that there are.
-    pub(crate) fn warm_snapshots(&self) -> Result<Vec<WarmSnapshot>> {
-        let entries = match fs_err::read_dir(self.warm()) {
+    pub(crate) fn warm_folders(&self) -> Result<Vec<WarmFolder>> {
+        let entries = match fs_err::read_dir(self.layout().warm()) {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
             entries => entries?,
         };
@@ -105,11 +227,20 @@ impl Cache {
         for entry in entries {
             let path = entry?.path();
             // One that has gone meanwhile was removed by another.
-            let described = fs_err::metadata(path.join(FACTS)).or_else(|_| fs_err::symlink_metadata(&path));
+            let described =
+                fs_err::metadata(path.join(DESCRIPTION)).or_else(|_| fs_err::symlink_metadata(&path));
             let Ok(status) = described else { continue };
-            let layers = facts(&path)
-                .and_then(|facts| facts.layers.iter().map(|name| name.parse().ok().map(DeltaId)).collect());
-            found.push(WarmSnapshot { size: size_of(&path), last_used: status.mtime(), layers, path });
+            let description = Description::read(&path);
+            let layers = description.as_ref().and_then(|description| {
+                description.layers.iter().map(|name| name.parse().ok().map(DeltaId)).collect()
+            });
+            found.push(WarmFolder {
+                size: size_of(&path),
+                last_used: status.mtime(),
+                layers,
+                description,
+                path,
+            });
         }
         found.sort_by(|one, other| one.path.cmp(&other.path));
         Ok(found)
@@ -130,9 +261,33 @@ impl Cache {
 
     /// Those that stand on layers without a row.
     pub(crate) fn warm_without_layers(&self, known: &HashSet<DeltaId>) -> Result<Vec<PathBuf>> {
-        let all = self.warm_snapshots()?.into_iter();
+        let all = self.warm_folders()?.into_iter();
         Ok(all.filter(|one| !one.stands_on(|delta| known.contains(delta))).map(|one| one.path).collect())
     }
+
+    /// Removes those whose layers are gone, and the oldest until the rest fits.
+    fn prune_warm(&self) -> Result<()> {
+        let (mut whole, gone): (Vec<_>, Vec<_>) =
+            self.warm_folders()?.into_iter().partition(|one| one.stands_on(|delta| self.has_layer(delta)));
+        whole.sort_by_key(|one| one.last_used);
+        let mut sum: u64 = whole.iter().map(|one| one.size).sum();
+        let too_much = whole.into_iter().take_while(|one| {
+            let is_too_much = sum > BUDGET;
+            sum -= one.size;
+            is_too_much
+        });
+        self.remove_warm(gone.into_iter().chain(too_much).map(|one| one.path))
+    }
+}
+
+fn names(layers: &[DeltaId]) -> Vec<String> {
+    layers.iter().map(ToString::to_string).collect()
+}
+
+fn digest_of(path: &Path) -> std::io::Result<Digest> {
+    let mut hasher = blake3::Hasher::new();
+    let length = std::io::copy(&mut fs_err::File::open(path)?, &mut hasher)?;
+    Ok(Digest::blake3(Hash(*hasher.finalize().as_bytes()), length))
 }
 
 /// What a folder takes on the disk, in bytes.

@@ -9,6 +9,8 @@ use crate::support::{Said, program, ran, said};
 /// A copy of the repository's examples, so that tests may change them.
 pub struct Examples {
     folder: tempfile::TempDir,
+    /// A cache of their own.
+    cache: Option<tempfile::TempDir>,
 }
 
 /// One cache for all of them: what they have in common is built once. It begins empty in each run of the tests, and lies
@@ -51,7 +53,12 @@ impl Examples {
                 Command::new("cp").arg("-a").arg(repository.join(path)).arg(folder.path()).status().unwrap();
             assert!(copied.success() || path == "imgbuild.lock", "{path}");
         }
-        Self { folder }
+        Self { folder, cache: None }
+    }
+
+    /// With a cache of their own: for a test that damages it.
+    pub fn with_own_cache() -> Self {
+        Self { cache: Some(tempfile::tempdir().unwrap()), ..Self::new() }
     }
 
     /// The program, to be run in a folder of the repository.
@@ -77,9 +84,13 @@ impl Examples {
         said
     }
 
-    /// The cache that all of them share.
+    /// The cache, which most of them share.
     pub fn cache(&self) -> PathBuf {
-        cache().join("cache")
+        let folder: &Path = match &self.cache {
+            Some(own) => own.path(),
+            None => cache(),
+        };
+        folder.join("cache")
     }
 
     pub fn path(&self, path: &str) -> PathBuf {

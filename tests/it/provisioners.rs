@@ -123,6 +123,7 @@ fn ansible_has_the_settings_that_keys_have() {
     let build = format!(
         "  provisioner \"ansible\" {{\n    command = \"{command}\"\n    playbook_file = \"a/site.yml\"\n    {quiet}\n  }}"
     );
+    let build = build.replace(&command, "tools/ansible-playbook");
     let playbook = "- hosts: all\n  gather_facts: false\n  tasks:\n    - ansible.builtin.debug: {msg: \"forks: {{ lookup('config', 'DEFAULT_FORKS') }}\"}\n";
     let workspace = server.workspace(
         "user",
@@ -130,6 +131,9 @@ fn ansible_has_the_settings_that_keys_have() {
         &build,
         &[("a/site.yml", playbook), ("../.ansible.cfg", "[defaults]\nforks = 66\n")],
     );
+    // A path is one from where the build runs, wherever the playbook lies.
+    fs_err::create_dir(workspace.root().join("tools")).unwrap();
+    fs_err::os::unix::fs::symlink(&command, workspace.root().join("tools/ansible-playbook")).unwrap();
     let run = || {
         let output = workspace.command(&["build", "t.pkr.hcl"]).env("ANSIBLE_FORKS", "77").output().unwrap();
         let said = crate::support::said(&output);
@@ -241,6 +245,51 @@ fn a_sensitive_text_is_not_shown_by_ansible_and_cancelling_ends_it() {
     assert_eq!(String::from_utf8_lossy(&running.stdout), "");
 }
 
+/// A rule that tests a machine which is there already.
+const LOOKS_AT: &str = r#"
+def _looks_at(ctx):
+    machine = native.source("host", ssh_host = "127.0.0.1", ssh_port = ctx.attrs.port, ssh_username = "root", ssh_private_key_file = ctx.attrs.key)
+    result = ctx.actions.test(ctx.actions.source(machine), native.step("image_test", checks = ctx.attrs.checks))
+    return [DefaultInfo(files = [result]), TestInfo(result = result)]
+
+looks_at = rule(
+    implementation = _looks_at,
+    attrs = {"port": attrs.int(), "key": attrs.string(), "checks": attrs.steps(of = "check")},
+)
+"#;
+
+#[test]
+fn testinfra_clears_up_when_the_run_is_cancelled() {
+    let Some(command) = tool("IMGBUILD_TEST_TESTINFRA", "testinfra/bin/pytest") else { return };
+    let Some(server) = Server::start() else { return };
+    let (waits, cleared) = (server.path("waits"), server.path("cleared"));
+    let workspace = Workspace::with(&format!(
+        "load(\":looks.star\", \"looks_at\")\nlooks_at(name = \"t\", port = {}, key = \"{}\", \
+         checks = [testinfra(\"test_it.py\", command = \"{}\")])\n",
+        server.port(),
+        server.path("user"),
+        command.display()
+    ));
+    workspace.write("looks.star", LOOKS_AT);
+    let test = format!(
+        "import pathlib, pytest\n\n@pytest.fixture\ndef place():\n    yield\n    pathlib.Path(\"{cleared}\").touch()\n\n\
+         def test_it(host, place):\n    host.run(\"touch {waits}; sleep 600\")\n"
+    );
+    workspace.write("test_it.py", &test);
+    let mut program = workspace.command(&["test", "//:t"]);
+    let child = program.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let began = Instant::now();
+    while !Path::new(&waits).exists() {
+        assert!(began.elapsed() < Duration::from_secs(300), "the test does not begin");
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    let pid = rustix::process::Pid::from_child(&child);
+    rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();
+    let said = crate::support::said(&child.wait_with_output().unwrap());
+    assert_ne!(said.code, Some(0), "{said:#?}");
+    assert!(Path::new(&cleared).exists(), "{said:#?}");
+}
+
 #[test]
 fn what_keeps_ansible_from_running_is_said() {
     let Some(server) = Server::start() else { return };
@@ -291,6 +340,29 @@ fn a_workspace_says_which_steps_need_a_machine() {
     let said = workspace.fails(1, &["plan", "//:b"]);
     says(&said.stderr, "`ansible` needs a machine that runs");
     says(&said.stderr, "`ansible_local` runs a playbook in the image itself");
+}
+
+#[test]
+fn an_image_that_is_made_in_a_machine_exports_its_disk() {
+    let source = "source = qemu(disk = \"d.qcow2\", ssh_username = \"root\")";
+    let workspace = Workspace::with(&format!(
+        "image(name = \"a\", {source})\nimage(name = \"b\", base = \":a\")\n\
+         image(name = \"c\", {source}, exports = [oci()])\n"
+    ));
+    workspace.write("d.qcow2", "");
+    for target in ["//:a", "//:b"] {
+        let said = workspace.ok(&["plan", target]);
+        assert!(said.stdout.contains("run  disk ") && !said.stdout.contains("oci"), "{said:#?}");
+    }
+    // It is refused before a machine is started.
+    let said = workspace.fails(1, &["build", "//:c"]).stderr;
+    for part in [
+        "`oci` is made from a tree, and this image is made in a machine, which has disks",
+        "--> BUILD.star:3:",
+        "export it as `disk(...)`; without `exports` it is `disk(\"qcow2\")`",
+    ] {
+        assert!(said.contains(part), "{part}: {said}");
+    }
 }
 
 #[test]

@@ -19,11 +19,15 @@ const PRIVATE_KEY: &str = "^b3BlbnNzaC1rZXktdjEA";
 
 /// The examples, where machines can be started; else the reason why not is printed.
 pub fn examples() -> Option<Examples> {
+    can_start_machines().then(Examples::new)
+}
+
+fn can_start_machines() -> bool {
     if let Some(missing) = NEEDED.into_iter().find(|file| !Path::new(file).exists()) {
         eprintln!("SKIPPED: there is no {missing}; `tests/run` installs it");
-        return None;
+        return false;
     }
-    Some(Examples::new())
+    true
 }
 
 /// Changes a text of a file.
@@ -43,7 +47,8 @@ fn warm_snapshots(examples: &Examples) -> Vec<PathBuf> {
 
 #[test]
 fn a_template_goes_on_from_memory_and_from_disks() {
-    let (Some(examples), Some(_)) = (examples(), ansible()) else { return };
+    let (true, Some(_)) = (can_start_machines(), ansible()) else { return };
+    let examples = Examples::with_own_cache();
     examples.ok("", &["build", "//examples/qemu-debian:base"]);
     let said = examples.ok("", &["build", TEMPLATE]).stdout;
     for line in

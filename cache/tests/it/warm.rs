@@ -4,28 +4,24 @@ use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
 use imgbuild_cache::{Cache, Damage, GcPolicy, Lease, Run, VerifyOptions};
-use imgbuild_digest::Hash;
+use imgbuild_digest::Digest;
 use imgbuild_tree::DeltaId;
 
 use crate::support::{everything, key, layer, open, result, verify};
 
-/// Keeps memory as the builder of machines does, last used so many days ago.
-fn keep(cache: &Cache, name: &str, layers: &[DeltaId], days: u64) -> PathBuf {
-    let folder = cache.warm().join(name);
-    fs_err::create_dir_all(&folder).unwrap();
-    fs_err::write(folder.join("memory"), name).unwrap();
-    fs_err::write(folder.join("disk0.qcow2"), "disk").unwrap();
-    let facts = serde_json::json!({
-        "layers": layers.iter().map(ToString::to_string).collect::<Vec<_>>(),
-        "files": {"disk0.qcow2": Hash::of(b"disk")},
-        "length": name.len(),
-        "digest": Hash::of(name.as_bytes()).0,
-        "of its maker": 1,
-    });
-    let path = folder.join("facts.json");
-    fs_err::write(&path, serde_json::to_vec(&facts).unwrap()).unwrap();
+/// Keeps memory, last used so many days ago; gives its folder.
+fn keep(cache: &Cache, layers: &[DeltaId], days: u64) -> PathBuf {
+    let run = Run::begin(cache).unwrap();
+    let mut staged = cache.stage_warm(&run).unwrap();
+    fs_err::write(staged.file("memory"), "memory").unwrap();
+    staged.add("memory", Digest::of(b"memory"));
+    let disk = run.temporary().join("disk");
+    fs_err::write(&disk, "disk").unwrap();
+    staged.copy("disk0.qcow2", &disk).unwrap();
+    staged.commit(layers, &"of its maker").unwrap();
+    let folder = cache.warm_snapshot(layers).unwrap().file("");
     let used = SystemTime::now() - Duration::from_secs(days * 86_400);
-    std::fs::File::options().write(true).open(&path).unwrap().set_modified(used).unwrap();
+    std::fs::File::options().write(true).open(folder.join("facts.json")).unwrap().set_modified(used).unwrap();
     folder
 }
 
@@ -41,10 +37,36 @@ fn rooted(cache: &Cache, name: &str) -> DeltaId {
 }
 
 #[test]
+fn it_is_found_by_its_layers_until_it_is_replaced_or_removed() {
+    let (_folder, cache) = open();
+    let layers = ["lower", "upper"].map(|name| rooted(&cache, name));
+    keep(&cache, &layers, 0);
+    assert!(cache.warm_snapshot(&layers[..1]).is_none(), "it is of two layers");
+    let found = cache.warm_snapshot(&layers).unwrap();
+    assert_eq!(found.about::<String>().unwrap(), "of its maker");
+    assert!(found.about::<u32>().is_none());
+    assert_eq!(fs_err::read(found.file("memory")).unwrap(), b"memory");
+    assert!(found.is_whole("memory").unwrap() && found.is_whole("disk0.qcow2").unwrap());
+    assert!(found.is_whole("another").is_err());
+
+    let run = Run::begin(&cache).unwrap();
+    cache.stage_warm(&run).unwrap().commit(&layers, &2).unwrap();
+    let replaced = cache.warm_snapshot(&layers).unwrap();
+    assert_eq!((replaced.about(), replaced.files().len()), (Some(2), 0));
+    assert!(found.is_whole("memory").is_err(), "it is gone");
+    cache.remove_warm_snapshot(replaced);
+    assert!(cache.warm_snapshot(&layers).is_none());
+
+    drop(cache.stage_warm(&run).unwrap());
+    let left = fs_err::read_dir(run.temporary()).unwrap().count();
+    assert_eq!(left, 0, "what is not committed is removed");
+}
+
+#[test]
 fn it_is_counted_and_goes_by_age_and_size() {
     let (_folder, cache) = open();
-    let delta = rooted(&cache, "layer");
-    let (fresh, old) = (keep(&cache, "fresh", &[delta], 1), keep(&cache, "old", &[delta], 9));
+    let layers = ["one", "other"].map(|name| rooted(&cache, name));
+    let (fresh, old) = (keep(&cache, &layers[..1], 1), keep(&cache, &layers[1..], 9));
     let stats = cache.stats().unwrap();
     assert_eq!(stats.warm, 2);
     assert!(stats.warm_bytes > 0);
@@ -59,7 +81,7 @@ fn it_is_counted_and_goes_by_age_and_size() {
     assert!(report.bytes_before > report.bytes_freed && report.bytes_freed > 0);
 
     let report = cache.gc(&everything()).unwrap();
-    assert_eq!((report.warm, report.layers), (1, 0), "the layer has a root");
+    assert_eq!((report.warm, report.layers), (1, 0), "the layers have roots");
     assert!(!fresh.exists());
     assert_eq!(cache.stats().unwrap().warm_bytes, 0);
 }
@@ -70,11 +92,11 @@ fn what_a_living_run_goes_on_from_stays_and_what_has_no_layers_goes() {
     let run = Run::begin(&cache).unwrap();
     let delta = layer(&cache, &run, b"in use");
     run.lease(&[Lease::Layer(delta)]).unwrap();
-    let used = keep(&cache, "used", &[delta], 9);
-    let gone = keep(&cache, "gone", &[DeltaId(Hash([7; 32]))], 9);
-    let young = keep(&cache, "young", &[DeltaId(Hash([7; 32]))], 0);
-    let broken = keep(&cache, "broken", &[delta], 9);
+    let [lost, lost_now] = [b"lost 1", b"lost 2"].map(|name| layer(&cache, &run, name));
+    let (used, broken) = (keep(&cache, &[delta], 9), keep(&cache, &[delta, delta], 9));
+    let (gone, young) = (keep(&cache, &[lost], 9), keep(&cache, &[lost_now], 0));
     fs_err::write(broken.join("facts.json"), "no JSON").unwrap();
+    cache.remove_unused_layers(&[lost, lost_now]).unwrap();
     let report = verify(&cache);
     assert_eq!(report.warm, 4);
     assert!(report.orphans.contains(&gone) && !report.orphans.contains(&used));
@@ -92,15 +114,29 @@ fn what_a_living_run_goes_on_from_stays_and_what_has_no_layers_goes() {
 }
 
 #[test]
+fn one_without_its_layers_goes_when_another_is_kept() {
+    let (_folder, cache) = open();
+    let run = Run::begin(&cache).unwrap();
+    let lost = layer(&cache, &run, b"lost");
+    let folder = keep(&cache, &[lost], 0);
+    cache.remove_unused_layers(&[lost]).unwrap();
+    assert!(folder.exists());
+    keep(&cache, &[rooted(&cache, "there")], 0);
+    assert!(!folder.exists());
+}
+
+#[test]
 fn damage_is_found_and_taken_out() {
     let (_folder, cache) = open();
-    let delta = rooted(&cache, "layer");
-    let whole = keep(&cache, "whole", &[delta], 0);
-    let damaged = [("memory", "memorz"), ("disk0.qcow2", "dizk")].map(|(file, bytes)| {
-        let folder = keep(&cache, &format!("with another {file}"), &[delta], 0);
-        fs_err::write(folder.join(file), bytes).unwrap();
-        folder
-    });
+    let layers = ["one", "other", "third"].map(|name| rooted(&cache, name));
+    let whole = keep(&cache, &layers[..1], 0);
+    let damaged = [("memory", "memorz", &layers[1..2]), ("disk0.qcow2", "disc", &layers[2..])].map(
+        |(file, bytes, layers)| {
+            let folder = keep(&cache, layers, 0);
+            fs_err::write(folder.join(file), bytes).unwrap();
+            folder
+        },
+    );
     let report = verify(&cache);
     let found: Vec<&PathBuf> = report
         .damage

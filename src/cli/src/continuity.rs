@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use imgbuild::args::Resume;
 use imgbuild_cache::{ActionResult, Cache, Lease, Run};
 use imgbuild_compare::{Aspect, Changed, Opened, Options, Side, compare, open};
 use imgbuild_engine::{ActionError, RunReport};
@@ -30,6 +31,14 @@ pub(crate) enum MachineSteps {
 }
 
 impl MachineSteps {
+    /// As it was asked for.
+    pub(crate) fn asked(resume: Resume) -> Self {
+        match resume {
+            Resume::Never => Self::WholeChains,
+            Resume::Warm | Resume::Cold => Self::AsFound,
+        }
+    }
+
     /// The actions of a plan that run for it, by their places.
     pub(crate) fn again(self, graph: &ActionGraph, plan: &Plan) -> BTreeSet<usize> {
         let step = |place: &usize| is_step(&graph.nodes[*place]);
@@ -121,32 +130,36 @@ impl Finding {
     /// The finding for the user.
     pub(crate) fn diagnostic(&self, graph: &ActionGraph) -> Diagnostic {
         let node = &graph.nodes[self.place];
-        let step = node.describe();
-        let message = match &self.what {
-            Found::Fails(error) => format!(
-                "`{}` cannot go on from each of its steps: `{step}` fails in a machine that is started from the disks below it: {error}",
-                node.label()
-            ),
-            Found::Differs(paths) => format!(
-                "`{}` cannot go on from each of its steps: `{step}` leaves another disk in a machine that is started from the disks below it ({} differ)",
-                node.label(),
+        self.what.diagnostic(&node.label().to_string(), &node.describe()).at(node.action.location.clone())
+    }
+}
+
+impl Found {
+    /// The same of a step of a target.
+    fn diagnostic(&self, target: &str, step: &str) -> Diagnostic {
+        let what = match self {
+            Self::Fails(error) => {
+                format!("fails in a machine that is started from the disks below it: {error}")
+            }
+            Self::Differs(paths) => format!(
+                "leaves another disk in a machine that is started from the disks below it ({} differ)",
                 paths.len()
             ),
         };
-        let mut diagnostic =
-            Diagnostic::error(message).at(node.action.location.clone()).label("the first step of which it is so").hint(
-                "it needs what an earlier step has left in memory, as a service or a setting of the kernel: let the step start it itself, or enable it for each boot",
-            );
-        if let Found::Fails(error) = &self.what {
+        let message = format!("`{target}` cannot go on from each of its steps: `{step}` {what}");
+        let mut diagnostic = Diagnostic::error(message).label("the first step of which it is so").hint(
+            "it needs what an earlier step has left in memory, as a service or a setting of the kernel: let the step start it itself, or enable it for each boot",
+        );
+        match self {
             // One that does not boot may be this host's fault.
-            diagnostic = diagnostic.class(error.class());
-        }
-        if let Found::Differs(paths) = &self.what {
-            for (path, how) in paths.iter().take(SHOWN) {
-                diagnostic = diagnostic.note(format!("{path}: {how}"), None);
-            }
-            if paths.len() > SHOWN {
-                diagnostic = diagnostic.note(format!("and {} more", paths.len() - SHOWN), None);
+            Self::Fails(error) => diagnostic = diagnostic.class(error.class()),
+            Self::Differs(paths) => {
+                for (path, how) in paths.iter().take(SHOWN) {
+                    diagnostic = diagnostic.note(format!("{path}: {how}"), None);
+                }
+                if paths.len() > SHOWN {
+                    diagnostic = diagnostic.note(format!("and {} more", paths.len() - SHOWN), None);
+                }
             }
         }
         diagnostic
@@ -304,5 +317,90 @@ fn described(change: Changed, aspects: &[Aspect]) -> String {
             });
             format!("{} differ", names.collect::<Vec<_>>().join(" and "))
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+    use std::process::Command;
+
+    use super::*;
+
+    /// A disk with these files; `None`, with the reason said, where none can be made.
+    fn disk(folder: &Path, name: &str, files: &[(&str, &str, u32)]) -> Option<PathBuf> {
+        let root = folder.join(name);
+        for (path, text, mode) in files {
+            let path = root.join(path);
+            fs_err::create_dir_all(path.parent().unwrap()).unwrap();
+            fs_err::write(&path, text).unwrap();
+            fs_err::set_permissions(&path, std::fs::Permissions::from_mode(*mode)).unwrap();
+        }
+        let disk = folder.join(format!("{name}.raw"));
+        fs_err::File::create(&disk).unwrap().set_len(16 << 20).unwrap();
+        let mut command = Command::new("/usr/sbin/mkfs.ext4");
+        let made = command.args(["-q", "-F", "-b", "4096", "-d"]).arg(&root).arg(&disk).status();
+        if !made.is_ok_and(|status| status.success()) {
+            eprintln!("SKIPPED: there is no /usr/sbin/mkfs.ext4 that fills what it makes");
+            return None;
+        }
+        Some(disk)
+    }
+
+    #[test]
+    fn disks_differ_in_what_a_step_has_left_and_not_in_what_a_boot_does() {
+        let folder = tempfile::tempdir().unwrap();
+        let live = [
+            ("etc/helper", "active", 0o644),
+            ("etc/same", "same", 0o644),
+            ("etc/mode", "", 0o755),
+            ("etc/gone", "", 0o644),
+            ("etc/machine-id", "1", 0o444),
+            ("var/log/syslog", "one boot", 0o640),
+            ("home/me/.ssh/authorized_keys", "a key", 0o600),
+        ];
+        let cold = [
+            ("etc/helper", "inactive", 0o644),
+            ("etc/same", "same", 0o644),
+            ("etc/mode", "", 0o644),
+            ("etc/new", "", 0o644),
+            ("etc/machine-id", "2", 0o444),
+            ("var/log/syslog", "another", 0o640),
+            ("home/me/.ssh/authorized_keys", "another", 0o600),
+        ];
+        let Some(before) = disk(folder.path(), "live", &live) else { return };
+        let after = disk(folder.path(), "cold", &cold).unwrap();
+        let found = differences(&before, &after, folder.path()).unwrap();
+        let said: Vec<_> = found.iter().map(|(path, how)| format!("{path}: {how}")).collect();
+        assert_eq!(
+            said,
+            [
+                "/etc/gone: not in the machine that was started anew",
+                "/etc/helper: its contents differ",
+                "/etc/mode: its mode differ",
+                "/etc/new: only in the machine that was started anew",
+            ]
+        );
+        assert!(differences(&before, &before, folder.path()).unwrap().is_empty());
+
+        fs_err::write(folder.path().join("noise"), [7; 4096]).unwrap();
+        let error = differences(&before, &folder.path().join("noise"), folder.path()).unwrap_err();
+        assert!(error.to_string().contains("the disks cannot be compared: "), "{error}");
+    }
+
+    #[test]
+    fn another_disk_is_told_with_its_first_paths() {
+        let how = |number: usize| (format!("/etc/{number:02}"), "its contents differ".to_owned());
+        let found = Found::Differs((0..SHOWN + 3).map(how).collect());
+        let diagnostic = found.diagnostic("//:web", "shell x");
+        assert_eq!(
+            diagnostic.message,
+            "`//:web` cannot go on from each of its steps: `shell x` leaves another disk in a machine that is started from the disks below it (23 differ)"
+        );
+        let said = diagnostic.to_string();
+        for part in ["/etc/00: its contents differ", "/etc/19: its contents differ", "and 3 more"] {
+            assert!(said.contains(part), "`{part}` is not in {said}");
+        }
+        assert!(!said.contains("/etc/20"), "{said}");
     }
 }

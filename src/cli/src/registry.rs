@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use imgbuild::args::Environment;
+use imgbuild::args::{Environment, Resume};
 use imgbuild::config::Config;
 use imgbuild_cache::Cache;
 use imgbuild_engine::{
@@ -17,7 +17,7 @@ use imgbuild_host::{HostBuilder, Reach};
 use imgbuild_model::{EventSink, KindClass};
 use imgbuild_plan::Builders;
 use imgbuild_provisioners::{ArchiveConfig, Proxies};
-use imgbuild_qemu::builder::{DiskExport, Fetch, QemuBuilder, QemuSource, Resume};
+use imgbuild_qemu::builder::{DiskExport, Fetch, QemuBuilder, QemuSource};
 use imgbuild_rootfs::RootfsBuilder;
 use imgbuild_ssh::Surroundings;
 
@@ -66,7 +66,7 @@ pub(crate) fn registry(archives: Arc<ArchiveConfig>, environment: &Environment, 
     let surroundings = Surroundings { home: environment.home.clone(), agent: environment.ssh_agent.clone() };
     let host = HostBuilder::new(surroundings.clone());
     executors.insert("host", Arc::new(Reach::new(host.clone())));
-    let qemu = QemuBuilder::new(cache.clone(), surroundings, folders(), resume, downloads);
+    let qemu = QemuBuilder::new(cache.clone(), surroundings, folders(), resume == Resume::Warm, downloads);
     executors.extend(imgbuild_exports::executors(Arc::new(Machines(qemu.clone()))));
     executors.insert("qemu", Arc::new(QemuSource::new(qemu.clone())));
     executors.insert("boot", Arc::new(QemuSource::of_disk(qemu.clone())));
@@ -80,15 +80,6 @@ pub(crate) fn registry(archives: Arc<ArchiveConfig>, environment: &Environment, 
     let builders: [Arc<dyn Builder>; 3] =
         [Arc::new(RootfsBuilder::new(cache)), Arc::new(host), Arc::new(qemu)];
     Registry::new(builders, executors)
-}
-
-/// How machines go on, as it was asked for.
-pub(crate) fn resume(asked: imgbuild::args::Resume) -> Resume {
-    match asked {
-        imgbuild::args::Resume::Warm => Resume::Warm,
-        // What may not go on from a step is planned from its source; a machine that is retried still starts somewhere.
-        imgbuild::args::Resume::Cold | imgbuild::args::Resume::Never => Resume::Cold,
-    }
 }
 
 /// Where programs are looked for.

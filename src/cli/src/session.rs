@@ -339,12 +339,12 @@ pub(crate) fn plan_whole(
         keys.lock = Arc::new(find(&planned.needs, keys)?);
     };
     let gone = artifact::gone(&keys.graph, &planned, cache, root)?;
-    let places = machines.again(&keys.graph, &planned);
-    if gone.is_empty() && places.is_empty() {
+    let force_places = machines.again(&keys.graph, &planned);
+    if gone.is_empty() && force_places.is_empty() {
         return Ok(planned);
     }
     let force = gone.into_iter().chain(options.force.iter().cloned()).collect();
-    plan_with(keys, &PlanOptions { force, places, ..options })
+    plan_with(keys, &PlanOptions { force, force_places, ..options })
 }
 
 /// The layer of an image before it is sealed.

@@ -13,7 +13,7 @@ use std::time::{Duration, SystemTime};
 
 use imgbuild_cache::Cache;
 use imgbuild_digest::{ContentHasher, Hash};
-use imgbuild_plan::{ActionGraph, Tools};
+use imgbuild_plan::{ActionGraph, Tools, program_path};
 
 const MEMO: &str = "tool";
 /// How long a file must have been as it is, for its status to be believed: clocks of file systems are coarse.
@@ -21,11 +21,11 @@ const SETTLED: Duration = Duration::from_secs(2);
 /// What makes a Python look for packages at other places.
 const ELSEWHERE: [&str; 3] = ["PYTHONHOME", "PYTHONPATH", "PYTHONUSERBASE"];
 
-/// The versions of those that a graph needs, by the names that steps give them; a name with a `/` is looked for below `root`. Nothing
-/// of one that says nothing: the action itself will complain of it.
-pub(crate) fn tools(graph: &ActionGraph, root: &Path, cache: &Cache) -> Tools {
+/// The versions of those that a graph needs, by the names that steps of this workspace give them. Nothing of one that says nothing: the
+/// action itself will complain of it.
+pub(crate) fn tools(graph: &ActionGraph, workspace: &Path, cache: &Cache) -> Tools {
     Tools::of(graph, |name| {
-        let Some(program) = find(name, root) else { return "not there".to_owned() };
+        let Some(program) = find(name, workspace) else { return "not there".to_owned() };
         let key = status(&program).map(|status| key(name, &status));
         let known = key.and_then(|key| cache.memo_get(MEMO, &key).ok()?);
         if let Some(known) = known.and_then(|known| String::from_utf8(known).ok()) {
@@ -40,9 +40,10 @@ pub(crate) fn tools(graph: &ActionGraph, root: &Path, cache: &Cache) -> Tools {
     })
 }
 
-fn find(name: &str, root: &Path) -> Option<PathBuf> {
-    if name.contains('/') {
-        return Some(root.join(name));
+fn find(name: &str, workspace: &Path) -> Option<PathBuf> {
+    let path = program_path(name, workspace);
+    if path.is_absolute() {
+        return Some(path);
     }
     let folders = std::env::var_os("PATH")?;
     std::env::split_paths(&folders).map(|folder| folder.join(name)).find(|path| is_executable(path))
@@ -224,5 +225,20 @@ mod tests {
         assert_eq!(status(&shim), None);
         assert_eq!(ask("tool", &shim).unwrap(), "1");
         assert_eq!(find("no such program", folder.path()), None);
+    }
+
+    #[test]
+    fn a_path_is_one_of_the_workspace_as_it_is_for_the_step_that_runs_it() {
+        let workspace = Path::new("/the/workspace");
+        for (name, place) in [
+            ("tools/ansible-playbook", "/the/workspace/tools/ansible-playbook"),
+            ("./ansible-playbook", "/the/workspace/./ansible-playbook"),
+            ("/opt/ansible-playbook", "/opt/ansible-playbook"),
+        ] {
+            assert_eq!(find(name, workspace), Some(PathBuf::from(place)));
+            assert_eq!(program_path(name, workspace), Path::new(place));
+        }
+        assert_eq!(program_path("sh", workspace), Path::new("sh"));
+        assert!(find("sh", workspace).is_some_and(|path| path.is_absolute() && path.ends_with("sh")));
     }
 }

@@ -13,7 +13,9 @@ use imgbuild_model::{
 use imgbuild_plan::{ActionGraph, ActionNode, LockFile};
 
 use crate::secrets::{Fillings, NamedSecret, SHORTEST, SecretStore};
-use crate::{ActionError, Builder, Cancel, LayerMetadata, Machine, MachineSpec, Prompt, Snapshot, Told};
+use crate::{
+    ActionError, Builder, Cancel, LayerMetadata, Machine, MachineSpec, Prompt, Results, Snapshot, Told,
+};
 
 /// A file or folder that an action reads, on this host.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -66,6 +68,8 @@ pub struct ActionContext {
     pub temporary: PathBuf,
     /// The builder of its chain.
     pub builder: Arc<dyn Builder>,
+    /// What becomes of the run's results.
+    pub results_of_run: Results,
     /// Where secrets come from.
     pub secrets: Arc<dyn SecretStore>,
     /// What its attributes hold marks in place of.
@@ -144,6 +148,7 @@ impl ActionContext {
             source: self.source_attributes(),
             files: self.source_files(),
             sensitive: self.is_sensitive(),
+            results: self.results_of_run,
             told: self.told(),
         }
     }

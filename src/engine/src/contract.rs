@@ -14,6 +14,7 @@ use imgbuild_tree::DeltaId;
 
 use crate::ActionContext;
 use crate::connection::ConnectionFacts;
+use crate::run::Results;
 use crate::secrets::NamedSecret;
 
 /// Why an action failed.
@@ -224,6 +225,8 @@ pub struct MachineSpec {
     pub files: BTreeMap<Arc<str>, Vec<PathBuf>>,
     /// Whether the step that it is for puts something sensitive into it.
     pub sensitive: bool,
+    /// What becomes of its results: where they are thrown away it starts from layers alone, and leaves nothing else.
+    pub results: Results,
     /// Who hears what becomes of it.
     pub told: Told,
 }

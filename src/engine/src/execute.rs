@@ -5,148 +5,28 @@
 //! result. Only then may what depends on it start.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
-use std::num::NonZeroUsize;
 use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
-use imgbuild_cache::{ActionKey, ActionResult, Cache, Lease, Run};
+use imgbuild_cache::{ActionKey, ActionResult, Lease, Run};
 use imgbuild_digest::{ContentHash as _, ContentHasher, Hash};
-use imgbuild_model::{ActionId, Class, Diagnostic, Event, EventSink, KindClass, Outcome as EventOutcome};
+use imgbuild_model::{ActionId, Class, Diagnostic, Event, KindClass, Outcome as EventOutcome};
 use imgbuild_plan::{
-    ActionNode, DiskFiles, InputDigests, KeyContext, KeyInputs, Plan, Reason, Reference, Status, content_key,
-    duration_key, fingerprint, slot,
+    ActionNode, InputDigests, KeyContext, Reason, Reference, Status, content_key, duration_key, fingerprint,
+    slot,
 };
 use petgraph::graph::NodeIndex;
 
 use crate::outputs;
 use crate::resources::{Demand, Limits, Pool};
-use crate::scheduler::{self, Task, TaskGraph, TaskResult};
-use crate::secrets::{Fillings, SecretStore};
-use crate::{
-    ActionContext, ActionError, Builder, Cancel, Outcome, Prompt, SharedExecutor, Snapshot, files_output,
-    layer_output,
+use crate::run::{
+    FAILED_MEMO, FailedState, Failure, LOG_MEMO, Results, RunReport, RunRequest, failed_memo_key,
 };
-
-/// Where the digest of each place's last log is kept.
-pub const LOG_MEMO: &str = "log";
-/// Where the state that a failed step left is kept, by target.
-pub const FAILED_MEMO: &str = "failed";
-
-/// The code behind each kind, and the builders.
-#[derive(Clone)]
-pub struct Registry {
-    /// Where layers are made, by what they are called in keys.
-    builders: HashMap<String, Arc<dyn Builder>>,
-    /// By the kind's name.
-    pub executors: HashMap<&'static str, SharedExecutor>,
-}
-
-impl Registry {
-    /// Of these builders, and of this code by the kind's name.
-    pub fn new(
-        builders: impl IntoIterator<Item = Arc<dyn Builder>>,
-        executors: HashMap<&'static str, SharedExecutor>,
-    ) -> Self {
-        let builders = builders.into_iter().map(|builder| (builder.key().to_owned(), builder)).collect();
-        Self { builders, executors }
-    }
-
-    /// The builder that keys call so.
-    #[must_use]
-    pub fn builder(&self, key: &str) -> Option<&Arc<dyn Builder>> {
-        self.builders.get(key)
-    }
-}
-
-/// How to run.
-#[derive(Clone, Debug, Default)]
-pub struct RunOptions {
-    /// `--jobs`.
-    pub jobs: Option<NonZeroUsize>,
-    /// `--keep-going`.
-    pub keep_going: bool,
-    /// What is made is of this run alone: results are not looked up and kept for nobody, and neither the history nor logs nor
-    /// files outside the cache tell of it. What they point to stays until the run ends, and then until it is collected.
-    pub apart: bool,
-}
-
-/// What to run, with all that it needs.
-pub struct RunRequest {
-    /// The graph, and what else the plan's keys were made from.
-    pub keys: KeyInputs,
-    /// What is to be done about each of its actions.
-    pub plan: Plan,
-    /// The workspace.
-    pub files: DiskFiles,
-    /// The cache.
-    pub cache: Cache,
-    /// The code.
-    pub registry: Registry,
-    /// Where secrets come from.
-    pub secrets: Arc<dyn SecretStore>,
-    /// What attributes hold marks in place of.
-    pub fillings: Arc<Fillings>,
-    /// Who is asked.
-    pub prompt: Arc<dyn Prompt>,
-    /// How.
-    pub options: RunOptions,
-    /// Seconds since 1970, for what is kept.
-    pub now: i64,
-    /// Ends the run.
-    pub cancel: Cancel,
-    /// Where events go.
-    pub events: Arc<dyn EventSink>,
-}
-
-/// An action that failed.
-#[derive(Debug)]
-pub struct Failure {
-    /// Which.
-    pub place: usize,
-    /// Why.
-    pub error: ActionError,
-}
-
-/// How a run ended.
-#[derive(Debug, Default)]
-pub struct RunReport {
-    /// The result of each action that has one, by place.
-    pub results: HashMap<usize, Arc<ActionResult>>,
-    /// How many ran.
-    pub built: usize,
-    /// How many had a result already.
-    pub hits: usize,
-    /// Those that failed.
-    pub failures: Vec<Failure>,
-    /// How many did not run.
-    pub skipped: usize,
-    /// The run's id.
-    pub run: String,
-    /// Whether it was cancelled.
-    pub cancelled: bool,
-}
-
-/// The state that a failed step left.
-#[derive(Clone, Debug, serde::Serialize, serde::Deserialize)]
-pub struct FailedState {
-    /// Its layers.
-    pub layers: Vec<imgbuild_tree::DeltaId>,
-    /// What failed, in a few words.
-    pub description: String,
-    /// The state of the chain there.
-    pub state: imgbuild_model::ChainState,
-    /// The platform.
-    pub platform: imgbuild_model::Platform,
-}
-
-/// What the state of a failed target is kept under.
-#[must_use]
-pub fn failed_memo_key(label: &imgbuild_model::Label) -> Hash {
-    Hash::of(label.to_string().as_bytes())
-}
+use crate::scheduler::{self, Task, TaskGraph, TaskResult};
+use crate::{ActionContext, ActionError, Builder, Outcome, Snapshot, files_output, layer_output};
 
 struct Shared {
     request: RunRequest,
@@ -203,7 +83,7 @@ pub async fn execute(request: RunRequest) -> Result<RunReport, ActionError> {
     });
     let tasks = Tasks { shared: shared.clone(), places: places.clone() };
     let report = scheduler::run(&graph, &pool, &options, &cancel, Arc::new(tasks)).await;
-    for builder in shared.request.registry.builders.values() {
+    for builder in shared.request.registry.builders() {
         builder.run_ended(shared.run.id().as_str()).await;
     }
     let report = report.map_err(|cycle| {
@@ -378,7 +258,7 @@ impl Shared {
         let resolved = resolved.unwrap_or_else(|panic| Err(panicked(crate::panic_message(&*panic))));
         let resolved = resolved.and_then(|(result, outcome)| {
             let request = &self.request;
-            if !request.options.apart {
+            if request.options.results == Results::Kept {
                 outputs::restore(&request.cache, self.node(place), &result, request.files.root())?;
             }
             Ok((result, outcome))
@@ -420,7 +300,7 @@ impl Shared {
         // A key of the plan says what inputs were before a command on the host ran.
         let known = self.request.plan.actions[place].key.filter(|_| !self.follows_host(place));
         let content = if self.node(place).impure().is_some() { None } else { self.content_key(place) };
-        let Some(key) = known.or(content).filter(|_| !self.request.options.apart) else {
+        let Some(key) = known.or(content).filter(|_| self.keeps_results()) else {
             // It is kept for nobody, but must stay until this run is over.
             let result = self.clone().carry_out(place, id).await?;
             self.lease_result(&result)?;
@@ -464,6 +344,10 @@ impl Shared {
     }
 
     /// Keeps what a result points to until this run is over.
+    fn keeps_results(&self) -> bool {
+        self.request.options.results == Results::Kept
+    }
+
     fn lease_result(&self, result: &ActionResult) -> Result<(), ActionError> {
         let layers = result.layers.iter().map(|delta| Lease::Layer(*delta));
         let blobs = result.blobs().map(|digest| Lease::Blob(*digest));
@@ -569,6 +453,7 @@ impl Shared {
             run: self.run.clone(),
             temporary: temporary.clone(),
             builder: self.builder(place)?,
+            results_of_run: self.request.options.results,
             secrets: self.request.secrets.clone(),
             fillings: self.request.fillings.clone(),
             prompt: self.request.prompt.clone(),
@@ -589,22 +474,23 @@ impl Shared {
             false => error,
         });
         let duration = started.elapsed();
-        let apart = self.request.options.apart;
-        let log = if apart { Ok(None) } else { self.keep_log(place, &context) };
+        let log = if self.keeps_results() { self.keep_log(place, &context) } else { Ok(None) };
         // What is left of it goes with the run's folder at the latest.
         let _ = fs_err::remove_dir_all(&temporary);
         let (outcome, log) = match outcome {
             Ok(outcome) => (outcome, log?),
             Err(error) => {
                 // What went wrong first is what the user must hear of.
-                if !apart && let Err(problem) = self.keep_failed_state(place, &context) {
+                if self.keeps_results()
+                    && let Err(problem) = self.keep_failed_state(place, &context)
+                {
                     tracing::warn!(%problem, "the state of the failure could not be kept");
                 }
                 return Err(error);
             }
         };
         self.check_inputs(place).await?;
-        if !apart {
+        if self.keeps_results() {
             let name = duration_key(&slot(&self.request.keys.graph, place));
             self.request.cache.record_duration(&name, duration)?;
         }

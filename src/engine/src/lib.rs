@@ -11,6 +11,7 @@ mod execute;
 pub mod journal;
 pub mod outputs;
 pub mod resources;
+mod run;
 pub mod scheduler;
 pub mod secrets;
 
@@ -31,7 +32,8 @@ pub use contract::{
     LayerMetadata, Machine, MachineSpec, Nobody, OnLine, Outcome, Prompt, Reboot, Session, SharedExecutor,
     Snapshot, Stat, Told, UnitState, UserSpec, files_output, layer_output,
 };
-pub use execute::{
-    FAILED_MEMO, FailedState, Failure, LOG_MEMO, Registry, RunOptions, RunReport, RunRequest, execute,
+pub use execute::execute;
+pub use run::{
+    FAILED_MEMO, FailedState, Failure, LOG_MEMO, Registry, Results, RunOptions, RunReport, RunRequest,
     failed_memo_key,
 };

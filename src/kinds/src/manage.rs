@@ -104,7 +104,7 @@ pub(crate) static ANSIBLE: KindSchema = KindSchema {
                 AttributeType::String,
                 Default::String("ansible-playbook"),
                 Role::Placement,
-                "The program: a name on the path, or a path. The first line of what it says of its version is in the key.",
+                "The program: a name on the path, or a path relative to the workspace's root, as that of `galaxy_command` is. The first line of what it says of its version is in the key.",
             ),
             texts("extra_arguments", "Further arguments, as they are."),
             EXTRA_VARS,

@@ -128,34 +128,89 @@ pub(crate) static HOST: KindSchema = KindSchema {
 
 /// A machine of QEMU.
 pub(crate) static QEMU: KindSchema = KindSchema {
-    includes: &[&crate::packer::QEMU_MACHINE],
+    includes: &[&QEMU_OWN, &crate::packer::QEMU_MAKING],
     builder: "qemu",
     ..source(
         "qemu",
         "A virtual machine of QEMU that starts from a disk, or is installed from a medium, and is provisioned over SSH. Each step's result is what it wrote to the disks, over those below; the machine goes on from one step to the next, and a later build from the last snapshot that holds.",
-        QEMU_OWN,
+        QEMU_OWN_MAKING,
     )
 };
 
 /// A machine of QEMU that is looked at.
 pub(crate) static BOOT: KindSchema = KindSchema {
-    includes: &[&crate::packer::QEMU_MACHINE, &QEMU_TABLE],
+    includes: &[&QEMU_OWN],
     builder: "qemu",
     ..source(
         "boot",
         "A virtual machine of QEMU that starts from an image's disk, so that the system on it can be looked at. Nothing of what it does is kept. Without `seed` and `ssh_username` nobody logs in to it, and its console is watched.",
-        &[content(
-            "console",
-            AttributeType::String,
-            Default::None,
-            "A regular expression that the console must show before anything else is looked at. It is `login:` if absent, for a machine that nobody logs in to.",
-        )],
+        &[
+            content(
+                "console",
+                AttributeType::String,
+                Default::None,
+                "A regular expression that the console must show before anything else is looked at. It is `login:` if absent, for a machine that nobody logs in to.",
+            ),
+            content("disk", AttributeType::File, Default::Required, "The disk, of another target."),
+        ],
     )
 };
 
-const QEMU_TABLE: Table = Table::of(QEMU_OWN);
+/// What a machine is, besides what templates say of one.
+const QEMU_OWN: Table = Table::of(&[
+    content(
+        "vm_name",
+        AttributeType::String,
+        Default::None,
+        "What `{{ .Name }}` stands for in `boot_command`, `boot_steps` and `qemuargs`; `imgbuild` if absent.",
+    ),
+    content(
+        "network",
+        AttributeType::Bool,
+        Default::Bool(false),
+        "Whether the machine reaches more than this program: the first networked action of a chain has an age.",
+    ),
+    content(
+        "seed",
+        AttributeType::Enum(&["none", "nocloud"]),
+        Default::String("none"),
+        "What the machine is told at each boot: with `nocloud` cloud-init makes `ssh_username` and lets in a key that is made for the boot; no layer keeps it.",
+    ),
+    content(
+        "hostname",
+        AttributeType::String,
+        Default::None,
+        "The machine's name, with a seed; `machine` if absent.",
+    ),
+    content(
+        "floppy",
+        AttributeType::Files,
+        Default::EmptyList,
+        "Files and folders for the root of a floppy disk.",
+    ),
+    content(
+        "floppy_content",
+        AttributeType::StringDict,
+        Default::EmptyDict,
+        "Texts for a floppy disk, by path.",
+    ),
+    content("floppy_label", AttributeType::String, Default::None, "The floppy disk's label."),
+    content("cd", AttributeType::Files, Default::EmptyList, "Files and folders for a CD."),
+    content("cd_content", AttributeType::StringDict, Default::EmptyDict, "Texts for a CD, by path."),
+    content("cd_label", AttributeType::String, Default::None, "The CD's label; `cidata` for cloud-init."),
+    unkeyed(
+        "host_port_min",
+        AttributeType::Int,
+        Default::None,
+        Role::Transport,
+        "The first port of the host's loopback to try for SSH; any that is free if absent.",
+    ),
+    unkeyed("host_port_max", AttributeType::Int, Default::None, Role::Transport, "The last port to try."),
+])
+.includes(&[&crate::packer::QEMU_MACHINE]);
 
-const QEMU_OWN: &[AttributeSchema] = &[
+/// How its disks come to be, and what becomes of it.
+const QEMU_OWN_MAKING: &[AttributeSchema] = &[
     content(
         "disk",
         AttributeType::File,
@@ -193,36 +248,12 @@ const QEMU_OWN: &[AttributeSchema] = &[
         Default::Bool(false),
         "Whether it is a medium that installs a system on an empty disk, in place of a disk that boots.",
     ),
-    content(
-        "vm_name",
-        AttributeType::String,
-        Default::None,
-        "What `{{ .Name }}` stands for in `boot_command`, `boot_steps` and `qemuargs`; `imgbuild` if absent.",
-    ),
     unkeyed(
         "boot_wait_for",
         AttributeType::String,
         Default::None,
         Role::Policy,
         "A text on the first serial port that is waited for before keys are typed, in place of `boot_wait`: for 15 minutes at most, or `ssh_timeout` if that is longer.",
-    ),
-    content(
-        "network",
-        AttributeType::Bool,
-        Default::Bool(false),
-        "Whether the machine reaches more than this program: the first networked action of a chain has an age.",
-    ),
-    content(
-        "seed",
-        AttributeType::Enum(&["none", "nocloud"]),
-        Default::String("none"),
-        "What the machine is told at each boot: with `nocloud` cloud-init makes `ssh_username` and lets in a key that is made for the boot; no layer keeps it.",
-    ),
-    content(
-        "hostname",
-        AttributeType::String,
-        Default::None,
-        "The machine's name, with a seed; `machine` if absent.",
     ),
     content(
         "http",
@@ -236,30 +267,6 @@ const QEMU_OWN: &[AttributeSchema] = &[
         Default::EmptyDict,
         "Texts that are served, by path; paths start with `/`. This or `http`.",
     ),
-    content(
-        "floppy",
-        AttributeType::Files,
-        Default::EmptyList,
-        "Files and folders for the root of a floppy disk.",
-    ),
-    content(
-        "floppy_content",
-        AttributeType::StringDict,
-        Default::EmptyDict,
-        "Texts for a floppy disk, by path.",
-    ),
-    content("floppy_label", AttributeType::String, Default::None, "The floppy disk's label."),
-    content("cd", AttributeType::Files, Default::EmptyList, "Files and folders for a CD."),
-    content("cd_content", AttributeType::StringDict, Default::EmptyDict, "Texts for a CD, by path."),
-    content("cd_label", AttributeType::String, Default::None, "The CD's label; `cidata` for cloud-init."),
-    unkeyed(
-        "host_port_min",
-        AttributeType::Int,
-        Default::None,
-        Role::Transport,
-        "The first port of the host's loopback to try for SSH; any that is free if absent.",
-    ),
-    unkeyed("host_port_max", AttributeType::Int, Default::None, Role::Transport, "The last port to try."),
     unkeyed(
         "warm",
         AttributeType::Bool,

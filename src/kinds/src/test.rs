@@ -166,7 +166,7 @@ pub(crate) static TESTINFRA: KindSchema = KindSchema {
                 AttributeType::String,
                 Default::String("pytest"),
                 Role::Placement,
-                "The program: a name on the path, or a path. Its version and those of its plugins are in the key.",
+                "The program: a name on the path, or a path relative to the workspace's root. Its version and those of its plugins are in the key.",
             ),
             content(
                 "extra_arguments",

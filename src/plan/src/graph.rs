@@ -52,9 +52,6 @@ pub struct ActionGraph {
     by_reference: FxHashMap<Arc<ActionRef>, usize>,
 }
 
-/// The builder whose layers are trees that nothing runs in.
-const TREES: &str = KindSchema::BLANK.builder;
-
 /// What is next on the way through the declared actions.
 enum Visit {
     /// An action, before what it needs.
@@ -304,34 +301,6 @@ impl ActionGraph {
         Ok(graph)
     }
 
-    /// Whether each step that needs a machine has one.
-    fn check_machines(&self) -> Result<(), Diagnostics> {
-        let lost = |node: &&ActionNode| node.schema.needs_machine && node.builder == TREES;
-        let problem = |node: &ActionNode| {
-            let message = format!("`{}` needs a machine that runs, and this image is a tree", node.schema.id);
-            let hint = match node.schema.id {
-                "ansible" => "`ansible_local` runs a playbook in the image itself",
-                _ => "take the step out: nothing of an image runs while it is built",
-            };
-            Diagnostic::error(message).at(node.action.location.clone()).hint(hint)
-        };
-        let mut problems: Vec<_> = self.nodes.iter().filter(lost).map(problem).collect();
-        for node in self.nodes.iter().filter(|node| node.builder == TREES) {
-            visit(node.attributes(), &mut |value| {
-                if let Value::Step(check) = value
-                    && imgbuild_kinds::find(check.kind.as_str()).is_some_and(|schema| schema.needs_machine)
-                {
-                    let message =
-                        format!("`{}` looks at a system that runs, and this image is a tree", check.kind);
-                    let hint =
-                        "check it in an `image_test` with `boot = True`, which starts the image's disk";
-                    problems.push(Diagnostic::error(message).at(check.location.clone()).hint(hint));
-                }
-            });
-        }
-        if problems.is_empty() { Ok(()) } else { Err(Diagnostics(problems)) }
-    }
-
     /// The node of a declared action.
     #[must_use]
     pub fn find(&self, reference: &ActionRef) -> Option<usize> {
@@ -514,7 +483,7 @@ fn references(action: &Action) -> Vec<Arc<ActionRef>> {
     found
 }
 
-fn visit<'a>(attributes: &'a Attributes, on_value: &mut dyn FnMut(&'a Value)) {
+pub(crate) fn visit<'a>(attributes: &'a Attributes, on_value: &mut dyn FnMut(&'a Value)) {
     fn descend<'a>(value: &'a Value, on_value: &mut dyn FnMut(&'a Value)) {
         on_value(value);
         match value {

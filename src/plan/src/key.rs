@@ -29,6 +29,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use imgbuild_cache::ActionKey;
@@ -95,6 +96,13 @@ impl Builders {
     pub fn key<'a>(&'a self, name: &'a str) -> &'a str {
         self.0.get(name).map_or(name, |key| &**key)
     }
+}
+
+/// The program of this host that a step names: a path is one of the workspace, wherever the step runs it, and a name without a `/` is
+/// looked for on the path.
+#[must_use]
+pub fn program_path(name: &str, workspace: &Path) -> PathBuf {
+    if name.contains('/') { workspace.join(name) } else { PathBuf::from(name) }
 }
 
 /// What programs of this host say of their versions, by their names as steps write them.

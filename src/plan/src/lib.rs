@@ -9,6 +9,7 @@ mod graph;
 mod history;
 mod key;
 mod lock;
+mod machines;
 mod packages;
 mod plan;
 mod query;
@@ -23,7 +24,7 @@ pub use graph::{ActionGraph, ActionNode};
 pub use history::{Ancestry, Generation, Moved, duration_key, slot};
 pub use key::{
     Builders, Component, Fingerprint, KEY_SCHEMA, KeyContext, KeyInputs, Reference, Tools, content_key,
-    fingerprint,
+    fingerprint, program_path,
 };
 pub use lock::{
     DebianPin, DebianRequest, ImagePin, ImageRequest, IndexPin, IndexRequest, LOCK_FILE, LockError, LockFile,

@@ -21,7 +21,7 @@ pub struct PlanOptions {
     /// Targets whose own actions run even if their results are there.
     pub force: BTreeSet<Label>,
     /// Actions that do so, by their places in the graph.
-    pub places: BTreeSet<usize>,
+    pub force_places: BTreeSet<usize>,
     /// Look every action up, those too that nothing needs because what stands on them is there.
     pub explain_all: bool,
 }
@@ -206,7 +206,7 @@ impl Planner<'_> {
     }
 
     fn is_forced(&self, place: usize) -> bool {
-        self.options.places.contains(&place)
+        self.options.force_places.contains(&place)
             || self.options.force.contains(self.context.graph.nodes[place].label())
     }
 

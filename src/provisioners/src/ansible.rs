@@ -15,6 +15,7 @@ use imgbuild_engine::secrets::NamedSecret;
 use imgbuild_engine::secrets::SecretFinder;
 use imgbuild_engine::{ActionContext, ActionError, ConnectionFacts, Exit, Session};
 use imgbuild_model::{Secret, Stream};
+use imgbuild_plan::program_path;
 use serde_json::{Map, Value as Json};
 use tokio::process::Command;
 
@@ -114,10 +115,7 @@ impl<'a> Run<'a> {
 
     /// A command with what all of Ansible's programs are given.
     fn command(&self, program: &str) -> Command {
-        // A name is looked for on the path; a path is one from where the program starts.
-        let is_path = program.contains('/');
-        let mut command =
-            if is_path { Command::new(self.workdir.join(program)) } else { Command::new(program) };
+        let mut command = Command::new(program_path(program, &self.context.workspace));
         command.current_dir(&self.workdir);
         self.withheld.iter().for_each(|name| _ = command.env_remove(name));
         command.env("ANSIBLE_CONFIG", &self.configuration);

@@ -11,7 +11,7 @@ use imgbuild_engine::{ActionContext, ActionError, Bind, Command, Exit, Session};
 use imgbuild_model::{Architecture, Step, Stream, Value};
 use regex::Regex;
 
-use crate::checks::{Found, Record};
+use crate::checks::{Found, Record, report_folder};
 use crate::host;
 use crate::shell::set_mode;
 
@@ -132,18 +132,6 @@ impl Audit<'_> {
     }
 }
 
-/// The folder for the reports of a check.
-pub(crate) fn folder(reports: &Path, name: &str) -> Result<PathBuf, ActionError> {
-    let mut path = reports.join(name);
-    let mut number = 2;
-    while path.exists() {
-        path = reports.join(format!("{name}-{number}"));
-        number += 1;
-    }
-    fs_err::create_dir_all(&path)?;
-    Ok(path)
-}
-
 fn file(context: &ActionContext, step: &Step, name: &str) -> Result<Option<PathBuf>, ActionError> {
     let Some(value) = step.attributes.get(name) else { return Ok(None) };
     Ok(context.files_of(value)?.into_iter().next().map(|file| file.path))
@@ -233,7 +221,7 @@ pub(crate) async fn openscap(
     session: &mut dyn Session,
     reports: &Path,
 ) -> Result<Found, ActionError> {
-    let out = folder(reports, "openscap")?;
+    let out = report_folder(reports, "openscap")?;
     let mut files = BTreeMap::new();
     for name in ["content", "tailoring"] {
         if let Some(path) = file(context, step, name)? {
@@ -345,7 +333,7 @@ pub(crate) async fn lynis(
     session: &mut dyn Session,
     reports: &Path,
 ) -> Result<Found, ActionError> {
-    let out = folder(reports, "lynis")?;
+    let out = report_folder(reports, "lynis")?;
     let mut files = BTreeMap::new();
     if let Some(path) = file(context, step, "profile")? {
         files.insert("profile", path);

@@ -1,6 +1,6 @@
 //! `image_test`: checks of an image in a throw-away copy of it, or of the machine that was started from its disk.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use async_trait::async_trait;
 use imgbuild_checks::report::{Case, CaseOutcome, junit};
@@ -129,7 +129,10 @@ impl Executor for ImageTest {
         let mut machine = started?;
         for step in &steps {
             let work = check(context, step, machine.session(), &reports);
-            let found = context.cancel.unless_cancelled(work).await.unwrap_or(Err(ActionError::Cancelled));
+            let found = match heeds_cancel(step) {
+                true => work.await,
+                false => context.cancel.unless_cancelled(work).await.unwrap_or(Err(ActionError::Cancelled)),
+            };
             let found = match found {
                 Ok(found) => found,
                 Err(error) => {
@@ -191,6 +194,50 @@ fn copy_folder(from: &Path, to: &Path) -> Result<(), ActionError> {
         }
     }
     Ok(())
+}
+
+/// The folder for the reports of a check.
+pub(crate) fn report_folder(reports: &Path, name: &str) -> Result<PathBuf, ActionError> {
+    let mut path = reports.join(name);
+    let mut number = 2;
+    while path.exists() {
+        path = reports.join(format!("{name}-{number}"));
+        number += 1;
+    }
+    fs_err::create_dir_all(&path)?;
+    Ok(path)
+}
+
+/// All files of a folder, sorted. A link is one where it leads to a file of the same `whole` folder: what is elsewhere is no input.
+pub(crate) fn files_below(whole: &Path, folder: &Path, files: &mut Vec<PathBuf>) -> Result<(), ActionError> {
+    let mut entries: Vec<PathBuf> =
+        fs_err::read_dir(folder)?.map(|entry| entry.map(|entry| entry.path())).collect::<Result<_, _>>()?;
+    entries.sort();
+    for path in entries {
+        let kind = fs_err::symlink_metadata(&path)?.file_type();
+        if kind.is_dir() {
+            files_below(whole, &path, files)?;
+            continue;
+        }
+        if kind.is_symlink() {
+            let leads_to = path.canonicalize().ok().filter(|target| target.is_file());
+            if !leads_to.is_some_and(|target| target.starts_with(whole)) {
+                return Err(ActionError::input(format!(
+                    "`{}` is a link that leads to no file of `{}`",
+                    path.display(),
+                    whole.display()
+                ))
+                .hint("name what it leads to in `srcs`, and remove the link"));
+            }
+        }
+        files.push(path);
+    }
+    Ok(())
+}
+
+/// Whether a check ends by itself, and in good order, when the run is cancelled.
+fn heeds_cancel(step: &Step) -> bool {
+    step.kind.as_str() == "testinfra"
 }
 
 fn title(step: &Step) -> String {

@@ -1,7 +1,7 @@
 //! Goss files: the check `goss` of images and the step `goss_validate` of templates.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -13,7 +13,7 @@ use imgbuild_engine::outputs::{write_error, write_whole};
 use imgbuild_engine::{ActionContext, ActionError, Executor, Outcome, Session};
 use imgbuild_model::{Artifact, Attributes, Step, Stream, Value};
 
-use crate::checks::{Found, Record};
+use crate::checks::{Found, Record, files_below};
 use crate::shell;
 
 /// The code behind `goss_validate`.
@@ -71,33 +71,6 @@ fn inputs(context: &ActionContext, value: &Value, found: &mut Vec<InputFile>) ->
                 path,
             });
         }
-    }
-    Ok(())
-}
-
-/// All files of a folder, sorted. A link is one where it leads to a file of the same `whole` folder: what is elsewhere is no input.
-pub(crate) fn files_below(whole: &Path, folder: &Path, files: &mut Vec<PathBuf>) -> Result<(), ActionError> {
-    let mut entries: Vec<PathBuf> =
-        fs_err::read_dir(folder)?.map(|entry| entry.map(|entry| entry.path())).collect::<Result<_, _>>()?;
-    entries.sort();
-    for path in entries {
-        let kind = fs_err::symlink_metadata(&path)?.file_type();
-        if kind.is_dir() {
-            files_below(whole, &path, files)?;
-            continue;
-        }
-        if kind.is_symlink() {
-            let leads_to = path.canonicalize().ok().filter(|target| target.is_file());
-            if !leads_to.is_some_and(|target| target.starts_with(whole)) {
-                return Err(ActionError::input(format!(
-                    "`{}` is a link that leads to no file of `{}`",
-                    path.display(),
-                    whole.display()
-                ))
-                .hint("name what it leads to in `srcs`, and remove the link"));
-            }
-        }
-        files.push(path);
     }
     Ok(())
 }

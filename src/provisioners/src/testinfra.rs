@@ -8,12 +8,11 @@ use std::path::{Path, PathBuf};
 use imgbuild_checks::report::{Case, CaseOutcome};
 use imgbuild_engine::{ActionContext, ActionError, ConnectionFacts, Exit, Session};
 use imgbuild_model::{Step, Stream, Value};
+use imgbuild_plan::program_path;
 use roxmltree::{Document, Node};
 use tokio::process::Command;
 
-use crate::audits::folder;
-use crate::checks::{Found, Record};
-use crate::goss::files_below;
+use crate::checks::{Found, Record, files_below, report_folder};
 use crate::host;
 use crate::ssh_files::{MACHINE, SshFiles, private_folder, with_one_connection, write_private};
 
@@ -41,7 +40,7 @@ pub(crate) async fn check(
         return Err(ActionError::input("something sensitive is among the `extra_arguments` of `testinfra`, and every process of this host could see it")
             .hint("give it in `env`"));
     }
-    let report = folder(reports, "testinfra")?.join("junit.xml");
+    let report = report_folder(reports, "testinfra")?.join("junit.xml");
     let run = Run::prepare(context, step, &facts)?;
     let exit = run.pytest(&report).await?;
     let xml = match fs_err::read_to_string(&report) {
@@ -101,10 +100,7 @@ impl<'a> Run<'a> {
         let ssh_config = with_one_connection(&SshFiles::write(facts, &ssh)?.config, sockets.path())?;
         let settings = folder.path().join("pytest.ini");
         write_private(&settings, b"[pytest]\n")?;
-        let program = step.attributes.str("command").unwrap_or(PYTEST);
-        // A name is looked for on the path; a path is one of the workspace.
-        let program =
-            if program.contains('/') { context.workspace.join(program) } else { PathBuf::from(program) };
+        let program = program_path(step.attributes.str("command").unwrap_or(PYTEST), &context.workspace);
         Ok(Self {
             context,
             step,

@@ -277,6 +277,13 @@ fn kinds(builder: &mut GlobalsBuilder) {
         Ok(StepValue(Arc::new(Step { kind: kind.id.clone(), attributes, location })))
     }
 
+    /// The names of a kind's attributes, sorted: `native.attributes(kind)`.
+    fn attributes(#[starlark(require = pos)] kind: &str) -> starlark::Result<Vec<String>> {
+        let classes =
+            [KindClass::Source, KindClass::Step, KindClass::Export, KindClass::Command, KindClass::Test];
+        Ok(schema::expect_kind(kind, &classes)?.names())
+    }
+
     /// Where a chain starts: `native.source(kind, **attributes)`.
     fn source<'v>(
         args: &Arguments<'v, '_>,

@@ -64,6 +64,13 @@ pub(crate) fn expect_kind(name: &str, wanted: &[KindClass]) -> Result<&'static K
 }
 
 impl Kind {
+    /// The names of its attributes, sorted.
+    pub(crate) fn names(&self) -> Vec<String> {
+        let mut names: Vec<String> = self.attributes.iter().map(|(_, name)| name.to_string()).collect();
+        names.sort();
+        names
+    }
+
     /// The attributes of a step of this kind, from what was written. `None` counts as not written.
     pub(crate) fn attributes<'v, 'a>(
         &self,

@@ -43,18 +43,6 @@ use machine::{Live, QemuMachine};
 /// The builder's name and version, as it enters keys.
 pub const KEY: &str = "qemu/1";
 
-/// How a build goes on from a snapshot.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Resume {
-    /// From memory where that is there and fits, and else from disks.
-    #[default]
-    Warm,
-    /// From disks alone: each time is a boot.
-    Cold,
-    /// As [`Resume::Cold`], and no memory is kept: what comes of it is looked at and thrown away.
-    Apart,
-}
-
 /// Who brings files from elsewhere.
 #[async_trait]
 pub trait Fetch: Send + Sync {
@@ -81,7 +69,8 @@ struct Inner {
     surroundings: Surroundings,
     /// Where programs are looked for.
     folders: Vec<PathBuf>,
-    resume: Resume,
+    /// Whether machines go on from memory where that is there and fits; else each time is a boot.
+    from_memory: bool,
     /// Who brings media from elsewhere.
     fetch: Arc<dyn Fetch>,
     /// What is known of this host's emulators, by their names and the processors of machines.
@@ -93,20 +82,21 @@ struct Inner {
 }
 
 impl QemuBuilder {
-    /// With the cache that layers lie in, the user's surroundings, the folders of `PATH`, and who brings media.
+    /// With the cache that layers lie in, the user's surroundings, the folders of `PATH`, whether machines go on
+    /// from memory where they can (else from disks alone: each time is a boot), and who brings media.
     #[must_use]
     pub fn new(
         cache: Cache,
         surroundings: Surroundings,
         folders: Vec<PathBuf>,
-        resume: Resume,
+        from_memory: bool,
         fetch: Arc<dyn Fetch>,
     ) -> Self {
         Self(Arc::new(Inner {
             cache,
             surroundings,
             folders,
-            resume,
+            from_memory,
             fetch,
             hosts: tokio::sync::Mutex::default(),
             waiting: Mutex::default(),

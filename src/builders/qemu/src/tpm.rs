@@ -6,6 +6,7 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use tempfile::TempDir;
+use tokio::net::UnixStream;
 use tokio::process::{Child, ChildStdin};
 use tokio::time::Instant;
 
@@ -15,6 +16,8 @@ use crate::process::leash;
 const LISTENS: Duration = Duration::from_secs(60);
 /// How often it is looked whether it does.
 const INTERVAL: Duration = Duration::from_millis(20);
+/// The socket in its folder.
+const SOCKET: &str = "socket";
 
 /// Which TPM.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,16 +64,28 @@ impl TpmEmulator {
     /// # Errors
     /// If it cannot be started, or does not listen.
     pub async fn start(program: &Path, version: TpmVersion, kept: Option<&Path>) -> Result<Self, TpmError> {
-        let failed = |source| TpmError::Start { program: program.to_owned(), source };
         // Sockets have short names.
-        let folder = tempfile::Builder::new().prefix("tpm-").tempdir().map_err(failed)?;
+        Self::start_in(&std::env::temp_dir(), program, version, kept).await
+    }
+
+    /// The same, with its own folder in this one.
+    async fn start_in(
+        folder: &Path,
+        program: &Path,
+        version: TpmVersion,
+        kept: Option<&Path>,
+    ) -> Result<Self, TpmError> {
+        let failed = |source| TpmError::Start { program: program.to_owned(), source };
+        let folder = tempfile::Builder::new().prefix("tpm-").tempdir_in(folder).map_err(failed)?;
         if let Some(kept) = kept {
             fs_err::copy(kept, folder.path().join(state_file(version))).map_err(failed)?;
         }
-        let socket = folder.path().join("socket");
+        let socket = folder.path().join(SOCKET);
         let mut command = leash::command(program, folder.path());
-        command.arg("socket").arg("--terminate").arg("--tpmstate").arg(option("dir", folder.path()));
-        command.arg("--ctrl").arg(format!("type=unixio,{}", option("path", &socket)));
+        // Its options have no way of writing a comma, which the folder's name may have.
+        command.current_dir(folder.path());
+        command.args(["socket", "--terminate", "--tpmstate", "dir=."]);
+        command.arg("--ctrl").arg(format!("type=unixio,path={SOCKET}"));
         if version == TpmVersion::Two {
             command.arg("--tpm2");
         }
@@ -79,7 +94,8 @@ impl TpmEmulator {
         let mut child = command.stdout(Stdio::null()).stderr(log.into_parts().0).spawn().map_err(failed)?;
         let leash = child.stdin.take();
         let deadline = Instant::now() + LISTENS;
-        while !socket.exists() {
+        // The socket is there a moment before anybody listens.
+        while UnixStream::connect(&socket).await.is_err() {
             let has_ended = child.try_wait().map_err(failed)?.is_some();
             if has_ended || Instant::now() >= deadline {
                 let said = fs_err::read_to_string(&said).unwrap_or_default();
@@ -94,7 +110,7 @@ impl TpmEmulator {
     /// Where the machine connects to it.
     #[must_use]
     pub fn socket(&self) -> PathBuf {
-        self.folder.path().join("socket")
+        self.folder.path().join(SOCKET)
     }
 
     /// The file with what it keeps, if it has kept something.
@@ -114,7 +130,46 @@ pub fn state_file(version: TpmVersion) -> &'static str {
     }
 }
 
-/// An option of `swtpm`, which has no way of writing a comma; temporary folders have none.
-fn option(name: &str, path: &Path) -> String {
-    format!("{name}={}", path.display())
+#[cfg(test)]
+mod tests {
+    use std::io::{Read as _, Write as _};
+    use std::os::unix::fs::PermissionsExt as _;
+    use std::os::unix::net::UnixStream as Socket;
+
+    use super::*;
+
+    /// A folder whose name no option of `swtpm` can hold.
+    fn folder() -> TempDir {
+        tempfile::Builder::new().prefix("a, b=c").tempdir().unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_tpm_listens_once_it_is_there() {
+        let program = Path::new("/usr/bin/swtpm");
+        if !program.exists() {
+            return eprintln!("SKIPPED: there is no /usr/bin/swtpm; `tests/run` installs it");
+        }
+        let folder = folder();
+        let tpm = TpmEmulator::start_in(folder.path(), program, TpmVersion::Two, None).await.unwrap();
+        // Who looks whether it listens is not the machine with which it ends. One that connects waits, as QEMU does.
+        for _ in 0..3 {
+            Socket::connect(tpm.socket()).unwrap();
+        }
+        // What it can do is asked by 1, and answered with 0 before all else (`swtpm_ioctls.h`).
+        let mut machine = Socket::connect(tpm.socket()).unwrap();
+        machine.write_all(&1_u32.to_be_bytes()).unwrap();
+        let mut answer = [0xff; 4];
+        machine.read_exact(&mut answer).unwrap();
+        assert_eq!(answer, [0; 4]);
+    }
+
+    #[tokio::test]
+    async fn a_socket_that_nobody_listens_at_is_no_tpm() {
+        let folder = folder();
+        let program = folder.path().join("swtpm");
+        fs_err::write(&program, "#!/bin/sh\n: >socket\necho 'there is no room' >&2\nexit 1\n").unwrap();
+        fs_err::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
+        let error = TpmEmulator::start_in(folder.path(), &program, TpmVersion::Two, None).await.unwrap_err();
+        assert!(error.to_string().ends_with("` does not listen: there is no room"), "{error}");
+    }
 }

@@ -261,6 +261,16 @@ pub enum Resume {
     Never,
 }
 
+impl From<imgbuild_packer_cli::args::Resume> for Resume {
+    fn from(asked: imgbuild_packer_cli::args::Resume) -> Self {
+        match asked {
+            imgbuild_packer_cli::args::Resume::Warm => Self::Warm,
+            imgbuild_packer_cli::args::Resume::Cold => Self::Cold,
+            imgbuild_packer_cli::args::Resume::Never => Self::Never,
+        }
+    }
+}
+
 /// Of which tests to show the output.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum TestOutput {

@@ -10,12 +10,14 @@ use imgbuild::ui::Shell;
 use imgbuild_cache::Cache;
 use imgbuild_engine::cancel::{CancelReason, StopSignal};
 use imgbuild_engine::secrets::{Fillings, NamedSecret};
-use imgbuild_engine::{ActionError, Cancel, Failure, Registry, RunOptions, RunReport, RunRequest, outputs};
+use imgbuild_engine::{
+    ActionError, Cancel, Failure, Registry, Results, RunOptions, RunReport, RunRequest, outputs,
+};
 use imgbuild_model::{Class, Diagnostic, Diagnostics, Secret};
 use imgbuild_packer::builders::generated;
 use imgbuild_packer::lower::{Holes, Makes, Volatile};
 use imgbuild_packer::recipe::Recipe;
-use imgbuild_packer_cli::args::{Build, OnError, Purpose, Resume, exit};
+use imgbuild_packer_cli::args::{Build, OnError, Purpose, exit};
 use imgbuild_packer_cli::ui::{Appearance, Artifact as Shown, BuildId, Event as Said, Signal};
 use imgbuild_plan::{Ancestry, Generation, Moved, Plan, Reason, Status};
 use imgbuild_postprocessors::{Artifact, PostContext, run_chains};
@@ -75,6 +77,7 @@ pub(super) fn build(
     let run_uuid = uuid::Uuid::new_v4().to_string();
     let holes = Holes::new(secret_key(&cache)?, loaded.sensitive.iter().map(String::as_str));
     holes.define(Volatile::RunUuid, &run_uuid);
+    let resume = command.resume.into();
     let planner = Planner {
         place,
         template: command.template.clone(),
@@ -82,10 +85,9 @@ pub(super) fn build(
         holes: &holes,
         epochs: std::sync::Mutex::default(),
         keeps_epochs: matches!(command.purpose, Purpose::Build | Purpose::CheckResume),
-        machines: match (command.purpose, command.resume) {
+        machines: match (command.purpose, resume) {
             (Purpose::CheckResume, _) => MachineSteps::Again,
-            (_, Resume::Never) => MachineSteps::WholeChains,
-            (_, Resume::Warm | Resume::Cold) => MachineSteps::AsFound,
+            (_, resume) => MachineSteps::asked(resume),
         },
         args: arguments(command, &loaded),
         real: OnceLock::new(),
@@ -118,7 +120,6 @@ pub(super) fn build(
         Session::now(),
         session.ui.clone(),
     );
-    let registry = |resume| registry::registry(archives.clone(), session.environment(), resume);
     let house = House {
         command,
         place,
@@ -126,11 +127,7 @@ pub(super) fn build(
         cache,
         sensitive: &loaded.sensitive,
         run_uuid,
-        registry: registry(match command.resume {
-            Resume::Warm => imgbuild_qemu::builder::Resume::Warm,
-            Resume::Cold | Resume::Never => imgbuild_qemu::builder::Resume::Cold,
-        }),
-        apart: registry(imgbuild_qemu::builder::Resume::Apart),
+        registry: registry::registry(archives, session.environment(), resume),
         store: Arc::new(Store::new(
             session.environment().home.clone(),
             session.config.secret_providers.clone(),
@@ -163,7 +160,6 @@ pub(super) struct House<'a> {
     run_uuid: String,
     registry: Registry,
     /// The code for runs that nothing is kept of.
-    apart: Registry,
     store: Arc<Store>,
     /// Who asks the user waits for it.
     pub(super) turn: Arc<Mutex<()>>,
@@ -561,27 +557,27 @@ pub(super) async fn execute(
         let results = results.filter_map(|(place, action)| Some((place, action.result.clone()?))).collect();
         return Ok(RunReport { results, hits: planned.plan.actions.len(), ..RunReport::default() });
     }
-    carry_out(house, planned, planned.plan.clone(), voice, false).await
+    carry_out(house, planned, planned.plan.clone(), voice, Results::Kept).await
 }
 
-/// Runs what a plan says; `apart` keeps nothing of it.
+/// Runs what a plan says.
 pub(super) async fn carry_out(
     house: &House<'_>,
     planned: &Planned,
     plan: Plan,
     voice: &BuildVoice,
-    apart: bool,
+    results: Results,
 ) -> Result<RunReport, Diagnostic> {
     let request = RunRequest {
         keys: planned.keys.clone(),
         plan,
         files: files(),
         cache: house.cache.clone(),
-        registry: if apart { &house.apart } else { &house.registry }.clone(),
+        registry: house.registry.clone(),
         secrets: house.store.clone(),
         fillings: voice.fillings.clone(),
         prompt: Arc::new(Asker::new(house, planned, voice)),
-        options: RunOptions { jobs: house.jobs, keep_going: false, apart },
+        options: RunOptions { jobs: house.jobs, keep_going: false, results },
         now: Session::now(),
         cancel: house.cancel.clone(),
         events: Arc::new(EngineEvents { voice: voice.clone(), graph: planned.keys.graph.clone() }),

@@ -1,6 +1,6 @@
 //! `build -check-resume` of a template. What is looked at is in [`crate::continuity`].
 
-use imgbuild_engine::{ActionError, RunReport};
+use imgbuild_engine::{ActionError, Results, RunReport};
 use imgbuild_model::Diagnostic;
 use imgbuild_plan::Plan;
 
@@ -34,7 +34,7 @@ pub(super) async fn look(
         folders: &registry::folders(),
     };
     let run = async |plan: Plan| {
-        let report = carry_out(house, planned, plan, voice, true).await;
+        let report = carry_out(house, planned, plan, voice, Results::ThrownAway).await;
         report.map_err(|problem| ActionError::Other(Box::new(problem)))
     };
     let found = chains.first_finding(run, &|text| voice.say(text)).await;

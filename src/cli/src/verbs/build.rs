@@ -6,10 +6,10 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Instant;
 
-use imgbuild::args::{Build, BuildOptions, Resume, Test, TestOutput};
+use imgbuild::args::{Build, BuildOptions, Test, TestOutput};
 use imgbuild::ui::{Aim, Goal, Verbosity};
 use imgbuild_cache::ActionResult;
-use imgbuild_engine::{ActionError, Cancel, Failure, RunOptions, RunReport, RunRequest, outputs};
+use imgbuild_engine::{ActionError, Cancel, Failure, Results, RunOptions, RunReport, RunRequest, outputs};
 use imgbuild_model::{Class, Configuration, Diagnostic, Diagnostics, Event, EventSink as _, Platform};
 use imgbuild_plan::{Plan, Status};
 use rustix::process::geteuid;
@@ -32,7 +32,7 @@ pub(super) fn build(build: &Build, session: &mut Session) -> Result<ExitCode, Di
     let planning = Planning {
         locked: options.locked,
         force: options.force,
-        machines: machines(options),
+        machines: MachineSteps::asked(options.resume),
         ..Planning::default()
     };
     let prepared = session.prepare(&selection, &planning)?;
@@ -58,7 +58,7 @@ pub(super) fn test(test: &Test, session: &mut Session) -> Result<ExitCode, Diagn
         want: Want::Tests,
         locked: test.options.locked,
         force: test.rerun || test.options.force,
-        machines: machines(&test.options),
+        machines: MachineSteps::asked(test.options.resume),
         ..Planning::default()
     };
     let prepared = session.prepare(&selection, &planning)?;
@@ -124,7 +124,7 @@ pub(super) fn carry_out(
         return Ok(all_there(plan));
     }
     let cancel = Cancel::new();
-    let request = request(session, prepared, plan.clone(), options, &cancel, Some(options.resume))?;
+    let request = request(session, prepared, plan.clone(), options, Results::Kept, &cancel)?;
     let report = runtime()?.block_on(async {
         let listener = cancel.listen_for_signals().map_err(ActionError::from)?;
         let report = imgbuild_engine::execute(request).await;
@@ -134,22 +134,14 @@ pub(super) fn carry_out(
     report.map_err(|error| diagnostic(error, None).into())
 }
 
-/// What of machines runs again.
-fn machines(options: &BuildOptions) -> MachineSteps {
-    match options.resume {
-        Resume::Never => MachineSteps::WholeChains,
-        Resume::Warm | Resume::Cold => MachineSteps::AsFound,
-    }
-}
-
-/// What a run is given. Without a way in which machines go on it is a run apart.
+/// What a run is given.
 pub(super) fn request(
     session: &mut Session,
     prepared: &Prepared,
     plan: Plan,
     options: &BuildOptions,
+    results: Results,
     cancel: &Cancel,
-    resume: Option<Resume>,
 ) -> Result<RunRequest, Diagnostics> {
     let cache = session.cache()?;
     let archives = registry::archives(
@@ -159,13 +151,12 @@ pub(super) fn request(
         Session::now(),
         session.ui.clone(),
     );
-    let machines = resume.map_or(imgbuild_qemu::builder::Resume::Apart, registry::resume);
     Ok(RunRequest {
         keys: prepared.keys.clone(),
         plan,
         files: session.files()?.clone(),
         cache,
-        registry: registry::registry(archives, session.environment(), machines),
+        registry: registry::registry(archives, session.environment(), options.resume),
         secrets: Arc::new(Store::new(
             session.environment().home.clone(),
             session.config.secret_providers.clone(),
@@ -175,7 +166,7 @@ pub(super) fn request(
         options: RunOptions {
             jobs: options.jobs.or(session.config.jobs),
             keep_going: options.keep_going,
-            apart: resume.is_none(),
+            results,
         },
         now: Session::now(),
         cancel: cancel.clone(),

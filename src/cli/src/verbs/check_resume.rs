@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use imgbuild::args::BuildOptions;
 use imgbuild::ui::Aim;
-use imgbuild_engine::{ActionError, Cancel, RunReport};
+use imgbuild_engine::{ActionError, Cancel, Results, RunReport};
 use imgbuild_model::{Diagnostics, Event, EventSink as _};
 use imgbuild_plan::{Plan, Selection};
 
@@ -79,7 +79,8 @@ fn look(
                 hits: plan.hits(),
                 estimate_seconds: plan.estimate_seconds(),
             });
-            let request = request(session, prepared, plan, options, &cancel, None).map_err(first)?;
+            let request =
+                request(session, prepared, plan, options, Results::ThrownAway, &cancel).map_err(first)?;
             imgbuild_engine::execute(request).await
         };
         let found = chains.first_finding(run, &|text| shell.note(text)).await;

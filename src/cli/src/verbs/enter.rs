@@ -9,8 +9,8 @@ use imgbuild::args::{BuildOptions, Run, Shell, Variant};
 use imgbuild::ui::Aim;
 use imgbuild_cache::Run as CacheRun;
 use imgbuild_engine::{
-    ActionError, Builder as _, Command, Exit, FAILED_MEMO, FailedState, LayerMetadata, MachineSpec, Snapshot,
-    Told, failed_memo_key,
+    ActionError, Builder as _, Command, Exit, FAILED_MEMO, FailedState, LayerMetadata, MachineSpec, Results,
+    Snapshot, Told, failed_memo_key,
 };
 use imgbuild_model::{Attributes, ChainState, Diagnostic, Diagnostics, Platform, Stream};
 use imgbuild_rootfs::RootfsBuilder;
@@ -161,6 +161,7 @@ fn enter(session: &mut Session, copy: &Copy, argv: Vec<String>) -> Result<ExitCo
             source: Attributes::default(),
             files: BTreeMap::new(),
             sensitive: false,
+            results: Results::ThrownAway,
             told: Told::nobody(),
         };
         let mut machine = RootfsBuilder::new(cache.clone()).start(&copy.snapshot, &spec).await?;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use imgbuild_engine::{ActionError, Cancel, RunOptions};
+use imgbuild_engine::{ActionError, Cancel, Results, RunOptions};
 use imgbuild_model::{ActionRef, Class, Event, Label, Outcome, Value};
 use imgbuild_plan::testing::{Declared, file, label};
 use imgbuild_plan::{ActionGraph, ChangeKind, Fingerprint, PlanOptions, Reason, Status, changes, slot};
@@ -223,7 +223,7 @@ fn a_run_apart_leaves_everything_as_it_was() {
     let old = world.build(graph()).results();
     world.take_ran();
     world.outside.store(7, Ordering::SeqCst);
-    let apart = RunOptions { apart: true, ..RunOptions::default() };
+    let apart = RunOptions { results: Results::ThrownAway, ..RunOptions::default() };
     let again = world.build_with(graph(), &How { options: apart, ..forced([label("//:image")]) });
     assert!(world.take_ran().contains(&"shell ask".to_owned()));
     assert_ne!(again.results(), old, "who asked is given what came out");

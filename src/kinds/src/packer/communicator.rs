@@ -15,7 +15,7 @@ pub(super) const COMMUNICATOR: AttributeSchema =
     word("communicator", TYPES, Transport, "How the machine is reached.");
 
 /// Everything but `communicator` itself.
-pub(super) const CONNECTION: Table = Table::EMPTY.includes(&[&OVER_SSH, &WINRM]);
+pub(super) const CONNECTION: Table = Table::EMPTY.includes(&[&OVER_SSH, &KEY_PAIRS, &WINRM]);
 
 /// What there is to say of a connection over SSH.
 pub(crate) const OVER_SSH: Table = Table::of(&[dur(
@@ -47,10 +47,6 @@ const SSH: Table = Table::of(&[
     secret("ssh_password", Transport, "The password."),
     texts("ssh_ciphers", Transport, "Ciphers that are offered; the library's own if absent."),
     texts("ssh_key_exchange_algorithms", Transport, "Key exchanges that are offered; the library's own if absent."),
-    text("ssh_keypair_name", Transport, "A key pair that the cloud has already."),
-    text("temporary_key_pair_name", Transport, "What a key pair made for the build is called; `packer_` and a UUID if absent."),
-    word_any_case("temporary_key_pair_type", &["rsa", "dsa", "ecdsa", "ed25519"], Transport, "The algorithm of a key pair made for the build; RSA if absent."),
-    int("temporary_key_pair_bits", Transport, "The size of a key pair made for the build.").at_least(0),
     flag("ssh_clear_authorized_keys", Content, "Whether the temporary key is taken out of the guest at the end."),
     text("ssh_private_key_file", Transport, "A file with the private key; `~` is the home folder."),
     text("ssh_certificate_file", Transport, "A file with the user's certificate."),
@@ -86,6 +82,14 @@ const SSH: Table = Table::of(&[
     Rule::Needs("ssh_bastion_certificate_file", &["ssh_bastion_private_key_file"]),
 ]);
 
+/// Key pairs of the builders that have some made, or name one that a cloud has. Those of this program do neither.
+const KEY_PAIRS: Table = Table::of(&[
+    text("ssh_keypair_name", Transport, "A key pair that the cloud has already."),
+    text("temporary_key_pair_name", Transport, "What a key pair made for the build is called; `packer_` and a UUID if absent."),
+    word_any_case("temporary_key_pair_type", &["rsa", "dsa", "ecdsa", "ed25519"], Transport, "The algorithm of a key pair made for the build; RSA if absent."),
+    int("temporary_key_pair_bits", Transport, "The size of a key pair made for the build.").at_least(0),
+]);
+
 /// WinRM.
 pub(super) const WINRM: Table = Table::of(&[
     text("winrm_username", Content, "Who logs in, and so who runs what provisioners do."),
@@ -108,7 +112,7 @@ pub(super) const SSH_IP_VERSION: AttributeSchema =
     word("ssh_ip_version", &["4", "6"], Transport, "Which protocol's address is used.");
 
 static SSH_KIND: KindSchema =
-    KindSchema { includes: &[&SSH], ..communicator("ssh", "A session over SSH.") };
+    KindSchema { includes: &[&SSH, &KEY_PAIRS], ..communicator("ssh", "A session over SSH.") };
 
 static WINRM_KIND: KindSchema =
     KindSchema { includes: &[&WINRM], ..communicator("winrm", "A session over WinRM.") };

@@ -42,7 +42,7 @@ mod openstack;
 mod proxmox;
 #[rustfmt::skip]
 mod qemu;
-pub(crate) use qemu::MACHINE as QEMU_MACHINE;
+pub(crate) use qemu::{MACHINE as QEMU_MACHINE, MAKING as QEMU_MAKING};
 #[rustfmt::skip]
 mod vagrant;
 #[rustfmt::skip]

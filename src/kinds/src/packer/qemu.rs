@@ -18,18 +18,19 @@ const DISK: Table = Table::of(&[
     flag("use_backing_file", Content, "Whether the disk is an overlay over the medium."),
 ])
 .rules(&[Rule::Needs("use_backing_file", &["disk_image"]), Rule::Needs("skip_resize_disk", &["disk_image"])])
-.includes(&[&ISO_OPTIONAL, &DISKS]);
+.includes(&[&ISO_OPTIONAL, &DISKS, &FURTHER_DISKS]);
 
 /// Disks, whatever is on them.
 const DISKS: Table = Table::of(&[
     flag("skip_resize_disk", Content, "Whether the disk keeps its size."),
     text("disk_size", Machine, "The disk's size, with a unit; mebibytes if there is none.").or_text("40960M"),
-    texts("disk_additional_size", Machine, "Sizes of further disks."),
     word("disk_interface", &["ide", "sata", "scsi", "sd", "virtio", "virtio-scsi"], Machine, "How the disk is attached.").or_text("virtio"),
     word("disk_cache", &["writethrough", "writeback", "none", "unsafe", "directsync"], Policy, "How writes to the disk are cached.").or_text("writeback"),
     word("disk_discard", &["unmap", "ignore"], Policy, "What becomes of discarded blocks.").or_text("ignore"),
     word("disk_detect_zeroes", &["unmap", "on", "off"], Policy, "What becomes of blocks of zeros.").or_text("off"),
 ]);
+
+const FURTHER_DISKS: Table = Table::of(&[texts("disk_additional_size", Machine, "Sizes of further disks.")]);
 
 const HARDWARE: Table = Table::of(&[
     word("accelerator", &["none", "kvm", "tcg", "hax", "hvf", "whpx", "xen"], Placement, "What runs the guest's code; `kvm` where there is one, else `tcg`."),
@@ -57,8 +58,11 @@ const HARDWARE: Table = Table::of(&[
     text("qemu_binary", Placement, "The program.").or_text("qemu-system-x86_64"),
 ]);
 
-/// What a machine of QEMU is, how its disks are made and how it is spoken to: what templates and workspaces have in common.
-pub(crate) const MACHINE: Table = Table::EMPTY.includes(&[&DISKS, &HARDWARE, &STEPS, &BOOT_VNC, &SHUTDOWN, &OVER_SSH]);
+/// What a machine of QEMU is and how it is spoken to: what templates and workspaces have in common.
+pub(crate) const MACHINE: Table = Table::EMPTY.includes(&[&DISKS, &HARDWARE, &OVER_SSH]);
+
+/// And how its disks come to be: what one that starts from a disk to be looked at has no use for.
+pub(crate) const MAKING: Table = Table::EMPTY.includes(&[&FURTHER_DISKS, &STEPS, &BOOT_VNC, &SHUTDOWN]);
 
 const STEPS: Table = Table::of(&[rows("boot_steps", Content, "Keys to type, each with a description; this or `boot_command`.").late()])
     .rules(&[Rule::AtMostOne(&["boot_steps", "boot_command"])]);

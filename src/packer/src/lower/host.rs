@@ -19,6 +19,10 @@ const FILES: [&str; 7] = [
     "efi_firmware_vars",
 ];
 
+/// The attributes of key pairs that Packer makes for the connection, or that a cloud has.
+const KEY_PAIRS: [&str; 4] =
+    ["ssh_keypair_name", "temporary_key_pair_name", "temporary_key_pair_type", "temporary_key_pair_bits"];
+
 /// Declares the whole build.
 pub(super) fn lower(config: &Config<'_>, chain: &mut Chain<'_>) {
     let attributes = machine("host", config, chain);
@@ -35,6 +39,13 @@ pub(super) fn machine(kind: &str, config: &Config<'_>, chain: &mut Chain<'_>) ->
             let error = Diagnostic::error(format!("there is no file `{path}`"));
             chain.problem(error.at(config.location(name)));
         }
+    }
+    for name in KEY_PAIRS.into_iter().filter(|name| config.get(name).is_some()) {
+        let message = format!("`{name}` has no effect: no key pair is made for the connection");
+        let warning = Diagnostic::warning(message).at(config.location(name));
+        chain.problem(warning.hint(
+            "the machine is logged in to by `ssh_private_key_file`, `ssh_agent_auth` or `ssh_password`",
+        ));
     }
     find(kind).map(|schema| attributes(config, chain, schema.table().all_attributes())).unwrap_or_default()
 }

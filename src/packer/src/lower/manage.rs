@@ -2,6 +2,7 @@
 
 use imgbuild_model::{Diagnostic, EntryKind, Value};
 
+use super::Holes;
 use super::chain::{Chain, Machine};
 use super::config::Config;
 use super::steps::{dict, texts, tries};
@@ -52,6 +53,16 @@ struct Reader<'a, 'b, 'c> {
 impl Reader<'_, '_, '_> {
     fn text(&self, name: &str) -> Value {
         self.config.hidden(name).map_or(Value::None, |text| Value::string(&text))
+    }
+
+    /// A program of the host: a name, or a path, which is one from where the build runs.
+    fn program(&self, name: &str) -> Value {
+        let is_relative =
+            |text: &str| text.contains('/') && !text.starts_with('/') && Holes::mark_in(text).is_none();
+        match self.config.hidden(name) {
+            Some(text) if is_relative(&text) => Value::string(&self.chain.on_host(&text)),
+            _ => self.text(name),
+        }
     }
 
     fn texts(&self, name: &str) -> Value {
@@ -165,7 +176,7 @@ pub(super) fn ansible(step: &Step, config: &Config<'_>, chain: &mut Chain<'_>) {
     let own = vec![
         ("playbook_file", reader.file("playbook_file")),
         ("srcs", srcs),
-        ("command", reader.text("command")),
+        ("command", reader.program("command")),
         ("extra_arguments", reader.texts("extra_arguments")),
         ("extra_vars", reader.build(Vec::new())),
         ("env", if env.is_empty() { Value::None } else { dict(env) }),
@@ -179,7 +190,7 @@ pub(super) fn ansible(step: &Step, config: &Config<'_>, chain: &mut Chain<'_>) {
         ("keep_inventory_file", reader.flag("keep_inventory_file")),
         ("ssh_extra_args", reader.texts("ansible_ssh_extra_args")),
         ("galaxy_file", reader.file("galaxy_file")),
-        ("galaxy_command", reader.text("galaxy_command")),
+        ("galaxy_command", reader.program("galaxy_command")),
         ("galaxy_force_install", reader.flag("galaxy_force_install")),
         ("galaxy_force_with_deps", reader.flag("galaxy_force_with_deps")),
         ("roles_path", roles_path),

@@ -233,6 +233,14 @@ impl<'a> Image<'a> {
                     Some(Expr::text(&**path).into())
                 }
             },
+            ("ansible", "command" | "galaxy_command", Value::String(path)) => {
+                match self.values.below_root(path) {
+                    // Without a `/` it would be looked for on the path.
+                    Some(path) if !path.contains('/') => Some(Expr::text(format!("./{path}")).into()),
+                    Some(path) => Some(Expr::text(path).into()),
+                    None => Some(self.values.value(attribute)),
+                }
+            }
             ("download", "dest", Value::String(path)) => Some(match self.values.below_root(path) {
                 Some(path) if !path.is_empty() => Expr::text(path).into(),
                 _ => {

@@ -321,3 +321,48 @@ fn files_are_tried_as_often_as_is_said_and_a_provisioner_waits_once() {
     assert!(first.contains("pause_before = 3") && !first.contains("pause_after"), "{found}");
     assert!(second.contains("pause_after = 5") && !second.contains("pause_before"), "{found}");
 }
+
+/// A template whose machine is there already.
+fn on_machine(source: &str, provisioner: &str) -> Lowered {
+    let template = format!(
+        "source \"null\" \"x\" {{\n  ssh_host = \"h\"\n  ssh_username = \"u\"\n  ssh_password = \"p\"\n{source}\n}}\n\
+         build {{\n  sources = [\"null.x\"]\n  {provisioner}\n}}\n"
+    );
+    lowered(&template).unwrap_or_else(|problem| panic!("{template}: {problem}"))
+}
+
+#[test]
+fn what_is_said_of_a_key_pair_that_nobody_makes_is_warned_of() {
+    let source = "  ssh_keypair_name = \"mine\"\n  temporary_key_pair_type = \"ed25519\"\n  temporary_key_pair_bits = 0";
+    let said = |warning: &imgbuild_model::Diagnostic| {
+        format!("{} {}", warning.message, warning.location.as_ref().map_or(0, |location| location.line))
+    };
+    let warnings: Vec<_> = on_machine(source, "").warnings.0.iter().map(said).collect();
+    assert_eq!(
+        warnings,
+        [
+            "`ssh_keypair_name` has no effect: no key pair is made for the connection 5",
+            "`temporary_key_pair_type` has no effect: no key pair is made for the connection 6",
+            "`temporary_key_pair_bits` has no effect: no key pair is made for the connection 7",
+        ]
+    );
+    assert!(on_machine("", "").warnings.0.is_empty());
+}
+
+#[test]
+fn a_program_is_one_from_where_the_build_runs() {
+    for (command, expected) in [
+        ("ansible-playbook", "ansible-playbook"),
+        ("tools/ansible-playbook", "/w/tools/ansible-playbook"),
+        ("./ansible-playbook", "/w/ansible-playbook"),
+        ("/opt/ansible-playbook", "/opt/ansible-playbook"),
+    ] {
+        let provisioner = format!(
+            "provisioner \"ansible\" {{\n    playbook_file = \"site/index.html\"\n    command = \"{command}\"\n  }}"
+        );
+        let lowered = on_machine("", &provisioner);
+        let step = lowered.actions.iter().map(|action| dump(action)).find(|text| text.starts_with("ansible"));
+        let step = step.unwrap_or_default();
+        assert!(step.contains(&format!("command = {expected:?}\n")), "{step}");
+    }
+}

@@ -130,6 +130,7 @@ impl Bench {
             workspace: folder.path().to_owned(),
             temporary: folder.path().to_owned(),
             builder: Arc::new(NoBuilder),
+            results_of_run: imgbuild_engine::Results::Kept,
             secrets: Arc::new(imgbuild_engine::secrets::NoSecrets),
             fillings: Arc::default(),
             prompt: Arc::new(imgbuild_engine::Nobody),

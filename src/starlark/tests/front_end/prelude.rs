@@ -163,6 +163,31 @@ image(
 }
 
 #[test]
+fn an_image_of_a_machine_exports_its_disk_if_nothing_is_said() {
+    let build = r#"
+image(name = "m", source = qemu(disk = "d.qcow2"), platforms = ["linux/amd64", "linux/arm64"])
+image(name = "child", base = ":m")
+image(name = "tree", source = scratch())
+"#;
+    let workspace = Workspace::new(&[("p/BUILD.star", build)]);
+    let analyzed = |label: &str| {
+        let analysis = workspace.analyze(label, "linux/amd64");
+        dump(&analysis.unwrap_or_else(|error| panic!("{error}")))
+    };
+    for (label, export) in [
+        ("//p:m", "2 disk on <//p:m#1> format=\"qcow2\" -> m.qcow2 at "),
+        ("//p:child", "1 disk on <//p:child#0> format=\"qcow2\" -> child.qcow2 at "),
+        ("//p:tree", "2 oci on <//p:tree#1> -> tree.oci at "),
+    ] {
+        let all = analyzed(label);
+        assert!(all.lines().any(|line| line.starts_with(export)), "{all}");
+    }
+    let combined = workspace.combine("//p:m", &["linux/amd64", "linux/arm64"]);
+    let combined = dump(&combined.unwrap_or_else(|error| panic!("{error}")));
+    assert_eq!(combined, "DefaultInfo(files=[<m.qcow2 of //p:m#2>, <m.qcow2 of //p:m#2>])\n");
+}
+
+#[test]
 fn a_genrule_runs_in_an_image_or_on_the_host() {
     let build = r#"
 image(name = "tools", source = scratch())

@@ -81,11 +81,6 @@ impl Access {
         Ok(Self { user, made, believed: Believed::default() })
     }
 
-    /// To a machine that nobody logs in to.
-    pub(crate) fn none() -> Self {
-        Self { user: String::new(), made: None, believed: Believed::default() }
-    }
-
     /// Whether a source says how its machine is logged in to.
     pub(crate) fn is_given(source: Source<'_>) -> bool {
         source.has_seed() || source.text("ssh_username").is_some()

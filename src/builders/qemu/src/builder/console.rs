@@ -13,7 +13,6 @@ use imgbuild_tree::DeltaId;
 use regex::Regex;
 
 use super::QemuBuilder;
-use super::access::Access;
 use super::attributes::Source;
 use super::start::{ANSWER, CONSOLE_LINES, Parts, halted, with_console};
 use crate::process::Machine;
@@ -84,7 +83,7 @@ impl QemuBuilder {
         layers: &[DeltaId],
         wanted: &Wanted,
     ) -> Result<WatchedMachine, ActionError> {
-        let parts = self.parts(layers, wanted, &Access::none(), None).await?;
+        let parts = self.parts(layers, wanted, None, None).await?;
         wanted.told.line("Starting the machine...");
         let mut machine = self.launch(&parts).start(ANSWER).await?;
         shown(&mut machine, Source { wanted }).await?;

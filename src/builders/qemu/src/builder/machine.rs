@@ -1,6 +1,5 @@
 //! A machine that is there, as steps use it, and what becomes of it between them.
 
-use std::collections::BTreeMap;
 use std::os::fd::BorrowedFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -8,10 +7,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
-use imgbuild_cache::Staged;
+use imgbuild_cache::{Staged, WarmStaged};
 use imgbuild_engine::{
     ActionError, Command, ConnectionFacts, Exit, FileOperation, Machine as EngineMachine,
-    MachineSpec as Wanted, OnLine, Reboot, Session, Snapshot, Stat,
+    MachineSpec as Wanted, OnLine, Reboot, Results, Session, Snapshot, Stat,
 };
 use imgbuild_ssh::{SshSession, Stdin};
 use imgbuild_tree::DeltaId;
@@ -20,9 +19,9 @@ use super::access::Access;
 use super::attributes::Source;
 use super::disks::{self, TPM_STATE, VARIABLES, file_name};
 use super::host::Host;
-use super::start::{CONSOLE_LINES, MEMORY, fingerprint_of, halted, with_console};
-use super::warm::{Facts, Making, is_worth};
-use super::{QemuBuilder, Resume, Waiting, guest, lock};
+use super::start::{CONSOLE_LINES, MEMORY_LIMIT, fingerprint_of, halted, with_console};
+use super::warm::{About, MEMORY, is_worth};
+use super::{QemuBuilder, Waiting, guest, lock};
 use crate::process::{Ended, Machine};
 use crate::qmp::NewOverlay;
 use crate::spec::MachineSpec;
@@ -110,36 +109,28 @@ impl Live {
         &mut self,
         builder: &QemuBuilder,
         wanted: &Wanted,
-    ) -> Result<(Making, Facts), ActionError> {
+    ) -> Result<(WarmStaged, About), ActionError> {
         let began = Instant::now();
-        let making = Making::new(wanted.run.temporary())?;
+        let mut staged = builder.0.cache.stage_warm(&wanted.run)?;
         let socket = self.machine.folder().join("memory");
         self.machine.qmp().stop().await?;
         let kept = async {
-            let stream = self.machine.qmp().save_memory(&making.memory(), &socket, MEMORY).await?;
-            let mut files = BTreeMap::new();
-            for disk in 0..self.sizes.len() {
-                let digest = making.copy(&self.staged.upper().join(file_name(disk)), &file_name(disk))?;
-                files.insert(file_name(disk), digest);
+            let memory = self.machine.qmp().save_memory(&staged.file(MEMORY), &socket, MEMORY_LIMIT).await?;
+            staged.add(MEMORY, memory);
+            for disk in (0..self.sizes.len()).map(file_name) {
+                staged.copy(&disk, &self.staged.upper().join(&disk))?;
             }
             if let Some(variables) = &self.variables {
-                files.insert(VARIABLES.to_owned(), making.copy(variables, VARIABLES)?);
+                staged.copy(VARIABLES, variables)?;
             }
-            Ok::<_, ActionError>((stream, files))
+            Ok::<_, ActionError>(())
         };
         let kept = kept.await;
         self.machine.qmp().resume().await?;
-        let (stream, files) = kept?;
+        kept?;
         *lock(&builder.0.kept_in) = Some(began.elapsed());
-        let facts = Facts {
-            layers: Vec::new(),
-            fingerprint: fingerprint_of(&self.spec, &self.host)?,
-            files,
-            length: stream.length,
-            digest: stream.digest,
-            access: self.access.kept(),
-        };
-        Ok((making, facts))
+        let fingerprint = fingerprint_of(&self.spec, &self.host)?;
+        Ok((staged, About { fingerprint, access: self.access.kept() }))
     }
 
     /// Switches it off as its owner would.
@@ -253,7 +244,7 @@ impl QemuMachine {
         let written = live.put_over(builder, wanted).await?;
         unless_halted(&live.machine, guest::behind(&live.session, &live.access)).await?;
         let warm = Source { wanted }.warm() && live.keeps_memory && !live.sensitive;
-        let warm = warm && builder.0.resume != Resume::Apart;
+        let warm = warm && wanted.results == Results::Kept;
         let warm = warm && is_worth(live.boot, *lock(&builder.0.kept_in));
         let memory = match warm {
             false => None,
@@ -268,8 +259,8 @@ impl QemuMachine {
         };
         let cache = &builder.0.cache;
         let layers = tokio::task::block_in_place(|| disks::commit(cache, &live.layers, written))?;
-        if let Some((making, facts)) = memory
-            && let Err(problem) = making.keep(cache, &layers, facts)
+        if let Some((staged, about)) = memory
+            && let Err(problem) = staged.commit(&layers, &about)
         {
             wanted.told.line(&format!("The machine's memory is not kept: {problem}"));
         }

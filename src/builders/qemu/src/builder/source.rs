@@ -193,7 +193,7 @@ impl QemuSource {
             return Ok(layers);
         }
         let access = Access::new(source)?;
-        let mut parts = self.builder.parts(&layers, wanted, &access, None).await?;
+        let mut parts = self.builder.parts(&layers, wanted, Some(&access), None).await?;
         let (typing, words) = Typing::new(source, &access).await?;
         parts.spec.overrides = source.overrides(&words)?;
         if source.flag("installer") {

@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use imgbuild_cache::Staged;
-use imgbuild_engine::{ActionError, MachineSpec as Wanted};
+use imgbuild_cache::{Staged, WarmSnapshot};
+use imgbuild_engine::{ActionError, MachineSpec as Wanted, Results};
 use imgbuild_ssh::{SshSession, connect_after};
 use imgbuild_tree::DeltaId;
 
@@ -15,8 +15,8 @@ use super::disks::{self, Chain, VARIABLES, failed, file_name};
 use super::host::Host;
 use super::machine::Live;
 use super::typing::Typing;
-use super::warm::Warm;
-use super::{QemuBuilder, Resume, console, guest};
+use super::warm::{About, MEMORY, has_disks, is_whole_beside_memory};
+use super::{QemuBuilder, console, guest};
 use crate::media::{FatSize, Files, MediaError, fat_image, iso_image};
 use crate::process::{Died, Halt, Launch, Machine, StartError};
 use crate::qmp::QmpError;
@@ -27,7 +27,7 @@ use crate::tpm::TpmEmulator;
 /// How long QEMU may take to answer.
 pub(crate) const ANSWER: Duration = Duration::from_secs(60);
 /// How long memory may take to be loaded or kept.
-pub(crate) const MEMORY: Duration = Duration::from_secs(10 * 60);
+pub(crate) const MEMORY_LIMIT: Duration = Duration::from_secs(10 * 60);
 /// How many lines of the console an error has.
 pub(crate) const CONSOLE_LINES: usize = 20;
 
@@ -49,8 +49,9 @@ impl QemuBuilder {
     /// If it does not come up.
     pub(crate) async fn go_on(&self, layers: &[DeltaId], wanted: &Wanted) -> Result<Live, ActionError> {
         let source = Source { wanted };
-        if self.0.resume == Resume::Warm
-            && let Some(warm) = Warm::find(&self.0.cache, layers)
+        if self.0.from_memory
+            && wanted.results == Results::Kept
+            && let Some(warm) = self.0.cache.warm_snapshot(layers)
         {
             match self.wake(layers, wanted, &warm).await {
                 Ok(live) => {
@@ -60,32 +61,35 @@ impl QemuBuilder {
                 Err(NotWoken { why, lasting }) => {
                     wanted.told.line(&format!("The machine cannot go on from memory, and is started: {why}"));
                     if lasting {
-                        warm.remove();
+                        self.0.cache.remove_warm_snapshot(warm);
                     }
                 }
             }
         }
         let access = Access::new(source)?;
-        let parts = self.parts(layers, wanted, &access, None).await?;
+        let parts = self.parts(layers, wanted, Some(&access), None).await?;
         wanted.told.line("Starting the machine...");
         self.boot(parts, layers, wanted, access, None).await
     }
 
     /// A machine that goes on from memory.
-    async fn wake(&self, layers: &[DeltaId], wanted: &Wanted, warm: &Warm) -> Result<Live, NotWoken> {
+    async fn wake(&self, layers: &[DeltaId], wanted: &Wanted, warm: &WarmSnapshot) -> Result<Live, NotWoken> {
         let began = Instant::now();
         let source = Source { wanted };
-        let access = Access::again(source, warm.facts.access.as_ref()).map_err(NotWoken::now)?;
-        if !warm.has_disks(Chain::new(&self.0.cache, layers).disks()) {
+        let About { fingerprint, access } = warm
+            .about()
+            .ok_or_else(|| NotWoken::lasting("what is known of it was written by another imgbuild"))?;
+        let access = Access::again(source, access.as_ref()).map_err(NotWoken::now)?;
+        if !has_disks(warm, Chain::new(&self.0.cache, layers).disks()) {
             return Err(NotWoken::lasting("it is another machine: it has other disks"));
         }
-        let parts = self.parts(layers, wanted, &access, Some(warm)).await.map_err(NotWoken::now)?;
+        let parts = self.parts(layers, wanted, Some(&access), Some(warm)).await.map_err(NotWoken::now)?;
         let fits = fingerprint_of(&parts.spec, &parts.host).map_err(NotWoken::now)?;
-        let differences = warm.facts.fingerprint.differences(&fits);
+        let differences = fingerprint.differences(&fits);
         if let Some(difference) = differences.first() {
             return Err(NotWoken::lasting(format!("it is another machine: {difference}")));
         }
-        if !warm.is_whole().map_err(NotWoken::now)? {
+        if !is_whole_beside_memory(warm).map_err(NotWoken::now)? {
             return Err(NotWoken::lasting("what lies beside its memory is damaged"));
         }
         let launch = Launch { paused: true, incoming: true, ..self.launch(&parts) };
@@ -196,13 +200,13 @@ impl QemuBuilder {
         })
     }
 
-    /// What a machine over layers is started with: new images, seeds, firmware variables of its own.
+    /// What a machine over layers is started with: new images, firmware variables of its own, a seed for who is to log in.
     pub(crate) async fn parts(
         &self,
         layers: &[DeltaId],
         wanted: &Wanted,
-        access: &Access,
-        warm: Option<&Warm>,
+        access: Option<&Access>,
+        warm: Option<&WarmSnapshot>,
     ) -> Result<Parts, ActionError> {
         let source = Source { wanted };
         let host = self.host(source, &wanted.told).await?;
@@ -229,7 +233,8 @@ impl QemuBuilder {
             None => None,
             Some((code, vars)) => {
                 let path = media.path().join(VARIABLES);
-                let from = warm.filter(|warm| warm.has(VARIABLES)).map(|warm| warm.file(VARIABLES));
+                let from =
+                    warm.filter(|warm| warm.files().contains_key(VARIABLES)).map(|warm| warm.file(VARIABLES));
                 let from = from.unwrap_or_else(|| chain.variables().unwrap_or(vars));
                 fs_err::copy(from, &path)?;
                 make_writable(&path)?;
@@ -272,13 +277,13 @@ impl NotWoken {
 }
 
 /// Reads a machine's memory into one that was started for it.
-async fn load(machine: &Machine, warm: &Warm) -> Result<(), NotWoken> {
+async fn load(machine: &Machine, warm: &WarmSnapshot) -> Result<(), NotWoken> {
     let socket = machine.folder().join("memory");
-    let loaded = machine.qmp().load_memory(&warm.memory(), &socket, MEMORY).await;
+    let loaded = machine.qmp().load_memory(&warm.file(MEMORY), &socket, MEMORY_LIMIT).await;
     let is_whole = match &loaded {
-        Ok(stream) => (stream.length, stream.digest) == (warm.facts.length, warm.facts.digest),
+        Ok(digest) => warm.files().get(MEMORY) == Some(digest),
         // QEMU may end over what makes no sense to it, and over much else.
-        Err(_) => warm.is_memory_whole().map_err(NotWoken::now)?,
+        Err(_) => warm.is_whole(MEMORY).map_err(NotWoken::now)?,
     };
     match loaded {
         _ if !is_whole => Err(NotWoken::lasting("its memory is damaged")),
@@ -315,7 +320,7 @@ pub(crate) fn fingerprint_of(spec: &MachineSpec, host: &Host) -> Result<MemoryFi
 fn add_media(
     spec: &mut MachineSpec,
     source: Source<'_>,
-    access: &Access,
+    access: Option<&Access>,
     folder: &Path,
 ) -> Result<(), ActionError> {
     let floppy = files(source, "floppy")?;
@@ -334,7 +339,8 @@ fn add_media(
         spec.cds.push(source.cd(path));
     }
     // Not the target's own name, which is in no key.
-    if let Some(seed) = access.seed(source.text("hostname").unwrap_or("machine")) {
+    let hostname = source.text("hostname").unwrap_or("machine");
+    if let Some(seed) = access.and_then(|access| access.seed(hostname)) {
         let path = folder.join("seed.img");
         fs_err::write(&path, seed.image()?)?;
         make_writable(&path)?;

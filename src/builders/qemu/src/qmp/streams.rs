@@ -4,12 +4,14 @@
 
 use std::io;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use blake3::Hasher;
+use imgbuild_digest::{Digest, Hash};
 use serde::Deserialize;
 use serde_json::{Value, json};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::time::Instant;
 
@@ -36,15 +38,6 @@ pub struct NewOverlay<'a> {
     pub name: &'a str,
     /// The disk as it was described to QEMU: what becomes of writes, of zeros and of what is given back is as there.
     pub disk: &'a Disk,
-}
-
-/// A stream of memory as it was written.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Stream {
-    /// Its length in bytes.
-    pub length: u64,
-    /// BLAKE3 of it.
-    pub digest: [u8; 32],
 }
 
 #[derive(Deserialize)]
@@ -88,7 +81,7 @@ impl Qmp {
     ///
     /// # Errors
     /// If QEMU refuses, ends or is silent, or the file cannot be written.
-    pub async fn save_memory(&self, file: &Path, socket: &Path, limit: Duration) -> Result<Stream, QmpError> {
+    pub async fn save_memory(&self, file: &Path, socket: &Path, limit: Duration) -> Result<Digest, QmpError> {
         let listener = UnixListener::bind(socket)?;
         let written = async {
             let (stream, _) = listener.accept().await?;
@@ -113,7 +106,7 @@ impl Qmp {
     ///
     /// # Errors
     /// If QEMU refuses, as it does where the machine is another, ends or is silent; if the file cannot be read.
-    pub async fn load_memory(&self, file: &Path, socket: &Path, limit: Duration) -> Result<Stream, QmpError> {
+    pub async fn load_memory(&self, file: &Path, socket: &Path, limit: Duration) -> Result<Digest, QmpError> {
         let address = format!("unix:{}", text("migrate-incoming", socket)?);
         self.execute("migrate-incoming", json!({"uri": address})).await?;
         let given = async {
@@ -180,39 +173,35 @@ fn text<'p>(command: &str, path: &'p Path) -> Result<&'p str, QmpError> {
 }
 
 /// Writes a stream to a new file that is the user's alone.
-async fn keep(mut stream: UnixStream, file: &Path) -> io::Result<Stream> {
+async fn keep(stream: UnixStream, file: &Path) -> io::Result<Digest> {
     let mut options = tokio::fs::OpenOptions::new();
-    let mut file = options.write(true).create_new(true).mode(0o600).open(file).await?;
-    let mut hasher = Hasher::new();
-    let mut piece = vec![0; PIECE];
-    let mut length = 0;
-    loop {
-        let read = stream.read(&mut piece).await?;
-        if read == 0 {
-            break;
-        }
-        hasher.update(&piece[..read]);
-        file.write_all(&piece[..read]).await?;
-        length += read as u64;
-    }
-    file.flush().await?;
-    Ok(Stream { length, digest: hasher.finalize().into() })
+    pass(stream, options.write(true).create_new(true).mode(0o600).open(file).await?).await
 }
 
-async fn give(file: &Path, mut stream: UnixStream) -> io::Result<Stream> {
-    let mut file = tokio::fs::File::open(file).await?;
-    let mut hasher = Hasher::new();
-    let mut piece = vec![0; PIECE];
-    let mut length = 0;
+async fn give(file: &Path, stream: UnixStream) -> io::Result<Digest> {
+    pass(tokio::fs::File::open(file).await?, stream).await
+}
+
+/// Reads all that comes and writes it; gives what it was. One piece is hashed while the next is on its way.
+async fn pass(mut from: impl AsyncRead + Unpin, mut to: impl AsyncWrite + Unpin) -> io::Result<Digest> {
+    let mut hashing = tokio::task::spawn_blocking(Hasher::new);
     loop {
-        let read = file.read(&mut piece).await?;
-        if read == 0 {
+        let mut piece = Vec::with_capacity(PIECE);
+        if (&mut from).take(PIECE as u64).read_to_end(&mut piece).await? == 0 {
             break;
         }
-        hasher.update(&piece[..read]);
-        stream.write_all(&piece[..read]).await?;
-        length += read as u64;
+        let piece = Arc::new(piece);
+        let mut hasher = hashing.await?;
+        hashing = tokio::task::spawn_blocking({
+            let piece = piece.clone();
+            move || {
+                hasher.update(&piece);
+                hasher
+            }
+        });
+        to.write_all(&piece).await?;
     }
-    stream.shutdown().await?;
-    Ok(Stream { length, digest: hasher.finalize().into() })
+    to.shutdown().await?;
+    let hasher = hashing.await?;
+    Ok(Digest::blake3(Hash(hasher.finalize().into()), hasher.count()))
 }

@@ -3,14 +3,13 @@
 //! The switches that Packer's builder has by default, in one fixed order, so that what a template overrides is what it
 //! expects to override. Not for: the control socket, which belongs to the process.
 
+mod drives;
+
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use super::overrides::{self, Switch};
-use super::{
-    CdInterface, Disk, DiskInterface, DiskZeroes, Display, Firmware, FlashFile, HostPort, MachineSpec, Nic,
-    Serial, Topology,
-};
+use super::{Display, Firmware, FlashFile, HostPort, MachineSpec, Nic, Serial, Topology};
 
 /// Where files of one run of a machine lie. All are absolute.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -55,6 +54,16 @@ pub enum SpecError {
     /// A PC has two floppy drives.
     #[error("a machine has at most 2 floppy disks, not {0}")]
     Floppies(usize),
+    /// More drives than there are places for on the board.
+    #[error(
+        "a machine of type `{machine}` has at most {most} IDE drives, CDs among them; attach some by another interface"
+    )]
+    IdeDrives {
+        /// Its type.
+        machine: String,
+        /// How many it may have.
+        most: u32,
+    },
     /// Something that must be there to name.
     #[error("a machine's {0} is empty")]
     Empty(&'static str),
@@ -106,7 +115,7 @@ impl MachineSpec {
         self.push_board(&mut all)?;
         push_firmware(&mut all, &self.firmware)?;
         let cards = self.push_networks(&mut all)?;
-        self.push_drives(&mut all)?;
+        drives::push(&mut all, self)?;
         if self.entropy {
             all.push(Switch::with("-device", "virtio-rng-pci"));
         }
@@ -171,90 +180,6 @@ impl MachineSpec {
         }
         Ok(cards)
     }
-
-    fn push_drives(&self, all: &mut Vec<Switch>) -> Result<(), SpecError> {
-        let scsi_disks = self.disks.iter().any(|disk| disk.interface == DiskInterface::VirtioScsi);
-        let scsi_cds = self.cds.iter().any(|cd| cd.interface == CdInterface::VirtioScsi);
-        if scsi_disks || scsi_cds {
-            all.push(Switch::with("-device", "virtio-scsi-pci,id=scsi0"));
-        }
-        if self.disks.iter().any(|disk| disk.interface == DiskInterface::Sata) {
-            all.push(Switch::with("-device", "ahci,id=ahci0"));
-        }
-        let mut sata = 0;
-        for (number, disk) in self.disks.iter().enumerate() {
-            let node = format!("disk{number}");
-            let (attach, device) = match disk.interface {
-                DiskInterface::Ide if disk.boot_index.is_some() => ("none", Some("ide-hd".to_owned())),
-                DiskInterface::Ide => ("ide", None),
-                DiskInterface::Scsi => ("scsi", None),
-                DiskInterface::Sd => ("sd", None),
-                // A drive given as `if=virtio` has no serial number, and no place among what is booted from.
-                DiskInterface::Virtio if disk.serial.is_some() || disk.boot_index.is_some() => {
-                    ("none", Some("virtio-blk-pci".to_owned()))
-                }
-                DiskInterface::Virtio => ("virtio", None),
-                DiskInterface::VirtioScsi => ("none", Some("scsi-hd,bus=scsi0.0".to_owned())),
-                DiskInterface::Sata => {
-                    sata += 1;
-                    ("none", Some(format!("ide-hd,bus=ahci0.{}", sata - 1)))
-                }
-            };
-            all.push(Switch::with("-drive", drive(disk, attach, number, &node)?));
-            if let Some(device) = device {
-                let serial = disk.serial.as_ref();
-                let serial =
-                    serial.map(|text| format!(",serial={}", doubled_commas(text))).unwrap_or_default();
-                let place = boot_index(disk.boot_index);
-                all.push(Switch::with("-device", format!("{device},drive=drive{number}{serial}{place}")));
-            }
-        }
-        for (number, cd) in self.cds.iter().enumerate() {
-            let file = doubled_commas(absolute(&cd.path)?);
-            let of = |attach: &str| {
-                format!(
-                    "file={file},{attach}media=cdrom,format=raw,readonly=on,id=cdrom{number},node-name=cd{number}"
-                )
-            };
-            let disk = |attach: &str| {
-                format!(
-                    "file={file},if={attach},format=raw,readonly=on,id=cdrom{number},node-name=cd{number}"
-                )
-            };
-            let is_ordered = cd.boot_index.is_some();
-            let (value, device) = match cd.interface {
-                CdInterface::Default | CdInterface::Ide if is_ordered => (of("if=none,"), Some("ide-cd")),
-                CdInterface::Default => (of(""), None),
-                CdInterface::Ide => (of("if=ide,"), None),
-                CdInterface::Scsi => (of("if=scsi,"), None),
-                CdInterface::Virtio if is_ordered => (disk("none"), Some("virtio-blk-pci")),
-                CdInterface::Virtio => (disk("virtio"), None),
-                CdInterface::VirtioScsi => (of("if=none,"), Some("scsi-cd,bus=scsi0.0")),
-            };
-            all.push(Switch::with("-drive", value));
-            if let Some(device) = device {
-                let place = boot_index(cd.boot_index);
-                all.push(Switch::with("-device", format!("{device},drive=cdrom{number}{place}")));
-            }
-        }
-        if self.floppies.len() > 2 {
-            return Err(SpecError::Floppies(self.floppies.len()));
-        }
-        for (number, path) in self.floppies.iter().enumerate() {
-            let file = doubled_commas(absolute(path)?);
-            all.push(Switch::with(
-                "-drive",
-                format!(
-                    "file={file},if=floppy,index={number},format=raw,readonly=on,id=diskette{number},node-name=floppy{number}"
-                ),
-            ));
-        }
-        Ok(())
-    }
-}
-
-fn boot_index(place: Option<u32>) -> String {
-    place.map(|place| format!(",bootindex={place}")).unwrap_or_default()
 }
 
 fn smp(topology: Topology) -> String {
@@ -300,27 +225,6 @@ fn netdev(number: usize, nic: &Nic) -> Result<String, SpecError> {
             HostPort::Range(..) => continue,
         };
         value += &format!(",hostfwd=tcp:127.0.0.1:{host}-:{}", forward.guest);
-    }
-    Ok(value)
-}
-
-/// A drive and its node have names of their own; QEMU takes no two of one name.
-fn drive(disk: &Disk, attach: &str, number: usize, node: &str) -> Result<String, SpecError> {
-    let file = doubled_commas(absolute(&disk.path)?);
-    let discard = if disk.discard { "unmap" } else { "ignore" };
-    let mut value = format!("file={file},if={attach},cache={},discard={discard}", disk.cache.name());
-    if disk.zeroes != DiskZeroes::Written {
-        value += &format!(",detect-zeroes={}", disk.zeroes.name());
-    }
-    value += &format!(",format={},id=drive{number},node-name={node}", disk.format.name());
-    if disk.read_only {
-        value += ",readonly=on";
-    }
-    let mut place = String::new();
-    for path in &disk.below {
-        place += "backing.";
-        let file = doubled_commas(absolute(path)?);
-        value += &format!(",{place}driver=qcow2,{place}file.driver=file,{place}file.filename={file}");
     }
     Ok(value)
 }

@@ -1,6 +1,9 @@
 //! Machines beside the arguments that they become.
 
-use crate::spec::{Accelerator, Cd, DiskFormat, HostForward, Kernel, Override, Tpm};
+use crate::spec::{
+    Accelerator, Cd, CdInterface, Disk, DiskFormat, DiskInterface, DiskZeroes, HostForward, Kernel, Override,
+    Tpm,
+};
 
 use super::*;
 
@@ -58,7 +61,7 @@ fn disks() {
         ),
         (
             DiskInterface::Ide,
-            "-drive file=/a,,b.qcow2,if=ide,cache=writeback,discard=ignore,format=qcow2,id=drive0,node-name=disk0",
+            "-drive file=/a,,b.qcow2,if=ide,index=0,cache=writeback,discard=ignore,format=qcow2,id=drive0,node-name=disk0",
         ),
         (
             DiskInterface::VirtioScsi,
@@ -89,7 +92,7 @@ fn other_media() {
     for (interface, wanted) in [
         (
             CdInterface::Default,
-            "-drive file=/c.iso,media=cdrom,format=raw,readonly=on,id=cdrom0,node-name=cd0",
+            "-drive file=/c.iso,index=0,media=cdrom,format=raw,readonly=on,id=cdrom0,node-name=cd0",
         ),
         (CdInterface::Virtio, "-drive file=/c.iso,if=virtio,format=raw,readonly=on,id=cdrom0,node-name=cd0"),
         (
@@ -105,6 +108,59 @@ fn other_media() {
     );
     let three = MachineSpec { floppies: vec!["/f".into(); 3], ..bare() };
     assert_eq!(arguments(&three).unwrap_err().to_string(), "a machine has at most 2 floppy disks, not 3");
+}
+
+/// Where drives of the board's own controller are, in the order of the arguments.
+fn places(spec: &MachineSpec) -> Vec<String> {
+    let of = |value: &str| {
+        let parts = value.split(',').filter(|part| {
+            ["index=", "bus=", "unit=", "bootindex="].iter().any(|name| part.starts_with(name))
+        });
+        parts.collect::<Vec<_>>().join(" ")
+    };
+    let all = spec.arguments(&Wiring::in_folder(Path::new("/run"))).unwrap();
+    let places = all.switches().iter().filter_map(|switch| switch.value.as_deref()).map(of);
+    places.filter(|place| !place.is_empty()).collect()
+}
+
+#[test]
+fn drives_on_the_board_have_places_of_their_own() {
+    let machine = |machine: &str, disks: &[Option<u32>], cds: &[Option<u32>]| {
+        let disk = |&boot_index: &Option<u32>| Disk {
+            boot_index,
+            interface: DiskInterface::Ide,
+            ..Disk::new("/d", DiskFormat::Qcow2)
+        };
+        let cd = |&boot_index: &Option<u32>| Cd { boot_index, ..Cd::new("/c") };
+        MachineSpec {
+            machine: machine.to_owned(),
+            disks: disks.iter().map(disk).collect(),
+            cds: cds.iter().map(cd).collect(),
+            ..bare()
+        }
+    };
+    let (medium, other) = (Some(1), None);
+    for name in ["pc", "pc-i440fx-7.2"] {
+        let two = places(&machine(name, &[], &[medium, other]));
+        assert_eq!(two, ["bus=ide.0 unit=0 bootindex=1", "index=1"]);
+    }
+    for name in ["q35", "pc-q35-7.2", "q35,smm=on"] {
+        let two = places(&machine(name, &[], &[medium, other]));
+        assert_eq!(two, ["bus=ide.0 unit=0 bootindex=1", "index=1"]);
+    }
+    let disks = [Some(0), None];
+    let wanted = ["bus=ide.0 unit=0 bootindex=0", "index=1", "bus=ide.1 unit=0 bootindex=1", "index=3"];
+    assert_eq!(places(&machine("pc", &disks, &[medium, other])), wanted);
+    let wanted = ["bus=ide.0 unit=0 bootindex=0", "index=1", "bus=ide.2 unit=0 bootindex=1", "index=3"];
+    assert_eq!(places(&machine("q35", &disks, &[medium, other])), wanted);
+    // Of a board that is not known QEMU knows more.
+    assert_eq!(places(&machine("virt", &[], &[other, other])), Vec::<String>::new());
+
+    let five = machine("pc", &[None, None, None], &[other, other]);
+    let wanted =
+        "a machine of type `pc` has at most 4 IDE drives, CDs among them; attach some by another interface";
+    assert_eq!(arguments(&five).unwrap_err().to_string(), wanted);
+    assert!(arguments(&machine("q35", &[None, None, None], &[other, other])).is_ok());
 }
 
 #[test]

@@ -111,6 +111,7 @@ impl Bench {
             run: self.run.clone(),
             temporary,
             builder: Arc::new(NoBuilder),
+            results_of_run: imgbuild_engine::Results::Kept,
             secrets: Arc::new(imgbuild_engine::secrets::NoSecrets),
             fillings: Arc::default(),
             prompt: Arc::new(imgbuild_engine::Nobody),
