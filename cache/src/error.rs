@@ -41,6 +41,14 @@ pub enum Error {
         .0.display()
     )]
     OpenToOthers(PathBuf),
+    /// The memory of one machine takes more than that of all may.
+    #[error("it takes {} MiB, and the memory of all machines may take {} MiB", size >> 20, budget >> 20)]
+    WarmTooLarge {
+        /// What it takes on the disk, in bytes.
+        size: u64,
+        /// What all of them may take, in bytes.
+        budget: u64,
+    },
     /// Bytes that should have a digest have another.
     #[error("expected `{expected}`, but the bytes are `{actual}`")]
     DigestMismatch {

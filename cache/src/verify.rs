@@ -262,7 +262,7 @@ impl Cache {
                 Damage::LayerUnusable { layer, .. } | Damage::LayerChanged { layer, .. } => {
                     self.remove_layer(layer)?;
                 }
-                Damage::MemoryUnusable { folder, .. } => self.remove_warm([folder.clone()])?,
+                Damage::MemoryUnusable { folder, .. } => self.remove_damaged_warm(folder)?,
                 Damage::ResultIncomplete { .. } => {}
             }
         }

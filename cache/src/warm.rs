@@ -1,9 +1,10 @@
 //! Warm snapshots: the memory of machines beside layers (`warm/<name>/`), from which a machine goes on without a boot.
 //!
 //! Each is a folder of the user's alone, named by the layers that it goes on from, with files and a description of them
-//! (`facts.json`). It can always be done without, so it has no row in the index: it goes with the layers that it stands on, by age
-//! and by size like results, and while a run has leased the uppermost of them it stays. What the files are, and what a machine
-//! must be to take them, is their maker's to say.
+//! (`facts.json`). It can always be done without, so it has no row in the index: it goes with the layers that it stands on, and a
+//! collection takes it by age and by size like results, unless a run has leased the uppermost of them. All of them together
+//! have a budget besides, which is looked after whenever one is kept. What the files are, and what a machine must be to
+//! take them, is their maker's to say.
 
 use std::collections::{BTreeMap, HashSet};
 use std::fs::Permissions;
@@ -19,7 +20,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::removal::remove_tree;
-use crate::{Cache, Result, Run};
+use crate::{Cache, Error, Result, Run};
 
 /// What tells of a folder what it is. One without is not whole.
 const DESCRIPTION: &str = "facts.json";
@@ -116,12 +117,16 @@ impl WarmStaged {
     }
 
     /// Puts it in its place, with what its maker says of it; removes others whose layers are gone, and those that were not used
-    /// for longest where all take too much.
+    /// for longest where all take more than 8 GiB.
     ///
     /// # Errors
-    /// If it cannot be written or put there.
+    /// [`Error::WarmTooLarge`] if it alone takes more; if it cannot be written or put there.
     pub fn commit(self, layers: &[DeltaId], about: &impl Serialize) -> Result<()> {
         let Self { cache, folder, files } = self;
+        let size = size_of(folder.path());
+        if size > BUDGET {
+            return Err(Error::WarmTooLarge { size, budget: BUDGET });
+        }
         let about = serde_json::to_value(about).map_err(std::io::Error::from)?;
         let description = Description { layers: names(layers), files, about };
         let text = serde_json::to_vec(&description).map_err(std::io::Error::from)?;
@@ -135,7 +140,10 @@ impl WarmStaged {
         cache.remove_warm([place.clone()])?;
         fs_err::rename(folder.path(), place)?;
         let _ = folder.keep();
-        cache.prune_warm()
+        if let Err(error) = cache.prune_warm(BUDGET) {
+            tracing::debug!(%error, "old warm snapshots stay");
+        }
+        Ok(())
     }
 }
 
@@ -204,8 +212,11 @@ impl Cache {
         Ok(WarmStaged { cache: self.clone(), folder, files: BTreeMap::new() })
     }
 
-    /// Removes one, since it cannot be used.
+    /// Removes one, since it cannot be used; one that another has put in its place stays.
     pub fn remove_warm_snapshot(&self, snapshot: WarmSnapshot) {
+        if Description::read(&snapshot.folder) != Some(snapshot.description) {
+            return;
+        }
         if let Err(error) = self.remove_warm([snapshot.folder]) {
             tracing::debug!(%error, "a warm snapshot stays");
         }
@@ -249,14 +260,21 @@ impl Cache {
     /// Removes them. Who reads one meanwhile finds that it is not whole, and does without.
     pub(crate) fn remove_warm(&self, paths: impl IntoIterator<Item = PathBuf>) -> Result<()> {
         let trash = tempfile::Builder::new().prefix("trash-").tempdir_in(self.temporary()?)?.keep();
+        let mut moved = Ok(());
         for (place, path) in paths.into_iter().enumerate() {
             match fs_err::rename(&path, trash.join(place.to_string())) {
-                Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error.into()),
+                Err(error) if error.kind() != std::io::ErrorKind::NotFound => moved = moved.and(Err(error)),
                 _ => {}
             }
         }
         remove_tree(&trash)?;
-        Ok(())
+        Ok(moved?)
+    }
+
+    /// Removes one that is damaged still: a build may have put another in its place.
+    pub(crate) fn remove_damaged_warm(&self, path: &Path) -> Result<()> {
+        let found = self.warm_folders()?.into_iter().find(|one| one.path == path);
+        self.remove_warm(found.filter(|one| one.damage().is_some()).map(|one| one.path))
     }
 
     /// Those that stand on layers without a row.
@@ -266,13 +284,13 @@ impl Cache {
     }
 
     /// Removes those whose layers are gone, and the oldest until the rest fits.
-    fn prune_warm(&self) -> Result<()> {
+    fn prune_warm(&self, budget: u64) -> Result<()> {
         let (mut whole, gone): (Vec<_>, Vec<_>) =
             self.warm_folders()?.into_iter().partition(|one| one.stands_on(|delta| self.has_layer(delta)));
         whole.sort_by_key(|one| one.last_used);
         let mut sum: u64 = whole.iter().map(|one| one.size).sum();
         let too_much = whole.into_iter().take_while(|one| {
-            let is_too_much = sum > BUDGET;
+            let is_too_much = sum > budget;
             sum -= one.size;
             is_too_much
         });

@@ -83,7 +83,7 @@ fn a_template_goes_on_from_memory_and_from_disks() {
     assert!(said.contains("Waiting for SSH"), "{said}");
     // The snapshots that were not asked for are damaged still.
     examples.run("", &["cache", "verify", "--repair"]);
-    assert!(examples.ok("", &["cache", "verify"]).stdout.contains("nothing is wrong"));
+    examples.verify();
 }
 
 #[test]
@@ -125,7 +125,7 @@ fn a_machine_ends_with_the_program_whatever_ends_it() {
     wait_for("the machine's end", || (!Path::new(&format!("/proc/{machine}")).exists()).then_some(()));
     // What it left is the folder of its run, and what comes next is not in its way.
     examples.ok("", &["cleanup"]);
-    assert!(examples.ok("", &["cache", "verify"]).stdout.contains("nothing is wrong"));
+    examples.verify();
 }
 
 /// Two chains on the small disk of the example: one whose second step takes a file that the first has written to `/tmp`, and one
@@ -186,7 +186,7 @@ fn a_chain_that_cannot_go_on_from_each_step_is_found() {
     ] {
         assert!(text.contains(part), "{part}: {text}");
     }
-    assert!(examples.ok("", &["cache", "verify"]).stdout.contains("nothing is wrong"));
+    examples.verify();
 }
 
 /// Waits for something, for minutes.

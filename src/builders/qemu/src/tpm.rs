@@ -95,7 +95,14 @@ impl TpmEmulator {
         let leash = child.stdin.take();
         let deadline = Instant::now() + LISTENS;
         // The socket is there a moment before anybody listens.
-        while UnixStream::connect(&socket).await.is_err() {
+        while let Err(error) = UnixStream::connect(&socket).await {
+            let is_not_yet = matches!(
+                error.kind(),
+                io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused | io::ErrorKind::WouldBlock
+            );
+            if !is_not_yet {
+                return Err(TpmError::Silent { program: program.to_owned(), said: format!(": {error}") });
+            }
             let has_ended = child.try_wait().map_err(failed)?.is_some();
             if has_ended || Instant::now() >= deadline {
                 let said = fs_err::read_to_string(&said).unwrap_or_default();

@@ -159,7 +159,6 @@ pub(super) struct House<'a> {
     sensitive: &'a [String],
     run_uuid: String,
     registry: Registry,
-    /// The code for runs that nothing is kept of.
     store: Arc<Store>,
     /// Who asks the user waits for it.
     pub(super) turn: Arc<Mutex<()>>,

@@ -60,7 +60,11 @@ impl Reader<'_, '_, '_> {
         let is_relative =
             |text: &str| text.contains('/') && !text.starts_with('/') && Holes::mark_in(text).is_none();
         match self.config.hidden(name) {
-            Some(text) if is_relative(&text) => Value::string(&self.chain.on_host(&text)),
+            Some(text) if is_relative(&text) => {
+                let path = self.chain.on_host(&text);
+                // Without a `/` it would be looked for on the path.
+                Value::string(&if path.contains('/') { path } else { format!("./{path}") })
+            }
             _ => self.text(name),
         }
     }
