@@ -102,6 +102,12 @@ struct Blob {
     sha256: [u8; 32],
 }
 
+fn known_layers(transaction: &rusqlite::Transaction<'_>) -> Result<Vec<DeltaId>> {
+    let mut statement = transaction.prepare("SELECT delta FROM layers")?;
+    let rows = statement.query_map([], |row| Ok(DeltaId(Hash(row.get(0)?))))?;
+    Ok(rows.collect::<rusqlite::Result<_>>()?)
+}
+
 impl Cache {
     /// Reads every blob and every layer and compares them with their names, and checks that every result has what
     /// it points to. In a store whose layers were made in a user namespace, call this in one with the same mapping.
@@ -124,11 +130,7 @@ impl Cache {
                     Ok(Blob { digest: Digest::blake3(Hash(row.get(0)?), size), sha256: row.get(2)? })
                 })?
                 .collect::<rusqlite::Result<_>>()?;
-            let layers: Vec<DeltaId> = transaction
-                .prepare("SELECT delta FROM layers")?
-                .query_map([], |row| Ok(DeltaId(Hash(row.get(0)?))))?
-                .collect::<rusqlite::Result<_>>()?;
-            Ok((blobs, layers))
+            Ok((blobs, known_layers(transaction)?))
         })?;
         let total = (blobs.len() + layers.len()) as u64;
         let checked = AtomicU64::new(0);
@@ -150,6 +152,12 @@ impl Cache {
         for delta in &layers {
             damage.extend(self.check_layer(delta));
             step();
+        }
+        if damage.iter().any(|one| matches!(one, Damage::LayerUnusable { .. })) {
+            // What a run has removed meanwhile is not damaged.
+            let known: HashSet<DeltaId> = self.database().read(known_layers)?.into_iter().collect();
+            damage
+                .retain(|one| !matches!(one, Damage::LayerUnusable { layer, .. } if !known.contains(layer)));
         }
         let results = self.check_results(&mut damage)?;
         let warm = self.warm_folders()?;

@@ -313,3 +313,46 @@ fn size_of(folder: &Path) -> u64 {
     let Ok(entries) = fs_err::read_dir(folder) else { return 0 };
     entries.flatten().filter_map(|entry| Some(entry.metadata().ok()?.blocks() * 512)).sum()
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use imgbuild_tree::{CaptureOptions, EmptyView, XattrNamespace, capture};
+
+    use super::*;
+
+    fn layer(cache: &Cache, run: &Run, text: &str) -> DeltaId {
+        let staged = cache.stage(run).unwrap();
+        fs_err::write(staged.upper().join("file"), text).unwrap();
+        let options = CaptureOptions::new(1_600_000_000, XattrNamespace::User);
+        let manifest = capture(staged.upper(), &EmptyView, &options).unwrap();
+        cache.commit_layer(staged, &manifest).unwrap()
+    }
+
+    #[test]
+    fn those_that_were_not_used_for_longest_go_until_the_rest_fits() {
+        let folder = tempfile::tempdir().unwrap();
+        let cache = Cache::open(folder.path().join("cache")).unwrap();
+        let run = Run::begin(&cache).unwrap();
+        let places = [(5, "used long ago"), (1, "used now"), (3, "used then")].map(|(days, name)| {
+            let layers = [layer(&cache, &run, name)];
+            let mut staged = cache.stage_warm(&run).unwrap();
+            fs_err::write(staged.file("memory"), vec![1; 1 << 16]).unwrap();
+            staged.add("memory", Digest::of(&vec![1; 1 << 16]));
+            staged.commit(&layers, &()).unwrap();
+            let place = cache.warm_place(&layers);
+            let description = std::fs::File::options().write(true).open(place.join(DESCRIPTION)).unwrap();
+            description.set_modified(SystemTime::now() - Duration::from_secs(days * 86_400)).unwrap();
+            place
+        });
+        let there = || places.iter().map(|place| place.exists()).collect::<Vec<_>>();
+        let all: u64 = places.iter().map(|place| size_of(place)).sum();
+        cache.prune_warm(all).unwrap();
+        assert_eq!(there(), [true, true, true]);
+        cache.prune_warm(all - 1).unwrap();
+        assert_eq!(there(), [false, true, true]);
+        cache.prune_warm(all / 2).unwrap();
+        assert_eq!(there(), [false, true, false]);
+    }
+}

@@ -343,11 +343,12 @@ impl Shared {
         Ok((stored, EventOutcome::Built))
     }
 
-    /// Keeps what a result points to until this run is over.
+    /// Whether others get to know of its results.
     fn keeps_results(&self) -> bool {
         self.request.options.results == Results::Kept
     }
 
+    /// Keeps what a result points to until this run is over.
     fn lease_result(&self, result: &ActionResult) -> Result<(), ActionError> {
         let layers = result.layers.iter().map(|delta| Lease::Layer(*delta));
         let blobs = result.blobs().map(|digest| Lease::Blob(*digest));

@@ -12,16 +12,25 @@ end() {
     done
 }
 
-printf '\n%s started\n' "$MARK"
+for _ in 1 2 3; do
+    printf '\n%s started\n' "$MARK"
+done
 mount -t tmpfs tmpfs /run && mkdir /run/from /run/to || end 'failed: mount -t tmpfs'
 
-device=
+device= system=
 for disk in /sys/block/vd*; do
     if [ "$(cat "$disk/serial")" = "$SERIAL" ]; then
         device=/dev/${disk##*/}$PARTITION
+    else
+        system=/dev/${disk##*/}
     fi
 done
-[ -b "$device" ] || end 'failed: looking for the disk'
+[ -b "$device" ] && [ -b "$system" ] || end 'failed: looking for the disks'
+# It would leave attributes out that the image has.
+if [ -e /etc/xattr.conf ]; then
+    : >/run/xattr.conf
+    mount --bind /run/xattr.conf /etc/xattr.conf || end 'failed: mount --bind'
+fi
 
 set -- -q -f -m uuid="$UUID"
 # Later versions switch on by themselves what GRUB refuses to read: 2.06 all three, 2.12 the last two. Older ones do not know
@@ -37,14 +46,15 @@ if [ -n "$LABEL" ]; then
 fi
 mkfs.xfs "$@" "$device" || end 'failed: mkfs.xfs'
 mount -t xfs "$device" /run/to || end 'failed: mount -t xfs'
-# Without what is mounted on it.
-mount --bind / /run/from || end 'failed: mount --bind'
+# The disk itself: the initial RAM disk may have put something else, or more, at the root.
+mount -t ext4 -o ro "$system" /run/from || end 'failed: mount -t ext4'
 # `--archive` would not say that attributes are lost.
 cp -dR --preserve=mode,ownership,timestamps,links,xattr --sparse=always /run/from/. /run/to/ || end 'failed: cp'
 for path in $EXTRA; do
     rm -r "/run/to/$path" || end 'failed: rm'
 done
 touch -r /run/from /run/to || end 'failed: touch'
+# Of what could not be written nothing else tells.
+sync -f /run/to || end 'failed: sync'
 umount /run/to || end 'failed: umount'
-sync
 end done

@@ -8,9 +8,10 @@ use imgbuild_engine::{ActionError, Told};
 
 use super::QemuBuilder;
 use super::console::shows;
+use super::machine::killed;
 use super::start::{ANSWER, CONSOLE_LINES, with_console};
 use crate::probe::Emulator;
-use crate::process::{Launch, Machine};
+use crate::process::{Ended, Launch, Machine};
 use crate::spec::{Accelerator, Disk, DiskCache, DiskFormat, DiskZeroes, Kernel, MachineSpec, Topology};
 
 /// Jobs are for this processor alone.
@@ -64,8 +65,10 @@ impl QemuBuilder {
         if let Some(GuestReport::Failed(what)) = report(&console) {
             return Err(failed(job, &what, &console));
         }
-        machine.quit().await?;
-        Ok(())
+        match machine.quit().await? {
+            Ended::Quit | Ended::PoweredDown => Ok(()),
+            Ended::Killed => Err(killed()),
+        }
     }
 }
 
@@ -103,7 +106,10 @@ fn late(what: &str, limit: Duration, machine: &Machine) -> ActionError {
         "the machine that makes the xfs file system did not {what} in {} minutes",
         limit.as_secs() / 60
     );
-    with_console(ActionError::environment(what), &machine.console(CONSOLE_LINES))
+    let error = ActionError::environment(what).hint(
+        "it runs the image's own kernel, whose initial RAM disk must have `ext4` and `virtio_blk`, on this host's QEMU",
+    );
+    with_console(error, &machine.console(CONSOLE_LINES))
 }
 
 /// Why the machine could not do it, as its console says before its own lines.

@@ -188,7 +188,7 @@ async fn unless_halted<T>(
 }
 
 /// What a machine that had to be killed wrote is not known.
-fn killed() -> ActionError {
+pub(crate) fn killed() -> ActionError {
     ActionError::environment("QEMU did not end when it was told to, and its disks may not be whole")
 }
 

@@ -153,6 +153,14 @@ fn drives_on_the_board_have_places_of_their_own() {
     assert_eq!(places(&machine("pc", &disks, &[medium, other])), wanted);
     let wanted = ["bus=ide.0 unit=0 bootindex=0", "index=1", "bus=ide.2 unit=0 bootindex=1", "index=3"];
     assert_eq!(places(&machine("q35", &disks, &[medium, other])), wanted);
+    // A template may name another board itself.
+    for (switch, value) in
+        [("-machine", "type=q35,accel=tcg"), ("-M", "q35"), ("-machine", "accel=tcg,type=q35")]
+    {
+        let own = Override::from_row(&[switch.to_owned(), value.to_owned()]).unwrap();
+        let other_board = MachineSpec { overrides: vec![own], ..machine("pc", &disks, &[medium, other]) };
+        assert_eq!(places(&other_board), wanted, "{value}");
+    }
     // Of a board that is not known QEMU knows more.
     assert_eq!(places(&machine("virt", &[], &[other, other])), Vec::<String>::new());
 

@@ -167,3 +167,73 @@ fn a_tree_that_cannot_run_is_refused_before_anything_is_written() {
         assert_eq!(refused(&runnable(), &DiskOptions { label: Some(label.to_owned()), ..xfs() }), expected);
     }
 }
+
+/// What the program says first of what it has done, where the named program fails. The others do nothing.
+fn said_of_a_failing(program: &str, script: &str) -> String {
+    use std::io::{BufRead as _, BufReader};
+    use std::os::unix::fs::{PermissionsExt as _, symlink};
+
+    let folder = TempDir::new().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    for (disk, serial) in [("vda", ""), ("vdb", "imgbuild-target")] {
+        fs_err::create_dir_all(path("block").join(disk)).unwrap();
+        fs_err::write(path("block").join(disk).join("serial"), serial).unwrap();
+    }
+    fs_err::create_dir(path("bin")).unwrap();
+    for name in ["cp", "mkdir", "mkfs.xfs", "mount", "rm", "sync", "touch", "umount"] {
+        let stub = format!("#!/bin/sh\n[ {name} != '{program}' ]\n");
+        fs_err::write(path("bin").join(name), stub).unwrap();
+        fs_err::set_permissions(path("bin").join(name), std::fs::Permissions::from_mode(0o755)).unwrap();
+    }
+    for name in ["cat", "sleep"] {
+        symlink(Path::new("/bin").join(name), path("bin").join(name)).unwrap();
+    }
+    let mut script = script.to_owned();
+    for (from, to) in [
+        ("PATH=/usr/sbin:/usr/bin:/sbin:/bin", format!("PATH={}", path("bin").display())),
+        ("/sys/block", path("block").display().to_string()),
+        ("[ -b ", "[ -n ".to_owned()),
+        ("/etc/xattr.conf", path("xattr.conf").display().to_string()),
+    ] {
+        assert!(script.contains(from), "{from}");
+        script = script.replace(from, &to);
+    }
+    fs_err::write(path("script"), script).unwrap();
+    let mut running = std::process::Command::new("/bin/sh")
+        .arg(path("script"))
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
+    let lines = BufReader::new(running.stdout.take().unwrap()).lines().map(Result::unwrap);
+    let said = lines
+        .filter_map(|line| Some(line.split_once(": ")?.1.to_owned()))
+        .find(|line| line != "started")
+        .unwrap_or_default();
+    running.kill().unwrap();
+    running.wait().unwrap();
+    said
+}
+
+#[test]
+fn a_machine_says_what_did_not_work_and_only_else_that_it_is_done() {
+    let folder = TempDir::new().unwrap();
+    let disk = begun(&folder, &xfs());
+    let job = disk.job().unwrap();
+    let program = format!(".imgbuild-{}", xfs().identity.uuid("root file system"));
+    let system = DiskImage::open(&job.system).unwrap().root_tree().unwrap();
+    let script = String::from_utf8(contents(&system, &program)).unwrap();
+    for (failing, expected) in [
+        ("mount", "failed: mount -t tmpfs"),
+        ("mkdir", "failed: mount -t tmpfs"),
+        ("mkfs.xfs", "failed: mkfs.xfs"),
+        ("cp", "failed: cp"),
+        ("rm", "failed: rm"),
+        ("touch", "failed: touch"),
+        ("sync", "failed: sync"),
+        ("umount", "failed: umount"),
+        ("", "done"),
+    ] {
+        assert_eq!(said_of_a_failing(failing, &script), expected, "{failing}");
+    }
+}

@@ -3,7 +3,7 @@
 //! Each drive on the board's own controller is given its place there: left alone, QEMU puts what `-drive` attaches on the first bus
 //! and what is a device on the last, so that a second CD would come before the medium.
 
-use super::super::{Cd, CdInterface, Disk, DiskInterface, DiskZeroes};
+use super::super::{Cd, CdInterface, Disk, DiskInterface, DiskZeroes, Override};
 use super::{MachineSpec, SpecError, Switch, absolute, doubled_commas};
 
 /// Appends all drives of a machine.
@@ -16,7 +16,7 @@ pub(super) fn push(all: &mut Vec<Switch>, spec: &MachineSpec) -> Result<(), Spec
     if spec.disks.iter().any(|disk| disk.interface == DiskInterface::Sata) {
         all.push(Switch::with("-device", "ahci,id=ahci0"));
     }
-    let mut places = Places::of(&spec.machine);
+    let mut places = Places::of(board(spec));
     let mut sata = 0;
     for (number, disk) in spec.disks.iter().enumerate() {
         push_disk(all, disk, number, &mut places, &mut sata)?;
@@ -126,6 +126,20 @@ fn push_floppies(all: &mut Vec<Switch>, spec: &MachineSpec) -> Result<(), SpecEr
 
 fn boot_index(place: Option<u32>) -> String {
     place.map(|place| format!(",bootindex={place}")).unwrap_or_default()
+}
+
+/// The type of machine, which a template's own switch may say.
+fn board(spec: &MachineSpec) -> &str {
+    let own = spec.overrides.iter().map(Override::switch).rev();
+    let own = own.filter(|switch| matches!(&*switch.name, "-machine" | "-M")).find_map(|switch| {
+        let parts = switch.value.as_deref()?.split(',');
+        parts.enumerate().find_map(|(number, part)| match part.split_once('=') {
+            Some(("type", name)) => Some(name),
+            None if number == 0 => Some(part),
+            _ => None,
+        })
+    });
+    own.unwrap_or(&spec.machine)
 }
 
 /// The places on a board's own IDE or AHCI, in the order in which they are given out.
