@@ -232,15 +232,7 @@ impl Bench<'_> {
             kernel: Some(Kernel { image, initrd: Some(initrd), append: APPEND.to_owned() }),
             ..MachineSpec::default()
         };
-        let launch = |paused| Launch {
-            program: emulator.program.clone(),
-            spec: spec.clone(),
-            folder: std::env::temp_dir(),
-            working_folder: None,
-            environment: Vec::new(),
-            paused,
-            incoming: false,
-        };
+        let launch = |paused| Launch { paused, ..Launch::new(&emulator.program, spec.clone()) };
         let mut machine = launch(false).start(MINUTES).await.map_err(said)?;
         self.log_in(&machine).await?;
         let began = Instant::now();

@@ -352,7 +352,7 @@ impl Cache {
         }
         let gone: HashSet<Object> = plan.objects.iter().copied().collect();
         for (place, one) in warm.iter().enumerate() {
-            if !one.stands_on(|delta| !gone.contains(&Object::Layer(delta.0.0))) && one.layers.is_some() {
+            if !one.stands_on(|delta| !gone.contains(&Object::Layer(delta.0.0))) && one.layers().is_some() {
                 plan.drop_warm(place, one);
             }
         }

@@ -30,7 +30,7 @@ const BUDGET: u64 = 8 << 30;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 struct Description {
     /// The layers that it goes on from, the lowest first.
-    layers: Vec<String>,
+    layers: Vec<DeltaId>,
     files: BTreeMap<String, Digest>,
     /// What its maker says of it.
     about: serde_json::Value,
@@ -128,7 +128,7 @@ impl WarmStaged {
             return Err(Error::WarmTooLarge { size, budget: BUDGET });
         }
         let about = serde_json::to_value(about).map_err(std::io::Error::from)?;
-        let description = Description { layers: names(layers), files, about };
+        let description = Description { layers: layers.to_vec(), files, about };
         let text = serde_json::to_vec(&description).map_err(std::io::Error::from)?;
         // What a maker says may be what a machine lets in.
         let mut options = fs_err::OpenOptions::new();
@@ -155,20 +155,24 @@ pub(crate) struct WarmFolder {
     pub(crate) size: u64,
     /// In seconds since 1970.
     pub(crate) last_used: i64,
-    /// The layers that it stands on, the lowest first; none if its description cannot be read.
-    pub(crate) layers: Option<Vec<DeltaId>>,
+    /// None if it cannot be read.
     description: Option<Description>,
 }
 
 impl WarmFolder {
+    /// The layers that it stands on, the lowest first; none if its description cannot be read.
+    pub(crate) fn layers(&self) -> Option<&[DeltaId]> {
+        self.description.as_ref().map(|description| &*description.layers)
+    }
+
     /// Whether it can be of use while these layers are there.
     pub(crate) fn stands_on(&self, there: impl Fn(&DeltaId) -> bool) -> bool {
-        self.layers.as_ref().is_some_and(|layers| layers.iter().all(there))
+        self.layers().is_some_and(|layers| layers.iter().all(there))
     }
 
     /// The layer that it goes on from.
     pub(crate) fn uppermost(&self) -> Option<&DeltaId> {
-        self.layers.as_ref()?.last()
+        self.layers()?.last()
     }
 
     /// Why it cannot be used, if something of it is not as it was written.
@@ -199,7 +203,7 @@ impl Cache {
     pub fn warm_snapshot(&self, layers: &[DeltaId]) -> Option<WarmSnapshot> {
         let folder = self.warm_place(layers);
         let description = Description::read(&folder)?;
-        (description.layers == names(layers)).then_some(WarmSnapshot { folder, description })
+        (description.layers == layers).then_some(WarmSnapshot { folder, description })
     }
 
     /// A new one, in the run's folder.
@@ -242,16 +246,7 @@ impl Cache {
                 fs_err::metadata(path.join(DESCRIPTION)).or_else(|_| fs_err::symlink_metadata(&path));
             let Ok(status) = described else { continue };
             let description = Description::read(&path);
-            let layers = description.as_ref().and_then(|description| {
-                description.layers.iter().map(|name| name.parse().ok().map(DeltaId)).collect()
-            });
-            found.push(WarmFolder {
-                size: size_of(&path),
-                last_used: status.mtime(),
-                layers,
-                description,
-                path,
-            });
+            found.push(WarmFolder { size: size_of(&path), last_used: status.mtime(), description, path });
         }
         found.sort_by(|one, other| one.path.cmp(&other.path));
         Ok(found)
@@ -298,14 +293,10 @@ impl Cache {
     }
 }
 
-fn names(layers: &[DeltaId]) -> Vec<String> {
-    layers.iter().map(ToString::to_string).collect()
-}
-
 fn digest_of(path: &Path) -> std::io::Result<Digest> {
     let mut hasher = blake3::Hasher::new();
-    let length = std::io::copy(&mut fs_err::File::open(path)?, &mut hasher)?;
-    Ok(Digest::blake3(Hash(*hasher.finalize().as_bytes()), length))
+    hasher.update_reader(fs_err::File::open(path)?)?;
+    Ok(Digest::blake3(Hash(*hasher.finalize().as_bytes()), hasher.count()))
 }
 
 /// What a folder takes on the disk, in bytes.

@@ -8,6 +8,7 @@ mod files;
 mod graph;
 mod history;
 mod key;
+mod key_context;
 mod lock;
 mod machines;
 mod packages;
@@ -22,10 +23,8 @@ pub use digests::{InputDigest, InputDigests};
 pub use files::DiskFiles;
 pub use graph::{ActionGraph, ActionNode};
 pub use history::{Ancestry, Generation, Moved, duration_key, slot};
-pub use key::{
-    Builders, Component, Fingerprint, KEY_SCHEMA, KeyContext, KeyInputs, Reference, Tools, content_key,
-    fingerprint, program_path,
-};
+pub use key::{Component, Fingerprint, KEY_SCHEMA, Reference, content_key, fingerprint};
+pub use key_context::{Builders, KeyContext, KeyInputs, Tools, program_path};
 pub use lock::{
     DebianPin, DebianRequest, ImagePin, ImageRequest, IndexPin, IndexRequest, LOCK_FILE, LockError, LockFile,
     OF_IMAGE, PackageArchive, PinLineError, PinRequest, PinnedClosure, PinnedPackage, default_source_date,

@@ -103,9 +103,7 @@ impl QemuBuilder {
             kept_in: Mutex::default(),
         }))
     }
-}
 
-impl QemuBuilder {
     /// The machine that waits at these layers, if it is such a one.
     fn waiting(&self, layers: &[DeltaId], wanted: &MachineSpec) -> Option<Live> {
         let place = (wanted.run.id().to_string(), layers.to_vec());

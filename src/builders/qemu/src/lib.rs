@@ -32,15 +32,7 @@
 //!     nics: vec![Nic::new(vec![HostForward { host: HostPort::Any, guest: 22 }])],
 //!     ..MachineSpec::default()
 //! };
-//! let launch = Launch {
-//!     program: emulator.program,
-//!     spec,
-//!     folder: "/run/imgbuild".into(),
-//!     working_folder: None,
-//!     environment: Vec::new(),
-//!     paused: false,
-//!     incoming: false,
-//! };
+//! let launch = Launch { folder: "/run/imgbuild".into(), ..Launch::new(emulator.program, spec) };
 //! let starting = launch.spawn()?;
 //! println!("journaled: {}", starting.pid());
 //! let mut machine = starting.ready(Duration::from_secs(30)).await?;

@@ -70,6 +70,22 @@ pub struct Launch {
     pub incoming: bool,
 }
 
+impl Launch {
+    /// A machine that runs from its start, with nothing of its own around it and its folder among the temporary ones.
+    #[must_use]
+    pub fn new(program: impl Into<PathBuf>, spec: MachineSpec) -> Self {
+        Self {
+            program: program.into(),
+            spec,
+            folder: std::env::temp_dir(),
+            working_folder: None,
+            environment: Vec::new(),
+            paused: false,
+            incoming: false,
+        }
+    }
+}
+
 impl std::fmt::Debug for Launch {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         // What variables hold may be secret.

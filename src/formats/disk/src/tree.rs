@@ -87,13 +87,16 @@ impl<'t> Overlay<'t> {
     /// Puts a file with `contents` at `path` (without a leading slash), changed at `mtime` in seconds since 1970,
     /// whatever stands there.
     pub fn put(&mut self, path: &str, contents: Vec<u8>, mtime: i64) {
-        let metadata = Metadata { mode: 0o644, mtime, ..Metadata::default() };
-        self.added.insert(path.as_bytes().to_vec(), (metadata, Some(contents)));
+        self.put_with_mode(path, contents, mtime, 0o644);
     }
 
     /// As [`Overlay::put`], with mode 0755.
     pub(crate) fn put_program(&mut self, path: &str, contents: Vec<u8>, mtime: i64) {
-        let metadata = Metadata { mode: 0o755, mtime, ..Metadata::default() };
+        self.put_with_mode(path, contents, mtime, 0o755);
+    }
+
+    fn put_with_mode(&mut self, path: &str, contents: Vec<u8>, mtime: i64, mode: u32) {
+        let metadata = Metadata { mode, mtime, ..Metadata::default() };
         self.added.insert(path.as_bytes().to_vec(), (metadata, Some(contents)));
     }
 

@@ -42,15 +42,7 @@ impl QemuBuilder {
             "Starting a machine that makes the xfs file system, on {}...",
             accelerator.name().to_uppercase()
         ));
-        let launch = Launch {
-            spec: spec(job, &emulator, accelerator),
-            program: emulator.program,
-            folder: std::env::temp_dir(),
-            working_folder: None,
-            environment: Vec::new(),
-            paused: false,
-            incoming: false,
-        };
+        let launch = Launch::new(&emulator.program, spec(job, &emulator, accelerator));
         let mut machine = launch.start(ANSWER).await?;
         let report = |text: &str| job.report(text);
         if !shows(&mut machine, |text| report(text).is_some(), BEGIN).await? {

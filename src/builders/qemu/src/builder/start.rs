@@ -140,16 +140,8 @@ impl QemuBuilder {
     }
 
     pub(crate) fn launch(&self, parts: &Parts) -> Launch {
-        Launch {
-            program: parts.host.emulator.program.clone(),
-            spec: parts.spec.clone(),
-            // Sockets have short names, which those below the cache need not have.
-            folder: std::env::temp_dir(),
-            working_folder: None,
-            environment: Vec::new(),
-            paused: false,
-            incoming: false,
-        }
+        // Sockets have short names, which those below the cache need not have.
+        Launch::new(&parts.host.emulator.program, parts.spec.clone())
     }
 
     /// Logs in, while it is watched whether the machine lives.

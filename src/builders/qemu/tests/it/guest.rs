@@ -135,15 +135,7 @@ impl Guest {
     }
 
     pub fn launch(&self, spec: MachineSpec) -> Launch {
-        Launch {
-            program: self.emulator.program.clone(),
-            spec,
-            folder: self.folder.path().to_owned(),
-            working_folder: None,
-            environment: Vec::new(),
-            paused: false,
-            incoming: false,
-        }
+        Launch { folder: self.folder.path().to_owned(), ..Launch::new(&self.emulator.program, spec) }
     }
 }
 

@@ -435,15 +435,8 @@ const EMULATOR: &str = "IMGBUILD_QEMU_TEST_EMULATOR";
 async fn parent_that_is_killed() {
     let Some(folder) = std::env::var_os(PARENT) else { return };
     // Nothing of its own, which would be left behind.
-    let launch = Launch {
-        program: std::env::var_os(EMULATOR).unwrap().into(),
-        spec: empty(),
-        folder: folder.into(),
-        working_folder: None,
-        environment: Vec::new(),
-        paused: false,
-        incoming: false,
-    };
+    let program = std::env::var_os(EMULATOR).unwrap();
+    let launch = Launch { folder: folder.into(), ..Launch::new(program, empty()) };
     let machine = launch.start(LONG).await.unwrap();
     println!("\npid {}", machine.pid());
     tokio::time::sleep(LONG).await;
