@@ -115,9 +115,11 @@ impl Machine<'_> {
         if !self.has_program("bash").await? {
             return Err(unknown("`bash` is needed on the machine to reach an address, and is not there"));
         }
-        const CONNECT: &str = "exec 3<>\"/dev/tcp/$1/$2\"";
+        // The limit is for the connection, and not for the shell's own start on a machine that is busy.
+        const CONNECT: &str = "exec 4< <(exec 3<>\"/dev/tcp/$1/$2\" && echo yes)\n\
+            read -r -t \"$3\" -u 4 answer\nkill \"$!\" 2>/dev/null\n[ \"$answer\" = yes ]";
         let limit = seconds(milliseconds);
-        let ran = self.run(&["timeout", &limit, "bash", "-c", CONNECT, "bash", host, port]).await?;
+        let ran = self.run(&["bash", "-c", CONNECT, "bash", host, port, &limit]).await?;
         Ok(ran.exit == Exit::Code(0))
     }
 
