@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, Weak};
 
 use imgbuild_tree::{DeltaId, DeltaManifest, Node};
+use rusqlite::OptionalExtension as _;
 
 use crate::removal::remove_tree;
 use crate::{Cache, Error, Result, Run};
@@ -166,6 +167,21 @@ impl Cache {
     #[must_use]
     pub fn layer_tree(&self, delta: &DeltaId) -> PathBuf {
         self.layout().layer(delta).join("tree")
+    }
+
+    /// What layers take on disk, in bytes; those that are not there take nothing.
+    ///
+    /// # Errors
+    ///
+    /// If the index cannot be read.
+    pub fn size_of_layers(&self, deltas: &[DeltaId]) -> Result<u64> {
+        self.database().read(|transaction| {
+            let mut select = transaction.prepare_cached("SELECT size FROM layers WHERE delta = ?1")?;
+            let size =
+                |delta: &DeltaId| select.query_row([&delta.0.0], |row| row.get::<_, i64>(0)).optional();
+            let sizes = deltas.iter().map(size).collect::<rusqlite::Result<Vec<_>>>()?;
+            Ok(sizes.into_iter().flatten().map(i64::unsigned_abs).sum())
+        })
     }
 
     /// A layer's manifest; one that is in use already is shared.

@@ -68,6 +68,12 @@ impl WarmSnapshot {
         &self.description.files
     }
 
+    /// What its files take together, in bytes.
+    #[must_use]
+    pub fn size(&self) -> u64 {
+        self.files().values().map(|digest| digest.size).sum()
+    }
+
     /// Whether a file is as it was written.
     ///
     /// # Errors
@@ -93,6 +99,12 @@ pub struct WarmStaged {
 }
 
 impl WarmStaged {
+    /// What its files take together so far, in bytes.
+    #[must_use]
+    pub fn size(&self) -> u64 {
+        self.files.values().map(|digest| digest.size).sum()
+    }
+
     /// Where a file of it is to be written; [`WarmStaged::add`] tells then what it holds.
     #[must_use]
     pub fn file(&self, name: &str) -> PathBuf {

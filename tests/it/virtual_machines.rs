@@ -207,9 +207,28 @@ fn a_chain_that_cannot_go_on_from_each_step_is_found() {
     for part in [
         "cannot go on from each of its steps: `shell systemctl is-active helper.service` fails in a machine that is started",
         "it needs what an earlier step has left in memory",
+        "`fuse = True`",
     ] {
         assert!(text.contains(part), "{part}: {text}");
     }
+
+    // Joined, the two are done in one machine, also where only the second has changed.
+    let file = "examples/qemu-debian/BUILD.star";
+    change(&examples, file, "sleep infinity\"])", "sleep infinity\"], fuse = True)");
+    examples.ok("", &["build", "//examples/qemu-debian:needs", "--no-write"]);
+    change(&examples, file, "is-active helper", "is-active -q helper");
+    let plan = examples.ok("", &["plan", "//examples/qemu-debian:needs"]).stdout;
+    for part in [
+        "its machine was not kept: the next step needs what it leaves running",
+        "qemu base  <- goes on here, from memory",
+    ] {
+        assert!(plan.contains(part), "`{part}` is not in {plan}");
+    }
+    let again = ran(&examples.ok("", &["--json", "build", "//examples/qemu-debian:needs", "--no-write"]));
+    for step in ["shell systemd-run", "shell systemctl"] {
+        assert!(again.iter().any(|again| again.starts_with(step)), "{again:?}");
+    }
+    assert!(!again.iter().any(|step| step.starts_with("qemu")), "{again:?}");
     examples.verify();
 }
 

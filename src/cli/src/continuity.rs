@@ -14,7 +14,7 @@ use imgbuild_cache::{ActionResult, Cache, Lease, Run};
 use imgbuild_compare::{Aspect, Changed, Opened, Options, Side, compare, open};
 use imgbuild_engine::{ActionError, RunReport};
 use imgbuild_model::{Diagnostic, KindClass, with_causes};
-use imgbuild_plan::{ActionGraph, ActionNode, KeyInputs, Plan, Reason, Status};
+use imgbuild_plan::{ActionGraph, ActionNode, KeyInputs, Plan, Planned, Reason, Status};
 use imgbuild_qemu::builder::raw_disk;
 use imgbuild_tree::DeltaId;
 
@@ -60,6 +60,42 @@ fn is_step(node: &ActionNode) -> bool {
 /// An action and those below it in its chain.
 fn up_to(graph: &ActionGraph, place: usize) -> impl Iterator<Item = usize> {
     std::iter::successors(Some(place), |place| graph.nodes[*place].parent)
+}
+
+/// A step and those below it that are joined to it.
+fn with_fused(graph: &ActionGraph, place: usize) -> BTreeSet<usize> {
+    let joined = up_to(graph, place).skip(1).take_while(|below| graph.nodes[*below].is_fused());
+    joined.chain([place]).collect()
+}
+
+/// What is kept of the machine behind a step that need not run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+pub(crate) struct Kept {
+    /// Whether its memory is, as well as its disks.
+    memory: bool,
+    /// Whether a step of the plan goes on from there.
+    pub(crate) resumes: bool,
+}
+
+impl std::fmt::Display for Kept {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let from = if self.memory { "memory" } else { "disk" };
+        if self.resumes { write!(f, "goes on here, from {from}") } else { f.write_str(from) }
+    }
+}
+
+/// What is kept of machines, by the place of the action behind which it is. Whether a machine of today takes its memory is found out
+/// when it is started.
+pub(crate) fn kept(graph: &ActionGraph, plan: &Plan, cache: &Cache) -> BTreeMap<usize, Kept> {
+    let resumes = plan.resumes(graph);
+    let is_there = |place: usize| {
+        let Planned { status, result, .. } = &plan.actions[place];
+        let result = result.as_ref().filter(|_| !matches!(status, Status::Run(_)))?;
+        let memory = cache.warm_snapshot(&result.layers).is_some();
+        Some((place, Kept { memory, resumes: resumes.contains(&place) }))
+    };
+    let places = (0..graph.nodes.len()).filter(|place| graph.nodes[*place].has_machine());
+    places.filter_map(is_there).collect()
 }
 
 /// What differs by nature between two boots of one disk, and so is not compared. `docs/virtual-machines.md` has the list.
@@ -148,7 +184,7 @@ impl Found {
         };
         let message = format!("`{target}` cannot go on from each of its steps: `{step}` {what}");
         let mut diagnostic = Diagnostic::error(message).label("the first step of which it is so").hint(
-            "it needs what an earlier step has left in memory, as a service or a setting of the kernel: let the step start it itself, or enable it for each boot",
+            "it needs what an earlier step has left in memory, as a service or a setting of the kernel: let the step start it itself, enable it for each boot, or join the earlier step to it (`fuse = True`, in a `BUILD.star`)",
         );
         match self {
             // One that does not boot may be this host's fault.
@@ -169,8 +205,9 @@ impl Found {
 impl Chains<'_> {
     /// The steps that are looked at, each behind those that it stands on.
     pub(crate) fn steps(graph: &ActionGraph) -> Vec<usize> {
-        let looked_at =
-            |node: &ActionNode| is_step(node) && !node.leaves_machine() && !OURS.contains(&node.schema.id);
+        let looked_at = |node: &ActionNode| {
+            is_step(node) && !node.leaves_machine() && !node.is_fused() && !OURS.contains(&node.schema.id)
+        };
         (0..graph.nodes.len()).filter(|place| looked_at(&graph.nodes[*place])).collect()
     }
 
@@ -202,7 +239,7 @@ impl Chains<'_> {
         for place in Self::steps(graph) {
             let step = graph.nodes[place].describe();
             told(&format!("`{step}` once more, in a machine that is started from the disks below it"));
-            let mut cold = run(self.only(&BTreeSet::from([place]))).await?;
+            let mut cold = run(self.only(&with_fused(graph, place))).await?;
             match failure(&mut cold)? {
                 None => {}
                 Some(error) if error.left_a_state() => {

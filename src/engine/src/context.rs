@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use imgbuild_cache::{ActionResult, Cache, Run};
 use imgbuild_model::{
@@ -11,10 +11,13 @@ use imgbuild_model::{
     SecretReference, SecretReferenceError, Stream, Value, tried_line,
 };
 use imgbuild_plan::{ActionGraph, ActionNode, LockFile};
+use imgbuild_tree::DeltaId;
 
+use crate::checkpoint::{Continuity, price_key, price_of_space};
 use crate::secrets::{Fillings, NamedSecret, SHORTEST, SecretStore};
 use crate::{
-    ActionError, Builder, Cancel, LayerMetadata, Machine, MachineSpec, Prompt, Results, Snapshot, Told,
+    ActionError, Builder, Cancel, LayerMetadata, Machine, MachineSpec, Outcome, PassedOn, Prompt, Results,
+    Snapshot, Told,
 };
 
 /// A file or folder that an action reads, on this host.
@@ -84,6 +87,8 @@ pub struct ActionContext {
     pub log: Arc<Mutex<Vec<u8>>>,
     /// The state that it left when it failed, for `shell --failed`.
     pub failed_state: Mutex<Option<Snapshot>>,
+    /// What comes before and after its machine is its own.
+    pub continuity: Continuity,
 }
 
 impl ActionContext {
@@ -115,7 +120,10 @@ impl ActionContext {
     #[must_use]
     pub fn parent(&self) -> Snapshot {
         let result = self.node().parent.and_then(|parent| self.result(parent));
-        Snapshot { layers: result.map(|result| result.layers.clone()).unwrap_or_default() }
+        Snapshot {
+            layers: result.map(|result| result.layers.clone()).unwrap_or_default(),
+            machine: self.continuity.below.as_ref().map(|below| below.machine),
+        }
     }
 
     /// What is known of the layer that it stands on.
@@ -134,7 +142,38 @@ impl ActionContext {
     /// As the builder's `start`.
     pub async fn machine(&self, from: &Snapshot) -> Result<Box<dyn Machine>, ActionError> {
         let started = self.cancel.unless_cancelled(self.builder.start(from, &self.machine_spec())).await;
-        started.unwrap_or(Err(ActionError::Cancelled))
+        let machine = started.unwrap_or(Err(ActionError::Cancelled))?;
+        *lock(&self.continuity.working_since) = Some(Instant::now());
+        Ok(machine)
+    }
+
+    /// Ends a step's work in its machine, which is kept, or goes on with the next step as it is.
+    ///
+    /// # Errors
+    /// As the machine's `finish`.
+    pub async fn finish(&self, machine: Box<dyn Machine>) -> Result<Outcome, ActionError> {
+        let worked = lock(&self.continuity.working_since).map(|since| since.elapsed()).unwrap_or_default();
+        let worth = worked + self.continuity.below.as_ref().map(|below| below.worth).unwrap_or_default();
+        let Some(why) = self.continuity.choice.and_then(|choice| choice.goes_on(worth)) else {
+            let began = Instant::now();
+            let layers = machine.finish().await?.layers;
+            self.record_price(began.elapsed(), &layers)?;
+            return Ok(Outcome { layers, ..Outcome::default() });
+        };
+        let Snapshot { layers, machine } = machine.pass_on().await?;
+        let passed_on = machine.map(|machine| PassedOn { machine, why, worth });
+        Ok(Outcome { layers, passed_on, ..Outcome::default() })
+    }
+
+    /// Remembers what it took to keep a machine behind a step.
+    fn record_price(&self, took: Duration, layers: &[DeltaId]) -> Result<(), ActionError> {
+        if !self.node().has_machine() || self.results_of_run == Results::ThrownAway {
+            return Ok(());
+        }
+        let new = layers.get(self.parent().layers.len()..).unwrap_or_default();
+        let memory = self.cache.warm_snapshot(layers).map(|warm| warm.size()).unwrap_or_default();
+        let price = took + price_of_space(self.cache.size_of_layers(new)? + memory);
+        Ok(self.cache.record_duration(&price_key(self.node()), price)?)
     }
 
     /// What a machine of its chain is to be.
@@ -199,7 +238,7 @@ impl ActionContext {
         };
         let result = self.graph.find(action).and_then(|place| self.result(place));
         result
-            .map(|result| Snapshot { layers: result.layers.clone() })
+            .map(|result| Snapshot::of(result.layers.clone()))
             .ok_or_else(|| ActionError::input(format!("the image of `{attribute}` was not built")))
     }
 
@@ -446,6 +485,10 @@ fn keep(log: &Mutex<Vec<u8>>, line: &str) {
         log.extend_from_slice(line.as_bytes());
         log.push(b'\n');
     }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn base_name(path: &str) -> &str {

@@ -171,7 +171,24 @@ pub struct Outcome {
     pub layer: Option<LayerMetadata>,
     /// For files: what came out, by declared name (and path below it, for folders).
     pub files: Vec<OutputFile>,
+    /// Where its machine was not kept: what the layers lack is in there.
+    pub passed_on: Option<PassedOn>,
 }
+
+/// A machine that waits for the next step of its chain with what no layer has.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PassedOn {
+    /// Which.
+    pub machine: MachineId,
+    /// Why it was not kept.
+    pub why: String,
+    /// How long it took to do what no layer has.
+    pub worth: Duration,
+}
+
+/// A machine that waits, by a number that its builder gives no other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct MachineId(pub u64);
 
 /// An artifact of a build that another program carried out.
 #[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -202,10 +219,20 @@ pub struct LayerMetadata {
 }
 
 /// A layer made real: what a machine starts from.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Snapshot {
     /// Its deltas, the lowest first.
     pub layers: Vec<DeltaId>,
+    /// The machine of this run that has what they lack, where it was not kept.
+    pub machine: Option<MachineId>,
+}
+
+impl Snapshot {
+    /// Of layers that are all of it.
+    #[must_use]
+    pub fn of(layers: Vec<DeltaId>) -> Self {
+        Self { layers, machine: None }
+    }
 }
 
 /// What a machine is to be.
@@ -498,6 +525,15 @@ pub trait Machine: Send {
     /// # Errors
     /// If what changed cannot be read or kept.
     async fn finish(self: Box<Self>) -> Result<Snapshot, ActionError>;
+
+    /// Lets it wait for the next step of its run, with all that it has done and that runs in it, and keeps nothing. Where there is
+    /// nothing that could wait it is kept.
+    ///
+    /// # Errors
+    /// As [`Self::finish`].
+    async fn pass_on(self: Box<Self>) -> Result<Snapshot, ActionError> {
+        self.finish().await
+    }
 
     /// Ends it and forgets what changed.
     ///

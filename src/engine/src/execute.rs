@@ -15,18 +15,19 @@ use imgbuild_cache::{ActionKey, ActionResult, Lease, Run};
 use imgbuild_digest::{ContentHash as _, ContentHasher, Hash};
 use imgbuild_model::{ActionId, Class, Diagnostic, Event, KindClass, Outcome as EventOutcome};
 use imgbuild_plan::{
-    ActionNode, InputDigests, KeyContext, Reason, Reference, Status, content_key, duration_key, fingerprint,
-    slot,
+    ActionNode, InputDigests, KeyContext, NOT_KEPT_MEMO, Reason, Reference, Status, content_key,
+    duration_key, fingerprint, slot,
 };
 use petgraph::graph::NodeIndex;
 
+use crate::checkpoint::{self, Choice, Continuity};
 use crate::outputs;
 use crate::resources::{Demand, Limits, Pool};
 use crate::run::{
     FAILED_MEMO, FailedState, Failure, LOG_MEMO, Results, RunReport, RunRequest, failed_memo_key,
 };
 use crate::scheduler::{self, Task, TaskGraph, TaskResult};
-use crate::{ActionContext, ActionError, Builder, Outcome, Snapshot, files_output, layer_output};
+use crate::{ActionContext, ActionError, Builder, Outcome, PassedOn, Snapshot, files_output, layer_output};
 
 struct Shared {
     request: RunRequest,
@@ -40,6 +41,10 @@ struct Shared {
     digests: Mutex<Arc<InputDigests>>,
     /// What failed and was let pass: such a result is kept for this run alone.
     tolerated: Mutex<BTreeSet<usize>>,
+    /// The machines that were passed on to the next step, by the place of the step that left them.
+    passed_on: Mutex<HashMap<usize, PassedOn>>,
+    /// The steps whose machines need not be kept.
+    choices: HashMap<usize, Choice>,
     /// What this run has put: asked for by force, it is built once all the same.
     put: Mutex<HashSet<ActionKey>>,
 }
@@ -62,6 +67,7 @@ pub async fn execute(request: RunRequest) -> Result<RunReport, ActionError> {
     let options =
         scheduler::Options { keep_going: request.options.keep_going, ..scheduler::Options::default() };
     let cancel = request.cancel.clone();
+    let choices = checkpoint::choices(&request)?;
     let results = request
         .plan
         .actions
@@ -79,6 +85,8 @@ pub async fn execute(request: RunRequest) -> Result<RunReport, ActionError> {
         built: Mutex::default(),
         digests,
         tolerated: Mutex::default(),
+        passed_on: Mutex::default(),
+        choices,
         put: Mutex::default(),
     });
     let tasks = Tasks { shared: shared.clone(), places: places.clone() };
@@ -117,6 +125,8 @@ pub async fn execute(request: RunRequest) -> Result<RunReport, ActionError> {
     }
     summary.failures = std::mem::take(&mut *lock(&shared.failures));
     summary.results = std::mem::take(&mut *lock(&shared.results));
+    // Their layers lack what the machines had, which are gone.
+    summary.results.retain(|place, _| !lock(&shared.passed_on).contains_key(place));
     summary.failures.sort_by_key(|failure| failure.place);
     if let Err(error) = shared.request.cache.settle() {
         tracing::debug!(%error, "the cache was left as it is");
@@ -312,7 +322,7 @@ impl Shared {
         self.run.lease(&keys.iter().map(|key| Lease::Key(*key)).collect::<Vec<_>>())?;
         // The plan has looked; what a command did to the host since is in no result.
         let asked_for = self.request.plan.actions[place].status == Status::Run(Reason::Forced);
-        let forced = asked_for || self.node(place).changes_host();
+        let forced = asked_for || self.node(place).changes_host() || self.node(place).is_fused();
         let mut guards = Vec::with_capacity(keys.len());
         for candidate in &keys {
             guards.push(self.clone().lock_key(*candidate, place, id).await?);
@@ -324,7 +334,12 @@ impl Shared {
             }
         }
         let result = self.clone().carry_out(place, id).await?;
-        if lock(&self.tolerated).contains(&place) {
+        let passed_on = lock(&self.passed_on).get(&place).map(|passed_on| passed_on.why.clone());
+        if let Some(why) = &passed_on {
+            self.request.cache.memo_put(NOT_KEPT_MEMO, &key.0, why.as_bytes())?;
+            self.record_slot(place, key)?;
+        }
+        if passed_on.is_some() || lock(&self.tolerated).contains(&place) {
             self.lease_result(&result)?;
             return Ok((result, EventOutcome::Built));
         }
@@ -462,6 +477,10 @@ impl Shared {
             events: self.request.events.clone(),
             log: Arc::default(),
             failed_state: Mutex::default(),
+            continuity: Continuity::new(
+                node.parent.and_then(|parent| lock(&self.passed_on).get(&parent).cloned()),
+                self.choices.get(&place).copied(),
+            ),
         };
         let started = Instant::now();
         let outcome = attempts(&context, &*executor).await.map(|(outcome, tolerated)| {
@@ -518,7 +537,10 @@ impl Shared {
             }
             _ => context.parent_metadata(),
         };
-        let output = if node.leaves_machine() {
+        let output = if let Some(passed_on) = outcome.passed_on {
+            lock(&self.passed_on).insert(place, passed_on);
+            self.output_of_machine(place)
+        } else if node.leaves_machine() {
             self.output_on_host(place)
         } else if node.makes_layer() {
             layer_output(&outcome.layers, &metadata)
@@ -553,6 +575,19 @@ impl Shared {
         below.content_hash(&mut hasher);
         self.run.id().to_string().content_hash(&mut hasher);
         hasher.write_u64(place as u64);
+        hasher.finish()
+    }
+
+    /// What a step whose machine was not kept is to those above it: no content of layers tells it from another.
+    fn output_of_machine(&self, place: usize) -> Hash {
+        let mut hasher = ContentHasher::new("imgbuild passed on a machine");
+        match self.request.plan.actions[place].key {
+            Some(key) => key.0.content_hash(&mut hasher),
+            None => {
+                self.run.id().to_string().content_hash(&mut hasher);
+                hasher.write_u64(place as u64);
+            }
+        }
         hasher.finish()
     }
 
@@ -639,7 +674,7 @@ impl Shared {
     }
 
     fn keep_failed_state(&self, place: usize, context: &ActionContext) -> Result<(), ActionError> {
-        let Some(Snapshot { layers }) = lock(&context.failed_state).take() else { return Ok(()) };
+        let Some(Snapshot { layers, .. }) = lock(&context.failed_state).take() else { return Ok(()) };
         let node = self.node(place);
         let state = FailedState {
             layers,

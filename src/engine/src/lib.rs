@@ -4,6 +4,7 @@
 //! rendering; why something runs (the planner).
 
 pub mod cancel;
+mod checkpoint;
 mod connection;
 mod context;
 mod contract;
@@ -25,15 +26,16 @@ pub(crate) fn panic_message(panic: &(dyn std::any::Any + Send)) -> &str {
 }
 
 pub use cancel::Cancel;
+pub use checkpoint::{Continuity, price_of_space};
 pub use connection::{ConnectionFacts, PrivateKeyFacts, Via};
 pub use context::{ActionContext, InputFile};
 pub use contract::{
     ActionError, Bind, Builder, Command, DelegatedArtifact, Executor, Exit, FREE_SPACE, FileOperation,
-    LayerMetadata, Machine, MachineSpec, Nobody, OnLine, Outcome, Prompt, Reboot, Session, SharedExecutor,
-    Snapshot, Stat, Told, UnitState, UserSpec, files_output, layer_output,
+    LayerMetadata, Machine, MachineId, MachineSpec, Nobody, OnLine, Outcome, PassedOn, Prompt, Reboot,
+    Session, SharedExecutor, Snapshot, Stat, Told, UnitState, UserSpec, files_output, layer_output,
 };
 pub use execute::execute;
 pub use run::{
-    FAILED_MEMO, FailedState, Failure, LOG_MEMO, Registry, Results, RunOptions, RunReport, RunRequest,
-    failed_memo_key,
+    Checkpoints, FAILED_MEMO, FailedState, Failure, LOG_MEMO, Registry, Results, RunOptions, RunReport,
+    RunRequest, failed_memo_key,
 };

@@ -59,6 +59,16 @@ pub enum Results {
     ThrownAway,
 }
 
+/// Behind which steps machines are kept.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Checkpoints {
+    /// Behind those that are worth it, or whose user says so.
+    #[default]
+    ByPolicy,
+    /// Behind each that is not joined to the next.
+    Everywhere,
+}
+
 /// How to run.
 #[derive(Clone, Debug, Default)]
 pub struct RunOptions {
@@ -68,6 +78,8 @@ pub struct RunOptions {
     pub keep_going: bool,
     /// What becomes of its results.
     pub results: Results,
+    /// Behind which steps machines are kept.
+    pub checkpoints: Checkpoints,
 }
 
 /// What to run, with all that it needs.
@@ -110,7 +122,7 @@ pub struct Failure {
 /// How a run ended.
 #[derive(Debug, Default)]
 pub struct RunReport {
-    /// The result of each action that has one, by place.
+    /// The result of each action that has one, by place; a step whose machine went on has none.
     pub results: HashMap<usize, Arc<ActionResult>>,
     /// How many ran.
     pub built: usize,

@@ -1,6 +1,6 @@
 //! Short constructors for the tables, and the attributes that several kinds share.
 
-use imgbuild_model::{AttributeSchema, AttributeType, Default, Role};
+use imgbuild_model::{AttributeSchema, AttributeType, Default, Role, Table};
 
 /// An attribute that changes the bytes.
 pub(crate) const fn content(
@@ -91,6 +91,23 @@ pub(crate) const CACHE: AttributeSchema = unkeyed(
     Role::Policy,
     "Whether the result may be kept and used again; with `False` it runs in every build that needs what follows it.",
 );
+
+/// What a machine is left with behind a step, for kinds that change an image.
+pub(crate) const CHECKPOINTS: Table = Table::of(&[
+    unkeyed(
+        "checkpoint",
+        AttributeType::Enum(&["auto", "always", "never"]),
+        Default::String("auto"),
+        Role::Policy,
+        "Whether a machine is kept behind the step, so that a later build can go on from there: `auto` keeps it unless doing the step again takes less than keeping did the last times. It is kept in any case where something else stands on it. In a tree every step is kept, which costs nothing.",
+    ),
+    content(
+        "fuse",
+        AttributeType::Bool,
+        Default::Bool(false),
+        "Whether the next step needs what this one leaves running, as a service, a mount or a setting of the kernel: no machine is started between the two, and where one runs again, so does the other.",
+    ),
+]);
 
 /// `secrets`, for kinds that run commands in a sandbox.
 pub(crate) const SECRETS: AttributeSchema = content(

@@ -7,7 +7,9 @@ use imgbuild_model::{
     AttributeSchema, AttributeType, Default, Effect, KindClass, KindSchema, Role, StateUse,
 };
 
-use crate::attribute::{CACHE, CONTINUE_ON_ERROR, MAX_RETRIES, PAUSE_BEFORE, TIMEOUT, content, unkeyed};
+use crate::attribute::{
+    CACHE, CHECKPOINTS, CONTINUE_ON_ERROR, MAX_RETRIES, PAUSE_BEFORE, TIMEOUT, content, unkeyed,
+};
 
 /// A step that runs commands in the image.
 const fn in_guest(id: &'static str, doc: &'static str, attributes: &'static [AttributeSchema]) -> KindSchema {
@@ -20,6 +22,7 @@ const fn in_guest(id: &'static str, doc: &'static str, attributes: &'static [Att
         attributes,
         keeps_packages: false,
         state: StateUse::Commands,
+        includes: &[&CHECKPOINTS],
         ..KindSchema::BLANK
     }
 }

@@ -5,9 +5,9 @@ use imgbuild_model::{
 };
 
 use crate::attribute::{
-    CACHE, CONTINUE_ON_ERROR, ENV_VAR_FORMAT, EXECUTE_COMMAND, GOSS_ENV, GOSS_NETWORK, GOSS_NOT_BOOTED,
-    GOSS_VARS, GOSS_VARS_FILE, MAX_RETRIES, OWNER, PAUSE_BEFORE, SECRET_ENV, SECRETS, TIMEOUT,
-    VALID_EXIT_CODES, content, unkeyed,
+    CACHE, CHECKPOINTS, CONTINUE_ON_ERROR, ENV_VAR_FORMAT, EXECUTE_COMMAND, GOSS_ENV, GOSS_NETWORK,
+    GOSS_NOT_BOOTED, GOSS_VARS, GOSS_VARS_FILE, MAX_RETRIES, OWNER, PAUSE_BEFORE, SECRET_ENV, SECRETS,
+    TIMEOUT, VALID_EXIT_CODES, content, unkeyed,
 };
 
 const fn step(
@@ -27,6 +27,16 @@ const fn step(
         state: StateUse::None,
         ..KindSchema::BLANK
     }
+}
+
+/// A step that leaves something in the image.
+const fn in_image(
+    id: &'static str,
+    doc: &'static str,
+    keeps_packages: bool,
+    attributes: &'static [AttributeSchema],
+) -> KindSchema {
+    KindSchema { includes: &[&CHECKPOINTS], ..step(id, doc, keeps_packages, attributes) }
 }
 
 /// Commands of a shell.
@@ -131,6 +141,7 @@ pub(crate) static SHELL: KindSchema = KindSchema {
         TIMEOUT,
         CACHE,
     ],
+    includes: &[&CHECKPOINTS],
     keeps_packages: false,
     state: StateUse::Commands,
     ..KindSchema::BLANK
@@ -326,7 +337,7 @@ pub(crate) static GOSS_VALIDATE: KindSchema = KindSchema {
 };
 
 /// Files into the image.
-pub(crate) static FILE: KindSchema = step(
+pub(crate) static FILE: KindSchema = in_image(
     "file",
     "Puts a file, a folder or several files of the workspace, or a text, into the image.",
     true,
@@ -383,7 +394,7 @@ pub(crate) static APT_RESOLVE: KindSchema = KindSchema {
 pub(crate) static APT_INSTALL: KindSchema = KindSchema {
     // 2: what takes the place of another is unpacked by the dpkg in the image.
     key_version: 2,
-    ..step(
+    ..in_image(
         "apt_install",
         "Installs Debian packages with what they depend on, in the versions of the lock file, without recommended ones.",
         true,
@@ -397,7 +408,7 @@ pub(crate) static APT_INSTALL: KindSchema = KindSchema {
 };
 
 /// A user account.
-pub(crate) static USER: KindSchema = step(
+pub(crate) static USER: KindSchema = in_image(
     "user",
     "Makes a user account, with a group of the same name unless one is given.",
     true,
@@ -445,7 +456,7 @@ pub(crate) static USER: KindSchema = step(
 );
 
 /// A group.
-pub(crate) static GROUP: KindSchema = step(
+pub(crate) static GROUP: KindSchema = in_image(
     "group",
     "Makes a group.",
     true,
@@ -468,7 +479,7 @@ pub(crate) static GROUP: KindSchema = step(
 );
 
 /// A symbolic link.
-pub(crate) static SYMLINK: KindSchema = step(
+pub(crate) static SYMLINK: KindSchema = in_image(
     "symlink",
     "Makes a symbolic link, in place of a link or file that is there.",
     true,
@@ -480,7 +491,7 @@ pub(crate) static SYMLINK: KindSchema = step(
 );
 
 /// A folder.
-pub(crate) static MKDIR: KindSchema = step(
+pub(crate) static MKDIR: KindSchema = in_image(
     "mkdir",
     "Makes a folder, and those above it; one that is there gets mode and owner.",
     true,
@@ -492,7 +503,7 @@ pub(crate) static MKDIR: KindSchema = step(
 );
 
 /// Removes files.
-pub(crate) static REMOVE: KindSchema = step(
+pub(crate) static REMOVE: KindSchema = in_image(
     "remove",
     "Removes files and folders with all that is in them.",
     false,
@@ -513,7 +524,7 @@ pub(crate) static REMOVE: KindSchema = step(
 );
 
 /// Files out of another image.
-pub(crate) static COPY_FROM: KindSchema = step(
+pub(crate) static COPY_FROM: KindSchema = in_image(
     "copy_from",
     "Copies files out of another image, with modes, owners and links: builds in several stages.",
     false,
@@ -541,7 +552,7 @@ pub(crate) static COPY_FROM: KindSchema = step(
 );
 
 /// A unit of systemd.
-pub(crate) static SYSTEMD_UNIT: KindSchema = step(
+pub(crate) static SYSTEMD_UNIT: KindSchema = in_image(
     "systemd_unit",
     "Puts a unit file into the image and enables, disables or masks it, as `systemctl --root` does.",
     true,

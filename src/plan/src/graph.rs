@@ -97,6 +97,26 @@ impl ActionNode {
         self.builder != "rootfs"
     }
 
+    /// Whether it is carried out in a machine of ours, which may be kept behind it.
+    #[must_use]
+    pub fn has_machine(&self) -> bool {
+        self.logs_in() && !self.live && self.makes_layer() && !self.leaves_machine()
+    }
+
+    /// Whether the next step needs what it leaves running: its machine is not kept, but goes on.
+    #[must_use]
+    pub fn is_fused(&self) -> bool {
+        self.has_machine() && self.action.attributes.is_true("fuse")
+    }
+
+    /// Whether it begins anew from the layer below it when it fails, or what stands on it does.
+    #[must_use]
+    pub fn begins_again(&self) -> bool {
+        let attributes = &self.action.attributes;
+        let retries = attributes.get("max_retries").and_then(Value::as_int);
+        retries.is_some_and(|retries| retries > 0) || attributes.is_true("continue_on_error")
+    }
+
     /// Whether it is a step that brings files out of the machine: they are wanted whatever is built above it.
     #[must_use]
     pub fn brings_files(&self) -> bool {
@@ -311,6 +331,16 @@ impl ActionGraph {
     pub fn chain_below<'a>(&'a self, node: &'a ActionNode) -> impl Iterator<Item = &'a ActionNode> {
         let parent = |node: &ActionNode| node.parent.map(|parent| &self.nodes[parent]);
         std::iter::successors(parent(node), move |node| parent(node)).filter(|node| !node.leaves_machine())
+    }
+
+    /// What needs each action, by place.
+    #[must_use]
+    pub fn dependents(&self) -> Vec<Vec<usize>> {
+        let mut dependents = vec![Vec::new(); self.nodes.len()];
+        for (place, node) in self.nodes.iter().enumerate() {
+            node.prerequisites.iter().for_each(|needed| dependents[*needed].push(place));
+        }
+        dependents
     }
 
     /// The workspace's files that the actions read.

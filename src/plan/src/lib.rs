@@ -30,7 +30,7 @@ pub use lock::{
     OF_IMAGE, PackageArchive, PinLineError, PinRequest, PinnedClosure, PinnedPackage, default_source_date,
 };
 pub use packages::PackageState;
-pub use plan::{Plan, PlanOptions, Planned, Status, plan};
+pub use plan::{FUSED, NOT_KEPT_MEMO, Plan, PlanOptions, Planned, Status, plan};
 pub use query::{Query, QueryError, QueryGraph, parse as parse_query};
 pub use reason::{Change, ChangeKind, Reason, changes};
 pub use walk::{Analyzed, ConfiguredTarget, Entry, Node, Root, Selection, TargetId, Walk};

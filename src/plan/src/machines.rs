@@ -51,6 +51,111 @@ impl ActionGraph {
                 }
             });
         }
+        problems.extend(self.fuse_problems());
         if problems.is_empty() { Ok(()) } else { Err(Diagnostics(problems)) }
+    }
+
+    /// What is wrong with steps that are joined to the next.
+    fn fuse_problems(&self) -> Vec<Diagnostic> {
+        if !self.nodes.iter().any(ActionNode::is_fused) {
+            return Vec::new();
+        }
+        let dependents = self.dependents();
+        let fused = self.nodes.iter().zip(&dependents).filter(|(node, _)| node.is_fused());
+        let problem = |(node, dependents): (&ActionNode, &Vec<usize>)| {
+            let what = node.describe();
+            let (message, hint) = match dependents.as_slice() {
+                [] => return None,
+                [next] => {
+                    let next = &self.nodes[*next];
+                    let kind = next.schema.id;
+                    if next.schema.class != KindClass::Step || next.leaves_machine() {
+                        let message = format!(
+                            "`{what}` has `fuse`, and `{kind}`, which follows it, changes nothing in the machine"
+                        );
+                        (message, "put that elsewhere: `fuse` joins two steps that change the image")
+                    } else if next.begins_again() {
+                        let message = format!(
+                            "`{what}` has `fuse`, and `{kind}`, which follows it, is to begin again when it fails"
+                        );
+                        let hint = "nothing is kept between the two to begin from: take `max_retries` or `continue_on_error` out";
+                        (message, hint)
+                    } else {
+                        return None;
+                    }
+                }
+                several => {
+                    let message = format!(
+                        "`{what}` has `fuse`, and {} others stand on it: one machine cannot go on as each of them",
+                        several.len()
+                    );
+                    (message, "give each of them steps of its own")
+                }
+            };
+            Some(Diagnostic::error(message).at(node.action.location.clone()).hint(hint))
+        };
+        fused.filter_map(problem).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use imgbuild_model::LayerRef;
+
+    use super::*;
+    use crate::testing::{Declared, Given};
+
+    const FUSE: &str = "fuse";
+
+    /// What is said of a chain in a machine whose first step is joined to what follows.
+    fn said(source: &str, follows: impl FnOnce(&mut Declared, &LayerRef) -> Vec<LayerRef>) -> Vec<String> {
+        let mut declared = Declared::default();
+        let source = declared.source(source, &[]);
+        let first =
+            declared.step(&source, "mkdir", &[("path", Value::string("/a")), (FUSE, Value::Bool(true))]);
+        let last = follows(&mut declared, &first);
+        let wanted: Vec<_> = last.iter().map(|layer| &layer.action).collect();
+        let (graph, _) = declared.graph(&wanted);
+        graph
+            .check_machines()
+            .err()
+            .map_or(Vec::new(), |all| all.0.into_iter().map(|one| one.message).collect())
+    }
+
+    fn one<'a>(
+        kind: &'a str,
+        given: Given<'a>,
+    ) -> impl FnOnce(&mut Declared, &LayerRef) -> Vec<LayerRef> + use<'a> {
+        move |declared, first| vec![declared.step(first, kind, given)]
+    }
+
+    #[test]
+    fn a_step_is_joined_to_one_that_goes_on_in_its_machine() {
+        let again: Given<'_> =
+            &[("inline", crate::testing::texts(&["true"])), ("max_retries", Value::Int(1))];
+        let two = |declared: &mut Declared, first: &LayerRef| {
+            ["/b", "/c"].map(|path| declared.step(first, "mkdir", &[("path", Value::string(path))])).to_vec()
+        };
+        for (found, expected) in [
+            (said("qemu", one("mkdir", &[("path", Value::string("/b"))])), None),
+            (said("qemu", |_, first| vec![first.clone()]), None),
+            (
+                said("qemu", two),
+                Some(
+                    "`mkdir /a` has `fuse`, and 2 others stand on it: one machine cannot go on as each of them",
+                ),
+            ),
+            (
+                said("qemu", one("sleep", &[("duration", Value::Int(1))])),
+                Some("`mkdir /a` has `fuse`, and `sleep`, which follows it, changes nothing in the machine"),
+            ),
+            (
+                said("qemu", one("shell", again)),
+                Some("`mkdir /a` has `fuse`, and `shell`, which follows it, is to begin again when it fails"),
+            ),
+            (said("scratch", one("sleep", &[("duration", Value::Int(1))])), None),
+        ] {
+            assert_eq!(found, expected.map(str::to_owned).into_iter().collect::<Vec<_>>());
+        }
     }
 }

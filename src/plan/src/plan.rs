@@ -12,8 +12,15 @@ use rustc_hash::FxHashMap;
 
 use crate::key::{Common, static_key};
 use crate::{
-    ActionNode, Ancestry, Generation, KeyContext, Moved, PinRequest, Reason, content_key, duration_key, slot,
+    ActionGraph, ActionNode, Ancestry, Generation, KeyContext, Moved, PinRequest, Reason, content_key,
+    duration_key, slot,
 };
+
+/// Where is kept, by the key of an action, why its machine was not.
+pub const NOT_KEPT_MEMO: &str = "not-kept";
+
+/// Why the machine of a step that has `fuse` is not.
+pub const FUSED: &str = "the next step needs what it leaves running";
 
 /// What to plan for.
 #[derive(Clone, Debug, Default)]
@@ -58,6 +65,8 @@ pub struct Planned {
 pub struct Plan {
     /// The entries.
     pub actions: Vec<Planned>,
+    /// What was asked for, by place: it must have a result.
+    pub wanted: Vec<usize>,
     /// What the lock file lacks, each once, sorted. While it is not empty, nothing can run.
     pub needs: Vec<PinRequest>,
 }
@@ -90,7 +99,7 @@ pub fn plan(
     let needs: BTreeSet<PinRequest> =
         nodes.iter().flat_map(ActionNode::pins).filter(|request| !context.lock.has(request)).collect();
     if !needs.is_empty() {
-        return Ok(Plan { actions: Vec::new(), needs: needs.into_iter().collect() });
+        return Ok(Plan { needs: needs.into_iter().collect(), ..Plan::default() });
     }
     let keys = static_keys(context);
     let mut planner = Planner {
@@ -114,7 +123,7 @@ pub fn plan(
     for place in wanted {
         planner.decide(*place)?;
     }
-    planner.finish()
+    Ok(Plan { wanted: wanted.to_vec(), ..planner.finish()? })
 }
 
 /// How many actions are worth more than one thread.
@@ -223,7 +232,9 @@ impl Planner<'_> {
                 Some(key) => self.is_last_on_host(place, key)?,
                 None => false,
             };
-            if !forced
+            // One that is joined to the next is looked at only where that runs.
+            let is_fused = self.context.graph.nodes[place].is_fused();
+            if !(forced || is_fused)
                 && is_last
                 && let Some(result) = self.hit(place).cloned()
             {
@@ -275,14 +286,19 @@ impl Planner<'_> {
                 (None, Some(_)) => match self.moved(place)? {
                     Moved::Own(changes) => Reason::Changed { changes },
                     Moved::New => Reason::New,
-                    _ => Reason::Below { action: graph.nodes[*running].describe() },
+                    moved => {
+                        let why = if moved == Moved::Nothing { self.not_kept(place)? } else { None };
+                        why.unwrap_or_else(|| Reason::Below { action: graph.nodes[*running].describe() })
+                    }
                 },
                 (None, None) => Reason::Below { action: graph.nodes[*running].describe() },
             };
             self.set(place, Status::Run(reason), None);
             return Ok(());
         }
-        if let Some(result) = self.by_content(place)? {
+        if !node.is_fused()
+            && let Some(result) = self.by_content(place)?
+        {
             self.set(place, Status::Hit { by_content: true }, Some(Arc::new(result)));
             return Ok(());
         }
@@ -291,7 +307,7 @@ impl Planner<'_> {
             None => match self.moved(place)? {
                 Moved::NeverBuilt => Reason::NeverBuilt,
                 Moved::New => Reason::New,
-                Moved::Nothing => Reason::Dropped,
+                Moved::Nothing => self.not_kept(place)?.unwrap_or(Reason::Dropped),
                 Moved::Own(changes) | Moved::Below(changes) => Reason::Changed { changes },
             },
         };
@@ -331,6 +347,16 @@ impl Planner<'_> {
         self.ancestry.moved(place, &|needed| keys[needed])
     }
 
+    /// Why an action that was carried out has no result, if its machine went on.
+    fn not_kept(&self, place: usize) -> Result<Option<Reason>, CacheError> {
+        if self.context.graph.nodes[place].is_fused() {
+            return Ok(Some(Reason::NotKept { why: FUSED.to_owned() }));
+        }
+        let Some(key) = self.keys[place] else { return Ok(None) };
+        let why = self.cache.memo_get(NOT_KEPT_MEMO, &key.0)?;
+        Ok(why.map(|why| Reason::NotKept { why: String::from_utf8_lossy(&why).into_owned() }))
+    }
+
     fn key(&self, place: usize) -> Option<ActionKey> {
         self.keys[place]
     }
@@ -362,7 +388,7 @@ impl Planner<'_> {
         for (place, estimate) in running.into_iter().zip(cache.estimates(&slots)?) {
             planned[place].estimate = estimate;
         }
-        Ok(Plan { actions: planned, needs: Vec::new() })
+        Ok(Plan { actions: planned, ..Plan::default() })
     }
 }
 
@@ -374,6 +400,17 @@ impl Plan {
             .enumerate()
             .filter(|(_, action)| matches!(action.status, Status::Run(_)))
             .map(|(place, _)| place)
+    }
+
+    /// The actions from whose results machines are started, by their places.
+    #[must_use]
+    pub fn resumes(&self, graph: &ActionGraph) -> BTreeSet<usize> {
+        let is_there = |place: &usize| {
+            let Planned { status, result, .. } = &self.actions[*place];
+            !matches!(status, Status::Run(_)) && result.is_some()
+        };
+        let below = |place: usize| graph.nodes[place].parent.filter(|_| graph.nodes[place].has_machine());
+        self.running().filter_map(below).filter(is_there).collect()
     }
 
     /// What the rest will take if one action runs after the other, in seconds, as far as durations are known.

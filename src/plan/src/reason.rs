@@ -36,6 +36,11 @@ pub enum Reason {
     },
     /// It was asked for.
     Forced,
+    /// It was built, and its machine went on with the next step instead of being kept.
+    NotKept {
+        /// Why.
+        why: String,
+    },
     /// Its key was built before, for a place that it had then, and the result was dropped from the cache.
     Dropped,
 }
@@ -136,6 +141,7 @@ impl fmt::Display for Reason {
             Self::Impure { why } => write!(f, "{why}"),
             Self::Incomplete { missing } => write!(f, "its result is incomplete: {missing}"),
             Self::Forced => f.write_str("it was asked for"),
+            Self::NotKept { why } => write!(f, "its machine was not kept: {why}"),
             Self::Dropped => f.write_str("its result was dropped from the cache"),
         }
     }

@@ -148,7 +148,7 @@ pub fn locked(graph: &ActionGraph) -> LockFile {
 /// What keys are made from, with a builder and a salt that say nothing.
 #[must_use]
 pub fn context<'a>(graph: &'a ActionGraph, lock: &'a LockFile, digests: &'a InputDigests) -> KeyContext<'a> {
-    static BUILDERS: LazyLock<Builders> = LazyLock::new(|| Builders::new(["rootfs/1"]));
+    static BUILDERS: LazyLock<Builders> = LazyLock::new(|| Builders::new(["rootfs/1", "qemu/1"]));
     static TOOLS: LazyLock<Tools> = LazyLock::new(Tools::default);
     KeyContext { graph, lock, digests, builders: &BUILDERS, tools: &TOOLS, salt: "" }
 }

@@ -295,7 +295,7 @@ fn base_config(layout: &Layout, image: &StoredImage) -> Result<ChainState, Actio
 }
 
 fn outcome(layers: Vec<imgbuild_tree::DeltaId>, metadata: LayerMetadata) -> Outcome {
-    Outcome { layers, layer: Some(metadata), files: Vec::new() }
+    Outcome { layers, layer: Some(metadata), ..Outcome::default() }
 }
 
 fn input(context: &ActionContext, attribute: &str) -> Result<Option<InputFile>, ActionError> {

@@ -66,7 +66,7 @@ impl Executor for Source {
                 pin.identity().to_string(),
             )],
         };
-        Ok(Outcome { layers: layers.layers, layer: Some(metadata), files: Vec::new() })
+        Ok(Outcome { layers: layers.layers, layer: Some(metadata), ..Outcome::default() })
     }
 }
 

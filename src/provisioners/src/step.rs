@@ -41,7 +41,7 @@ impl<P: Provisioner> Executor for StepExecutor<P> {
             false => context.cancel.unless_cancelled(work).await.unwrap_or(Err(ActionError::Cancelled)),
         };
         match outcome {
-            Ok(()) => Ok(Outcome { layers: machine.finish().await?.layers, ..Outcome::default() }),
+            Ok(()) => context.finish(machine).await,
             Err(error) if error.left_a_state() && !context.node().logs_in() => {
                 let full = context.disk_is_full();
                 // A state that holds a secret, or does not fit on the disk, is not kept; the step's own error is what

@@ -24,15 +24,14 @@ mod words;
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
 use async_trait::async_trait;
 use imgbuild_cache::Cache;
-use imgbuild_engine::{ActionError, Builder, Machine, MachineSpec, Snapshot};
+use imgbuild_engine::{ActionError, Builder, Machine, MachineId, MachineSpec, Snapshot};
 use imgbuild_model::Attributes;
 use imgbuild_ssh::Surroundings;
-use imgbuild_tree::DeltaId;
 
 pub use disks::raw_disk;
 pub use export::DiskExport;
@@ -75,10 +74,10 @@ struct Inner {
     fetch: Arc<dyn Fetch>,
     /// What is known of this host's emulators, by their names and the processors of machines.
     hosts: tokio::sync::Mutex<HashMap<(String, String), Arc<host::Host>>>,
-    /// Machines that wait for a next step: by run and by the layers that they have come to.
-    waiting: Mutex<HashMap<(String, Vec<DeltaId>), Waiting>>,
-    /// How long it took last to keep a machine's memory.
-    kept_in: Mutex<Option<Duration>>,
+    /// Machines that wait for a next step: by run and by what they have come to.
+    waiting: Mutex<HashMap<(String, Snapshot), Waiting>>,
+    /// The number of the next machine that waits with more than its layers.
+    next_id: AtomicU64,
 }
 
 impl QemuBuilder {
@@ -100,13 +99,17 @@ impl QemuBuilder {
             fetch,
             hosts: tokio::sync::Mutex::default(),
             waiting: Mutex::default(),
-            kept_in: Mutex::default(),
+            next_id: AtomicU64::default(),
         }))
     }
 
-    /// The machine that waits at these layers, if it is such a one.
-    fn waiting(&self, layers: &[DeltaId], wanted: &MachineSpec) -> Option<Live> {
-        let place = (wanted.run.id().to_string(), layers.to_vec());
+    fn new_id(&self) -> MachineId {
+        MachineId(self.0.next_id.fetch_add(1, Ordering::Relaxed))
+    }
+
+    /// The machine that waits there, if it is such a one.
+    fn waiting(&self, from: &Snapshot, wanted: &MachineSpec) -> Option<Live> {
+        let place = (wanted.run.id().to_string(), from.clone());
         let mut waiting = lock(&self.0.waiting);
         let fits =
             waiting.get(&place).is_some_and(|it| it.source == wanted.source && it.files == wanted.files);
@@ -125,14 +128,18 @@ impl Builder for QemuBuilder {
     }
 
     async fn start(&self, from: &Snapshot, spec: &MachineSpec) -> Result<Box<dyn Machine>, ActionError> {
-        let live = match self.waiting(&from.layers, spec) {
+        let live = match self.waiting(from, spec) {
             Some(live) => live,
+            None if from.machine.is_some() => {
+                let error = ActionError::environment("the machine of the step before is gone");
+                return Err(error.hint("build again: nothing was kept behind that step"));
+            }
             None if !access::Access::is_given(attributes::Source { wanted: spec }) => {
                 return Ok(Box::new(self.watched(&from.layers, spec).await?));
             }
             None => self.go_on(&from.layers, spec).await?,
         };
-        Ok(Box::new(QemuMachine::new(self.clone(), spec.clone(), live)))
+        Ok(Box::new(QemuMachine::new(self.clone(), spec.clone(), live, from.machine)))
     }
 
     async fn run_ended(&self, ended: &str) {

@@ -165,7 +165,7 @@ impl Machine for RootfsMachine {
             if !manifest.entries.is_empty() {
                 layers.push(cache.commit_layer(staged, &manifest)?);
             }
-            Ok(Snapshot { layers })
+            Ok(Snapshot::of(layers))
         })
     }
 

@@ -11,7 +11,7 @@ use imgbuild_cache::Cache;
 use imgbuild_engine::cancel::{CancelReason, StopSignal};
 use imgbuild_engine::secrets::{Fillings, NamedSecret};
 use imgbuild_engine::{
-    ActionError, Cancel, Failure, Registry, Results, RunOptions, RunReport, RunRequest, outputs,
+    ActionError, Cancel, Checkpoints, Failure, Registry, Results, RunOptions, RunReport, RunRequest, outputs,
 };
 use imgbuild_model::{Class, Diagnostic, Diagnostics, Secret};
 use imgbuild_packer::builders::generated;
@@ -30,7 +30,7 @@ use super::failure::{self, Asker, Next};
 use super::load::{LoadOptions, Place, load};
 use super::prepare::{Arguments, Planned, Planner, edges, files, folder_of, makers, secret_key};
 use super::{Done, Printer, artifact, check_resume};
-use crate::continuity::MachineSteps;
+use crate::continuity::{Kept, MachineSteps, kept};
 use crate::registry;
 use crate::secrets::Store;
 use crate::session::{Session, cache_error, runtime};
@@ -282,6 +282,7 @@ fn show_plan(
             actions.len()
         ));
         let mut ancestry = Ancestry::new(planned.keys.context(), cache, Generation::BeforeLastChange);
+        let kept = kept(&planned.keys.graph, &planned.plan, cache);
         for (place, (node, action)) in planned.keys.graph.nodes.iter().zip(actions).enumerate() {
             let what = node.describe();
             match &action.status {
@@ -292,7 +293,7 @@ fn show_plan(
                 Status::Run(reason) => printer.say(&format!("  run     {what}: {reason}")),
                 _ if purpose == Purpose::Explain => {
                     let key = action.key.map(|key| key.0.short()).unwrap_or_default();
-                    printer.say(&format!("  cached  {what} ({key})"));
+                    printer.say(&format!("  cached  {what} ({key}){}", mark(kept.get(&place))));
                     let keys = |needed: usize| actions[needed].key;
                     let moved = ancestry.moved(place, &keys).map_err(|error| cache_error(&error))?;
                     if let Moved::Own(changes) = moved {
@@ -301,11 +302,20 @@ fn show_plan(
                             .for_each(|change| printer.say(&format!("            last ran: {change}")));
                     }
                 }
-                _ => printer.say(&format!("  cached  {what}")),
+                _ => printer.say(&format!("  cached  {what}{}", mark(kept.get(&place)))),
             }
         }
     }
     Ok(exit::SUCCESS)
+}
+
+/// What is said of a machine that is kept.
+fn mark(kept: Option<&Kept>) -> String {
+    match kept {
+        None => String::new(),
+        Some(kept) if kept.resumes => format!("  <- {kept}"),
+        Some(kept) => format!("  ({kept})"),
+    }
 }
 
 /// How a build ended.
@@ -567,6 +577,11 @@ pub(super) async fn carry_out(
     voice: &BuildVoice,
     results: Results,
 ) -> Result<RunReport, Diagnostic> {
+    // A cleanup provisioner goes on from behind the last step that did not fail.
+    let checkpoints = match planned.lowered.cleanup {
+        Some(_) => Checkpoints::Everywhere,
+        None => Checkpoints::ByPolicy,
+    };
     let request = RunRequest {
         keys: planned.keys.clone(),
         plan,
@@ -576,7 +591,7 @@ pub(super) async fn carry_out(
         secrets: house.store.clone(),
         fillings: voice.fillings.clone(),
         prompt: Arc::new(Asker::new(house, planned, voice)),
-        options: RunOptions { jobs: house.jobs, keep_going: false, results },
+        options: RunOptions { jobs: house.jobs, keep_going: false, results, checkpoints },
         now: Session::now(),
         cancel: house.cancel.clone(),
         events: Arc::new(EngineEvents { voice: voice.clone(), graph: planned.keys.graph.clone() }),

@@ -167,6 +167,7 @@ pub(super) fn request(
             jobs: options.jobs.or(session.config.jobs),
             keep_going: options.keep_going,
             results,
+            ..RunOptions::default()
         },
         now: Session::now(),
         cancel: cancel.clone(),

@@ -87,7 +87,7 @@ fn image(label: &str, variant: &Variant, session: &mut Session) -> Result<Copy, 
     };
     let metadata: LayerMetadata = serde_json::from_slice(&result.metadata).unwrap_or_default();
     Ok(Copy {
-        snapshot: Snapshot { layers: result.layers.clone() },
+        snapshot: Snapshot::of(result.layers.clone()),
         base: metadata.base,
         state: (*layer.state).clone(),
         platform,
@@ -115,7 +115,7 @@ fn failed(label: &str, session: &mut Session) -> Result<Copy, Diagnostics> {
     become_root(session)?;
     session.shell.note(&format!("this is the state that `{}` left", state.description));
     Ok(Copy {
-        snapshot: Snapshot { layers: state.layers },
+        snapshot: Snapshot::of(state.layers),
         base: ChainState::default(),
         state: state.state,
         platform: state.platform,

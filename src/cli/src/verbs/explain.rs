@@ -4,11 +4,13 @@ use std::process::ExitCode;
 
 use imgbuild::args::{Log, Plan, Why};
 use imgbuild::ui::text;
+use imgbuild_cache::Cache;
 use imgbuild_digest::{Digest, Hash};
 use imgbuild_engine::LOG_MEMO;
 use imgbuild_model::{Diagnostic, Diagnostics};
 use imgbuild_plan::{Ancestry, Generation, Moved, Reason, Status, slot};
 
+use crate::continuity::kept;
 use crate::session::{Planning, Prepared, Session, Want, cache_error};
 
 /// `imgbuild plan`.
@@ -18,11 +20,13 @@ pub(super) fn plan(plan: &Plan, session: &mut Session) -> Result<ExitCode, Diagn
         Planning { locked: plan.locked, write_lock: false, explain_all: true, ..Planning::default() };
     let prepared = session.prepare(&selection, &planning)?;
     session.ui.close();
+    let cache = session.cache()?;
     if session.shell.settings().json {
-        session.shell.line(&to_json(&prepared));
+        session.shell.line(&to_json(&prepared, &cache));
         return Ok(ExitCode::SUCCESS);
     }
     let paint = session.shell.stdout_paint();
+    let kept = kept(&prepared.keys.graph, &prepared.plan, &cache);
     let mut last = None;
     for (place, node) in prepared.keys.graph.nodes.iter().enumerate() {
         let planned = &prepared.plan.actions[place];
@@ -51,7 +55,12 @@ pub(super) fn plan(plan: &Plan, session: &mut Session) -> Result<ExitCode, Diagn
                 )
             }
         };
-        session.shell.line(&line);
+        let mark = match kept.get(&place) {
+            None => String::new(),
+            Some(kept) if kept.resumes => paint.warn(format!("  <- {kept}")),
+            Some(kept) => paint.faint(format!("  ({kept})")),
+        };
+        session.shell.line(&format!("{line}{mark}"));
     }
     let running = prepared.plan.running().count();
     let known: Option<f64> = prepared.plan.estimate_seconds();
@@ -66,7 +75,8 @@ pub(super) fn plan(plan: &Plan, session: &mut Session) -> Result<ExitCode, Diagn
     Ok(ExitCode::SUCCESS)
 }
 
-fn to_json(prepared: &Prepared) -> String {
+fn to_json(prepared: &Prepared, cache: &Cache) -> String {
+    let kept = kept(&prepared.keys.graph, &prepared.plan, cache);
     let actions: Vec<_> = prepared
         .keys
         .graph
@@ -90,6 +100,7 @@ fn to_json(prepared: &Prepared) -> String {
                 "status": status,
                 "reason": reason,
                 "estimate_milliseconds": planned.estimate.map(|time| u64::try_from(time.as_millis()).unwrap_or(u64::MAX)),
+                "machine": kept.get(&place),
                 "prerequisites": node.prerequisites,
                 "location": node.action.location.to_string(),
             })

@@ -13,8 +13,8 @@ use async_trait::async_trait;
 use imgbuild_cache::{ActionResult, Cache, OutputFile, VerifyOptions};
 use imgbuild_digest::Hash;
 use imgbuild_engine::{
-    ActionContext, ActionError, Builder, Cancel, Executor, LayerMetadata, Machine, MachineSpec, Outcome,
-    Registry, RunOptions, RunReport, RunRequest, SharedExecutor, Snapshot, execute,
+    ActionContext, ActionError, Builder, Cancel, Executor, LayerMetadata, Machine, MachineId, MachineSpec,
+    Outcome, Registry, RunOptions, RunReport, RunRequest, Session, SharedExecutor, Snapshot, execute,
 };
 use imgbuild_model::{ChainState, Event, KindClass, Label, Value};
 use imgbuild_plan::testing::{context, locked};
@@ -23,6 +23,8 @@ use imgbuild_tree::{CaptureOptions, DeltaId, EmptyView, XattrNamespace, capture}
 
 /// The key of the builder that is not one.
 pub const BUILDER: &str = "rootfs/1";
+/// The key of the builder whose machines are texts.
+pub const MACHINES: &str = "qemu/1";
 
 /// What the outside world says to steps that ask it.
 pub type Outside = Arc<AtomicU64>;
@@ -36,6 +38,7 @@ pub struct World {
     /// What ran, by the description of the action.
     pub ran: Arc<Mutex<Vec<String>>>,
     pub running: Arc<AtomicUsize>,
+    pub machines: Machines,
 }
 
 /// How one build is to go.
@@ -78,6 +81,7 @@ impl World {
             outside: Outside::default(),
             ran: Arc::default(),
             running: Arc::default(),
+            machines: Machines::default(),
             _folder: None,
         }
     }
@@ -131,7 +135,7 @@ impl World {
                 graph: Arc::new(graph),
                 lock: Arc::new(lock),
                 digests: Arc::new(digests),
-                builders: Arc::new(Builders::new([BUILDER])),
+                builders: Arc::new(Builders::new([BUILDER, MACHINES])),
                 tools: Arc::default(),
                 salt: "".into(),
             },
@@ -157,9 +161,11 @@ impl World {
             outside: self.outside.clone(),
             ran: self.ran.clone(),
             running: self.running.clone(),
+            machines: self.machines.clone(),
         });
         let executors = imgbuild_kinds::all().iter().map(|schema| (schema.id, fake.clone())).collect();
-        Registry::new([Arc::new(NoBuilder) as Arc<dyn Builder>], executors)
+        let machines = TextMachines { cache: self.cache.clone(), machines: self.machines.clone() };
+        Registry::new([Arc::new(NoBuilder) as Arc<dyn Builder>, Arc::new(machines)], executors)
     }
 
     /// What ran since this was last asked, in the order in which it ended.
@@ -222,6 +228,7 @@ struct Fake {
     outside: Outside,
     ran: Arc<Mutex<Vec<String>>>,
     running: Arc<AtomicUsize>,
+    machines: Machines,
 }
 
 #[async_trait]
@@ -252,7 +259,7 @@ impl Fake {
                 said =
                     format!("{:?} {}", inputs(context, "src")?, context.text("content").unwrap_or_default())
             }
-            "scratch" | "mkdir" | "seal" => said = format!("{:?}", context.text("path")),
+            "scratch" | "mkdir" | "seal" | "qemu" => said = format!("{:?}", context.text("path")),
             "index" => {
                 for join in &node.action.joins {
                     let place = context.graph.find(join).unwrap();
@@ -278,6 +285,11 @@ impl Fake {
             }
         }
         context.line(imgbuild_model::Stream::Stdout, &format!("it said {said}"));
+        if node.has_machine() && node.schema.class == KindClass::Step {
+            let machine = context.machine(&context.parent()).await?;
+            self.machines.inside.lock().unwrap().push_str(&said);
+            return context.finish(machine).await;
+        }
         if node.makes_layer() {
             return layer(context, parent, &said);
         }
@@ -287,7 +299,7 @@ impl Fake {
             files.push(OutputFile { path: name.to_string(), digest, executable: false });
         }
         let layers = if node.schema.class == KindClass::Export { parent.layers } else { Vec::new() };
-        Ok(Outcome { layers, files, layer: None })
+        Ok(Outcome { layers, files, ..Outcome::default() })
     }
 
     async fn command(
@@ -370,7 +382,88 @@ fn layer(context: &ActionContext, parent: Snapshot, text: &str) -> Result<Outcom
         source_date: 1_600_000_000,
         ..LayerMetadata::default()
     });
-    Ok(Outcome { layers, layer: metadata, files: Vec::new() })
+    Ok(Outcome { layers, layer: metadata, ..Outcome::default() })
+}
+
+/// What is known of machines that are texts, of which one runs at a time: what their steps have said since they were started from
+/// layers.
+#[derive(Clone, Default)]
+pub struct Machines {
+    inside: Arc<Mutex<String>>,
+    waiting: Arc<Mutex<HashMap<MachineId, String>>>,
+    /// How many were started from layers.
+    pub started: Arc<AtomicUsize>,
+}
+
+/// Makes them. What one holds becomes a layer when it is kept.
+struct TextMachines {
+    cache: Cache,
+    machines: Machines,
+}
+
+struct TextMachine {
+    cache: Cache,
+    machines: Machines,
+    spec: MachineSpec,
+    layers: Vec<DeltaId>,
+}
+
+#[async_trait]
+impl Builder for TextMachines {
+    fn key(&self) -> &str {
+        MACHINES
+    }
+
+    async fn start(&self, from: &Snapshot, spec: &MachineSpec) -> Result<Box<dyn Machine>, ActionError> {
+        let Self { cache, machines } = self;
+        let inside = match from.machine {
+            Some(machine) => machines.waiting.lock().unwrap().remove(&machine).unwrap(),
+            None => {
+                machines.started.fetch_add(1, Ordering::SeqCst);
+                String::new()
+            }
+        };
+        *machines.inside.lock().unwrap() = inside;
+        let layers = from.layers.clone();
+        Ok(Box::new(TextMachine {
+            cache: cache.clone(),
+            machines: machines.clone(),
+            spec: spec.clone(),
+            layers,
+        }))
+    }
+}
+
+#[async_trait]
+impl Machine for TextMachine {
+    fn session(&mut self) -> &mut dyn Session {
+        unreachable!("steps of tests say what they have to say without one")
+    }
+
+    async fn finish(self: Box<Self>) -> Result<Snapshot, ActionError> {
+        let Self { cache, machines, spec, mut layers } = *self;
+        let inside = std::mem::take(&mut *machines.inside.lock().unwrap());
+        let staged = cache.stage(&spec.run)?;
+        fs_err::write(staged.upper().join("file"), inside)?;
+        let options = CaptureOptions::new(1_600_000_000, XattrNamespace::User);
+        let manifest = capture(staged.upper(), &EmptyView, &options)
+            .map_err(|error| ActionError::input(error.to_string()))?;
+        layers.push(cache.commit_layer(staged, &manifest)?);
+        Ok(Snapshot::of(layers))
+    }
+
+    async fn pass_on(self: Box<Self>) -> Result<Snapshot, ActionError> {
+        let Self { machines, layers, .. } = *self;
+        let inside = std::mem::take(&mut *machines.inside.lock().unwrap());
+        let mut waiting = machines.waiting.lock().unwrap();
+        let machine = MachineId(waiting.len() as u64);
+        waiting.insert(machine, inside);
+        Ok(Snapshot { layers, machine: Some(machine) })
+    }
+
+    async fn discard(self: Box<Self>) -> Result<(), ActionError> {
+        Ok(())
+    }
 }
 
 /// The texts of a `shell` step.

@@ -132,6 +132,7 @@ fn statuses(plan: &Plan) -> Vec<&'static str> {
             Status::Run(Reason::Incomplete { .. }) => "incomplete",
             Status::Run(Reason::Forced) => "forced",
             Status::Run(Reason::Dropped) => "dropped",
+            Status::Run(Reason::NotKept { .. }) => "not kept",
         })
         .collect()
 }

@@ -138,6 +138,7 @@ impl Bench {
             events: Arc::new(events),
             log: Arc::default(),
             failed_state: Mutex::default(),
+            continuity: Default::default(),
         };
         Some(Self { folder, context, progress })
     }

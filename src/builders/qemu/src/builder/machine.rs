@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 use async_trait::async_trait;
 use imgbuild_cache::{Staged, WarmStaged};
 use imgbuild_engine::{
-    ActionError, Command, ConnectionFacts, Exit, FileOperation, Machine as EngineMachine,
-    MachineSpec as Wanted, OnLine, Reboot, Results, Session, Snapshot, Stat,
+    ActionError, Command, ConnectionFacts, Exit, FileOperation, Machine as EngineMachine, MachineId,
+    MachineSpec as Wanted, OnLine, Reboot, Results, Session, Snapshot, Stat, price_of_space,
 };
 use imgbuild_ssh::{SshSession, Stdin};
 use imgbuild_tree::DeltaId;
@@ -20,7 +20,7 @@ use super::attributes::Source;
 use super::disks::{self, TPM_STATE, VARIABLES, file_name};
 use super::host::Host;
 use super::start::{CONSOLE_LINES, MEMORY_LIMIT, fingerprint_of, halted, with_console};
-use super::warm::{About, MEMORY, is_worth};
+use super::warm::{About, MEMORY, Measured};
 use super::{QemuBuilder, Waiting, guest, lock};
 use crate::process::{Ended, Machine};
 use crate::qmp::NewOverlay;
@@ -58,8 +58,6 @@ pub(crate) struct Live {
     pub(crate) sensitive: bool,
     /// Whether its memory can be of use to another machine.
     pub(crate) keeps_memory: bool,
-    /// How long it took to come up, if it was booted.
-    pub(crate) boot: Option<Duration>,
 }
 
 impl Live {
@@ -128,7 +126,8 @@ impl Live {
         let kept = kept.await;
         self.machine.qmp().resume().await?;
         kept?;
-        *lock(&builder.0.kept_in) = Some(began.elapsed());
+        let price = began.elapsed() + price_of_space(staged.size());
+        Measured::of(&builder.0.cache, wanted).memory_cost(price)?;
         let fingerprint = fingerprint_of(&self.spec, &self.host)?;
         Ok((staged, About { fingerprint, access: self.access.kept() }))
     }
@@ -208,15 +207,17 @@ pub(crate) struct QemuMachine {
     builder: QemuBuilder,
     wanted: Wanted,
     live: Live,
+    /// Which it is, where it had more than its layers when it was given to the step.
+    from: Option<MachineId>,
     end: End,
     /// Whether something was done in it that may have changed it.
     touched: AtomicBool,
 }
 
 impl QemuMachine {
-    pub(crate) fn new(builder: QemuBuilder, wanted: Wanted, mut live: Live) -> Self {
+    pub(crate) fn new(builder: QemuBuilder, wanted: Wanted, mut live: Live, from: Option<MachineId>) -> Self {
         live.sensitive |= wanted.sensitive;
-        Self { builder, wanted, live, end: End::No, touched: AtomicBool::new(false) }
+        Self { builder, wanted, live, from, end: End::No, touched: AtomicBool::new(false) }
     }
 
     /// An error of the connection, with what QEMU says if it is gone.
@@ -245,7 +246,7 @@ impl QemuMachine {
         unless_halted(&live.machine, guest::behind(&live.session, &live.access)).await?;
         let warm = Source { wanted }.warm() && live.keeps_memory && !live.sensitive;
         let warm = warm && wanted.results == Results::Kept;
-        let warm = warm && is_worth(live.boot, *lock(&builder.0.kept_in));
+        let warm = warm && Measured::of(&builder.0.cache, wanted).is_memory_worth()?;
         let memory = match warm {
             false => None,
             true => match live.keep_memory(builder, wanted).await {
@@ -265,14 +266,15 @@ impl QemuMachine {
             wanted.told.line(&format!("The machine's memory is not kept: {problem}"));
         }
         self.live.layers.clone_from(&layers);
-        self.wait().await;
-        Ok(Snapshot { layers })
+        self.wait(None).await;
+        Ok(Snapshot::of(layers))
     }
 
-    /// Lets it wait for a step that goes on from its layers.
-    async fn wait(self: Box<Self>) {
+    /// Lets it wait for a step that goes on from its layers, or from it alone, where it has more than they.
+    async fn wait(self: Box<Self>, alone: Option<MachineId>) {
         let Self { builder, wanted, live, .. } = *self;
-        let place = (wanted.run.id().to_string(), live.layers.clone());
+        let from = Snapshot { layers: live.layers.clone(), machine: alone };
+        let place = (wanted.run.id().to_string(), from);
         let waiting = Waiting { source: wanted.source, files: wanted.files, live };
         let other = lock(&builder.0.waiting).insert(place, waiting);
         if let Some(other) = other {
@@ -293,7 +295,7 @@ impl QemuMachine {
         live.copy_variables(live.staged.upper())?;
         let Live { layers, staged, .. } = live;
         let layers = tokio::task::block_in_place(|| disks::commit(&builder.0.cache, &layers, staged))?;
-        Ok(Snapshot { layers })
+        Ok(Snapshot::of(layers))
     }
 }
 
@@ -311,11 +313,24 @@ impl EngineMachine for QemuMachine {
         }
     }
 
+    async fn pass_on(mut self: Box<Self>) -> Result<Snapshot, ActionError> {
+        if self.end != End::No {
+            return self.finish().await;
+        }
+        self.live.session.take_away().await;
+        self.live.machine.alive().await?;
+        let machine = self.builder.new_id();
+        let layers = self.live.layers.clone();
+        self.wait(Some(machine)).await;
+        Ok(Snapshot { layers, machine: Some(machine) })
+    }
+
     async fn discard(mut self: Box<Self>) -> Result<(), ActionError> {
         if self.touched.load(Ordering::Relaxed) || self.live.machine.alive().await.is_err() {
             self.live.kill().await;
         } else {
-            self.wait().await;
+            let from = self.from;
+            self.wait(from).await;
         }
         Ok(())
     }

@@ -204,7 +204,7 @@ impl QemuSource {
         let mut live = self.builder.boot(parts, &layers, wanted, access, typing).await?;
         // One that goes on from its disks has no such medium, and is another machine.
         live.keeps_memory = !source.flag("installer");
-        let machine = Box::new(QemuMachine::new(self.builder.clone(), wanted.clone(), live));
+        let machine = Box::new(QemuMachine::new(self.builder.clone(), wanted.clone(), live, None));
         Ok(machine.finish().await?.layers)
     }
 }

@@ -15,7 +15,7 @@ use super::disks::{self, Chain, VARIABLES, failed, file_name};
 use super::host::Host;
 use super::machine::Live;
 use super::typing::Typing;
-use super::warm::{About, MEMORY, has_disks, is_whole_beside_memory};
+use super::warm::{About, MEMORY, Measured, has_disks, is_whole_beside_memory};
 use super::{QemuBuilder, console, guest};
 use crate::media::{FatSize, Files, MediaError, fat_image, iso_image};
 use crate::process::{Died, Halt, Launch, Machine, StartError};
@@ -98,10 +98,9 @@ impl QemuBuilder {
         machine.qmp().resume().await.map_err(NotWoken::now)?;
         // One that lets nobody in now is not waited for again.
         let seen = |why| NotWoken { why, lasting: true };
-        let mut live = self.connected(machine, parts, layers, wanted, access).await.map_err(seen)?;
+        let live = self.connected(machine, parts, layers, wanted, access).await.map_err(seen)?;
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         guest::woken(&live.session, now.as_secs()).await.map_err(seen)?;
-        live.boot = None;
         wanted
             .told
             .line(&format!("The machine goes on from memory ({:.1} s)", began.elapsed().as_secs_f32()));
@@ -132,10 +131,10 @@ impl QemuBuilder {
             console::shown(&mut machine, source).await?;
         }
         wanted.told.line("Waiting for SSH to become available...");
-        let mut live = self.connected(machine, parts, layers, wanted, access).await?;
+        let live = self.connected(machine, parts, layers, wanted, access).await?;
         wanted.told.line("Connected to SSH!");
         guest::started(&live.session, &live.access).await?;
-        live.boot = Some(began.elapsed());
+        Measured::of(&self.0.cache, wanted).booted_in(began.elapsed())?;
         Ok(live)
     }
 
@@ -188,7 +187,6 @@ impl QemuBuilder {
             generation: 0,
             sensitive: false,
             keeps_memory: true,
-            boot: None,
         })
     }
 

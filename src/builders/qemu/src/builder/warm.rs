@@ -6,7 +6,9 @@
 
 use std::time::Duration;
 
-use imgbuild_cache::WarmSnapshot;
+use imgbuild_cache::{Cache, WarmSnapshot};
+use imgbuild_digest::Hash;
+use imgbuild_engine::{ActionError, MachineSpec as Wanted, Results};
 use serde::{Deserialize, Serialize};
 
 use super::access::Kept;
@@ -15,6 +17,9 @@ use crate::spec::MemoryFingerprint;
 
 /// The file of the memory. Beside it lie the uppermost images of the disks, and the firmware's variables.
 pub(crate) const MEMORY: &str = "memory";
+
+/// Under what it is remembered how long machines take to come up.
+const BOOT: &str = "boot";
 
 /// What is known of a machine whose memory is kept.
 #[derive(Debug, Serialize, Deserialize)]
@@ -44,25 +49,93 @@ pub(crate) fn is_whole_beside_memory(warm: &WarmSnapshot) -> std::io::Result<boo
     Ok(true)
 }
 
-/// Whether memory is worth being kept, from what was measured in this run: it is, unless keeping it took longer than the boot that
-/// it spares. A machine of which nothing is known is kept once.
-pub(crate) fn is_worth(boot: Option<Duration>, last: Option<Duration>) -> bool {
-    match (boot, last) {
-        (Some(boot), Some(last)) => last < boot,
-        _ => true,
+/// What was measured of the machines of a chain, in this run and in earlier ones.
+pub(crate) struct Measured<'a> {
+    cache: &'a Cache,
+    wanted: &'a Wanted,
+}
+
+impl<'a> Measured<'a> {
+    /// Of the chain that a machine is for.
+    pub(crate) fn of(cache: &'a Cache, wanted: &'a Wanted) -> Self {
+        Self { cache, wanted }
+    }
+
+    fn key(&self, what: &str) -> Hash {
+        Hash::of(format!("{what} {}", self.wanted.chain).as_bytes())
+    }
+
+    fn record(&self, what: &str, took: Duration) -> Result<(), ActionError> {
+        match self.wanted.results {
+            Results::Kept => Ok(self.cache.record_duration(&self.key(what), took)?),
+            Results::ThrownAway => Ok(()),
+        }
+    }
+
+    /// Takes note of how long one took to come up.
+    pub(crate) fn booted_in(&self, took: Duration) -> Result<(), ActionError> {
+        self.record(BOOT, took)
+    }
+
+    /// Takes note of what it cost to keep the memory of one, in time and space.
+    pub(crate) fn memory_cost(&self, price: Duration) -> Result<(), ActionError> {
+        self.record(MEMORY, price)
+    }
+
+    /// Whether memory is worth being kept: it is, unless that costs more than the boot that it spares. One of which not both are known is
+    /// kept.
+    pub(crate) fn is_memory_worth(&self) -> Result<bool, ActionError> {
+        let known = self.cache.estimates(&[self.key(BOOT), self.key(MEMORY)])?;
+        Ok(match known[..] {
+            [Some(boot), Some(price)] => price < boot,
+            _ => true,
+        })
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
+    use imgbuild_cache::Run;
+    use imgbuild_engine::Told;
+    use imgbuild_model::Attributes;
+
     use super::*;
 
     #[test]
     fn what_costs_more_than_a_boot_is_not_kept() {
+        let folder = tempfile::tempdir().unwrap();
+        let cache = Cache::open(folder.path()).unwrap();
+        let wanted = |chain: &str, results| Wanted {
+            platform: "linux/amd64".parse().unwrap(),
+            source_date: 0,
+            run: Arc::new(Run::begin(&cache).unwrap()),
+            chain: chain.to_owned(),
+            source: Attributes::default(),
+            files: Default::default(),
+            sensitive: false,
+            results,
+            told: Told::nobody(),
+        };
         let seconds = Duration::from_secs;
-        assert!(is_worth(None, Some(seconds(9))));
-        assert!(is_worth(Some(seconds(10)), None));
-        assert!(is_worth(Some(seconds(10)), Some(seconds(1))));
-        assert!(!is_worth(Some(seconds(1)), Some(seconds(2))));
+        for (chain, boot, price, worth) in [
+            ("new", None, None, true),
+            ("never kept", Some(10), None, true),
+            ("quick", Some(10), Some(1), true),
+            ("slow", Some(1), Some(2), false),
+        ] {
+            let wanted = wanted(chain, Results::Kept);
+            let measured = Measured::of(&cache, &wanted);
+            boot.into_iter().for_each(|boot| measured.booted_in(seconds(boot)).unwrap());
+            price.into_iter().for_each(|price| measured.memory_cost(seconds(price)).unwrap());
+            assert_eq!(measured.is_memory_worth().unwrap(), worth, "{chain}");
+        }
+
+        let apart = wanted("apart", Results::ThrownAway);
+        let measured = Measured::of(&cache, &apart);
+        measured.booted_in(seconds(1)).unwrap();
+        measured.memory_cost(seconds(2)).unwrap();
+        assert!(measured.is_memory_worth().unwrap(), "nothing of such a run is remembered");
     }
 }

@@ -119,6 +119,7 @@ impl Bench {
             events: Arc::new(move |event| events.lock().unwrap().push(event)),
             log: Arc::default(),
             failed_state: Mutex::default(),
+            continuity: Default::default(),
         }
     }
 
