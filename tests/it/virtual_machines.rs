@@ -2,6 +2,7 @@
 //!
 //! Machines run under whatever this host has, which may be an emulator: what is waited for has minutes.
 
+use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -115,11 +116,25 @@ fn a_machine_is_made_step_by_step_and_holds_no_key_of_ours() {
 fn a_machine_ends_with_the_program_whatever_ends_it() {
     let Some(examples) = examples() else { return };
     examples.ok("", &["build", "//examples/qemu-debian:base"]);
-    change(&examples, TEMPLATE, "\"uname -r\", ", "\"sleep 1234\", ");
+    change(&examples, TEMPLATE, "\"uname -r\", ", "\"echo asleep\", \"sleep 1234\", ");
     change(&examples, TEMPLATE, "instance-id: web", "instance-id: killed");
-    let mut program = examples.command("", &["build", TEMPLATE]);
-    let mut child = program.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-    let machine = wait_for("a machine", || machines_of(child.id()).into_iter().next());
+    let started = || {
+        let mut program = examples.command("", &["build", TEMPLATE]);
+        let mut child =
+            program.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map(Result::unwrap);
+        assert!(lines.any(|line| line.contains("qemu.web: asleep")), "the step has not begun");
+        let machine = machines_of(child.id())[0];
+        (child, lines, machine)
+    };
+    // One that dies in a step is told as that, and not as a connection that was lost.
+    let (mut child, lines, machine) = started();
+    assert!(Command::new("kill").args(["-9", &machine.to_string()]).status().unwrap().success());
+    let said: Vec<_> = lines.collect();
+    assert_eq!(child.wait().unwrap().code(), Some(1), "{said:#?}");
+    assert!(said.iter().any(|line| line.contains("QEMU was killed")), "{said:#?}");
+
+    let (mut child, _, machine) = started();
     child.kill().unwrap();
     child.wait().unwrap();
     wait_for("the machine's end", || (!Path::new(&format!("/proc/{machine}")).exists()).then_some(()));
@@ -166,6 +181,23 @@ image(
     steps = [
         shell(["systemd-run --unit=helper sleep infinity"]),
         shell(["systemctl is-active helper.service"]),
+    ],
+    platforms = ["linux/amd64"],
+)
+
+image(
+    name = "full",
+    source = qemu(**MACHINE),
+    steps = [
+        shell(
+            [
+                "fallocate -l $(($(stat -f -c '%f * %S' /))) /full || true",
+                "dd if=/dev/zero of=/rest bs=4k || true",
+                "echo kept > /tmp/kept || echo kept > /run/kept",
+            ],
+            checkpoint = "always",
+        ),
+        shell(["true"]),
     ],
     platforms = ["linux/amd64"],
 )
@@ -220,7 +252,7 @@ fn a_chain_that_cannot_go_on_from_each_step_is_found() {
     let plan = examples.ok("", &["plan", "//examples/qemu-debian:needs"]).stdout;
     for part in [
         "its machine was not kept: the next step needs what it leaves running",
-        "qemu base  <- goes on here, from memory",
+        "qemu  <- goes on here, from memory",
     ] {
         assert!(plan.contains(part), "`{part}` is not in {plan}");
     }
@@ -229,6 +261,12 @@ fn a_chain_that_cannot_go_on_from_each_step_is_found() {
         assert!(again.iter().any(|again| again.starts_with(step)), "{again:?}");
     }
     assert!(!again.iter().any(|step| step.starts_with("qemu")), "{again:?}");
+
+    // A machine whose disk is full is not kept without what is in its `/tmp`.
+    let failed = examples.fails(2, "", &["build", "//examples/qemu-debian:full", "--no-write"]).stderr;
+    for part in ["the machine cannot be kept: ", "No space left on device", "its disk is full"] {
+        assert!(failed.contains(part), "`{part}` is not in {failed}");
+    }
     examples.verify();
 }
 

@@ -9,6 +9,7 @@ mod graph;
 mod history;
 mod key;
 mod key_context;
+mod key_values;
 mod lock;
 mod machines;
 mod packages;

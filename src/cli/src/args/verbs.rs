@@ -21,8 +21,9 @@ pub enum Verb {
 
     /// Show which actions would run, and why; build nothing
     ///
-    /// For each action the plan says whether its result is in the cache, and if not, which of its inputs moved. With
-    /// `--json` the whole plan is written, with each key.
+    /// For each action the plan says whether its result is in the cache, and if not, which of its inputs moved. For steps in
+    /// virtual machines it shows what is kept behind them, `memory` or `disk`, and marks with `<-` where the build would go
+    /// on. With `--json` the whole plan is written, with each key.
     Plan(Plan),
 
     /// Explain why a target was built again, or would be

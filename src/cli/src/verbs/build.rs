@@ -252,11 +252,20 @@ pub(super) fn failures(prepared: &Prepared, outcome: &RunReport) -> Vec<Diagnost
         .iter()
         .map(|Failure { place, error }| {
             let node = &prepared.keys.graph.nodes[*place];
-            let mut diagnostic = Diagnostic::error(format!("`{}` failed: {error}", node.label()))
+            let inner = match error {
+                ActionError::Other(inner) | ActionError::MachineLost(inner) => Some(inner),
+                _ => None,
+            };
+            // Its hint and its notes are said below.
+            let what = inner.map_or_else(
+                || error.to_string(),
+                |inner| Diagnostic { hint: None, notes: Vec::new(), ..(**inner).clone() }.to_string(),
+            );
+            let mut diagnostic = Diagnostic::error(format!("`{}` failed: {what}", node.label()))
                 .class(error.class())
                 .at(node.action.location.clone())
                 .label(node.describe());
-            if let ActionError::Other(inner) = error {
+            if let Some(inner) = inner {
                 diagnostic.hint.clone_from(&inner.hint);
                 diagnostic.notes.clone_from(&inner.notes);
             } else if error.left_a_state() {

@@ -17,6 +17,9 @@ const LIMIT: Duration = Duration::from_secs(20 * 60);
 /// Where what was in `/tmp` waits for the next boot.
 const PACK: &str = "/var/lib/imgbuild/tmp.tar";
 
+/// Where is written for a moment what is packed: not on the disk, which may be full.
+const LIST: &str = "/run/imgbuild-tmp.list";
+
 /// Packs `/tmp` and `/var/tmp`, which a boot empties. What belongs to processes and to this program is left out.
 const PACK_TMP: &str = r#"
 umask 077
@@ -25,13 +28,17 @@ rm -f "$PACK"
 if command -v tar >/dev/null && command -v find >/dev/null; then
     cd /
     find tmp var/tmp -mindepth 1 -maxdepth 1 ! -name 'systemd-private-*' ! -name '.*-unix' ! -name 'imgbuild-*' \
-        ! -name 'snap-private-tmp' ! -type s >"$PACK.list" 2>/dev/null || true
-    if [ -s "$PACK.list" ]; then
+        ! -name 'snap-private-tmp' ! -type s >"$LIST" 2>/dev/null || true
+    if [ -s "$LIST" ]; then
         # What is written meanwhile is packed as it is found: 1 of GNU's tar.
-        tar --numeric-owner --xattrs -cf "$PACK" -T "$PACK.list" 2>/dev/null || [ $? -eq 1 ] ||
-            tar -cf "$PACK" -T "$PACK.list"
+        tar --numeric-owner --xattrs -cf "$PACK" -T "$LIST" 2>/dev/null || [ $? -eq 1 ] ||
+            tar -cf "$PACK" -T "$LIST" || {
+                # It does not say so itself where the disk is full.
+                cat "$LIST" >"$PACK.rest"
+                exit 1
+            }
     fi
-    rm -f "$PACK.list"
+    rm -f "$LIST"
 fi
 "#;
 
@@ -104,7 +111,7 @@ fn take_keys(access: &Access) -> String {
 /// # Errors
 /// If the machine is gone, or nobody there may do it.
 pub(crate) async fn before(session: &SshSession, access: &Access) -> Result<(), ActionError> {
-    let script = words(&[("PACK", PACK)]) + PACK_TMP + &take_keys(access);
+    let script = words(&[("PACK", PACK), ("LIST", LIST)]) + PACK_TMP + &take_keys(access);
     run(session, "be kept", &(script + SYNC)).await
 }
 
@@ -187,6 +194,10 @@ async fn run(session: &SshSession, purpose: &str, script: &str) -> Result<(), Ac
     let error = ActionError::environment(what.trim().to_owned());
     Err(if last.contains("sudo") {
         error.hint("log in as root, or as somebody who may use `sudo` without a password")
+    } else if done.stderr.contains("No space left on device") {
+        error.hint(
+            "its disk is full: `disk_size` makes a larger one, and steps may remove what they no longer need",
+        )
     } else {
         error
     })
@@ -225,7 +236,8 @@ mod tests {
             fs_err::write(folder.path().join(name), name).unwrap();
         }
         let run = |script: &str| {
-            let script = words(&[("PACK", &format!("{root}{PACK}"))])
+            let list = format!("{root}/list");
+            let script = words(&[("PACK", &format!("{root}{PACK}")), ("LIST", &list)])
                 + &script
                     .replace(" /var/lib/imgbuild", &format!(" {root}/var/lib/imgbuild"))
                     .replace("cd /\n", &format!("cd {root}\n"));
