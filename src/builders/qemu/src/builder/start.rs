@@ -28,6 +28,8 @@ use crate::tpm::TpmEmulator;
 pub(crate) const ANSWER: Duration = Duration::from_secs(60);
 /// How long memory may take to be loaded or kept.
 pub(crate) const MEMORY_LIMIT: Duration = Duration::from_secs(10 * 60);
+/// How long is waited for QEMU's end where it refuses memory: older ones end over it.
+const END: Duration = Duration::from_secs(2);
 /// How many lines of the console an error has.
 pub(crate) const CONSOLE_LINES: usize = 20;
 
@@ -93,8 +95,8 @@ impl QemuBuilder {
             return Err(NotWoken::lasting("what lies beside its memory is damaged"));
         }
         let launch = Launch { paused: true, incoming: true, ..self.launch(&parts) };
-        let machine = launch.start(ANSWER).await.map_err(NotWoken::now)?;
-        load(&machine, warm).await?;
+        let mut machine = launch.start(ANSWER).await.map_err(NotWoken::now)?;
+        load(&mut machine, warm).await?;
         machine.qmp().resume().await.map_err(NotWoken::now)?;
         // One that lets nobody in now is not waited for again.
         let seen = |why| NotWoken { why, lasting: true };
@@ -269,7 +271,7 @@ impl NotWoken {
 }
 
 /// Reads a machine's memory into one that was started for it.
-async fn load(machine: &Machine, warm: &WarmSnapshot) -> Result<(), NotWoken> {
+async fn load(machine: &mut Machine, warm: &WarmSnapshot) -> Result<(), NotWoken> {
     let socket = machine.folder().join("memory");
     let loaded = machine.qmp().load_memory(&warm.file(MEMORY), &socket, MEMORY_LIMIT).await;
     let is_whole = match &loaded {
@@ -281,7 +283,11 @@ async fn load(machine: &Machine, warm: &WarmSnapshot) -> Result<(), NotWoken> {
         _ if !is_whole => Err(NotWoken::lasting("its memory is damaged")),
         Ok(_) => Ok(()),
         Err(error @ QmpError::Refused { .. }) => Err(NotWoken { why: error.into(), lasting: true }),
-        Err(error) => Err(NotWoken::now(error)),
+        Err(error) => match tokio::time::timeout(END, machine.wait()).await {
+            // It takes no memory of this kind; one that a signal has ended may take it another time.
+            Ok(Err(died)) => Err(NotWoken { lasting: died.status.code().is_some(), why: died.into() }),
+            _ => Err(NotWoken::now(error)),
+        },
     }
 }
 
@@ -410,5 +416,46 @@ impl From<MediaError> for ActionError {
             MediaError::Read(error) => error.into(),
             error => Self::input(error.to_string()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use imgbuild_cache::{Cache, Run};
+    use imgbuild_digest::Digest;
+
+    use super::*;
+    use crate::probe::Emulator;
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn memory_that_qemu_does_not_take_is_told_in_its_words_and_of_no_use_any_more() {
+        let emulator =
+            match Emulator::find("qemu-system-x86_64", &["/usr/bin".into(), "/usr/local/bin".into()]).await {
+                Ok(emulator) => emulator,
+                Err(error) => return eprintln!("SKIPPED: {error}"),
+            };
+        let folder = tempfile::tempdir().unwrap();
+        let cache = Cache::open(folder.path()).unwrap();
+        let run = Run::begin(&cache).unwrap();
+        // More than a socket holds, so that the end of who reads is seen by who writes.
+        let memory = b"no memory of a machine".repeat(1 << 19);
+        let mut staged = cache.stage_warm(&run).unwrap();
+        fs_err::write(staged.file(MEMORY), &memory).unwrap();
+        staged.add(MEMORY, Digest::of(&memory));
+        staged.commit(&[], &()).unwrap();
+        let warm = cache.warm_snapshot(&[]).unwrap();
+
+        let spec = MachineSpec { memory: 32, ..MachineSpec::default() };
+        let launch = Launch { paused: true, incoming: true, ..Launch::new(&emulator.program, spec) };
+        let mut machine = launch.start(ANSWER).await.unwrap();
+        let NotWoken { why, lasting } = load(&mut machine, &warm).await.unwrap_err();
+        let why = why.to_string();
+        assert!(lasting && why.contains("Not a migration stream"), "{why}");
+
+        // What is damaged is that, whatever QEMU says of it.
+        fs_err::write(warm.file(MEMORY), &memory[1..]).unwrap();
+        let mut machine = launch.start(ANSWER).await.unwrap();
+        let NotWoken { why, lasting } = load(&mut machine, &warm).await.unwrap_err();
+        assert!(lasting && why.to_string() == "its memory is damaged", "{why}");
     }
 }
