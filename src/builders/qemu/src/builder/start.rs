@@ -8,6 +8,7 @@ use imgbuild_cache::{Staged, WarmSnapshot};
 use imgbuild_engine::{ActionError, MachineSpec as Wanted, Results};
 use imgbuild_ssh::{SshSession, connect_after};
 use imgbuild_tree::DeltaId;
+use tokio::task::block_in_place;
 
 use super::access::Access;
 use super::attributes::{Source, flash};
@@ -86,12 +87,12 @@ impl QemuBuilder {
             return Err(NotWoken::lasting("it is another machine: it has other disks"));
         }
         let parts = self.parts(layers, wanted, Some(&access), Some(warm)).await.map_err(NotWoken::now)?;
-        let fits = fingerprint_of(&parts.spec, &parts.host).map_err(NotWoken::now)?;
+        let fits = block_in_place(|| fingerprint_of(&parts.spec, &parts.host)).map_err(NotWoken::now)?;
         let differences = fingerprint.differences(&fits);
         if let Some(difference) = differences.first() {
             return Err(NotWoken::lasting(format!("it is another machine: {difference}")));
         }
-        if !is_whole_beside_memory(warm).map_err(NotWoken::now)? {
+        if !block_in_place(|| is_whole_beside_memory(warm)).map_err(NotWoken::now)? {
             return Err(NotWoken::lasting("what lies beside its memory is damaged"));
         }
         let launch = Launch { paused: true, incoming: true, ..self.launch(&parts) };
@@ -217,7 +218,7 @@ impl QemuBuilder {
             match warm {
                 None => disks::create(&host.images, &path, size).await?,
                 Some(warm) => {
-                    fs_err::copy(warm.file(&file_name(disk)), &path)?;
+                    block_in_place(|| fs_err::copy(warm.file(&file_name(disk)), &path))?;
                 }
             }
             sizes.push(size);
@@ -230,7 +231,7 @@ impl QemuBuilder {
                 let from =
                     warm.filter(|warm| warm.files().contains_key(VARIABLES)).map(|warm| warm.file(VARIABLES));
                 let from = from.unwrap_or_else(|| chain.variables().unwrap_or(vars));
-                fs_err::copy(from, &path)?;
+                block_in_place(|| fs_err::copy(from, &path))?;
                 make_writable(&path)?;
                 spec.firmware = flash(code, path.clone());
                 boot_from_disk(&mut spec);
@@ -277,7 +278,7 @@ async fn load(machine: &mut Machine, warm: &WarmSnapshot) -> Result<(), NotWoken
     let is_whole = match &loaded {
         Ok(digest) => warm.files().get(MEMORY) == Some(digest),
         // QEMU may end over what makes no sense to it, and over much else.
-        Err(_) => warm.is_whole(MEMORY).map_err(NotWoken::now)?,
+        Err(_) => block_in_place(|| warm.is_whole(MEMORY)).map_err(NotWoken::now)?,
     };
     match loaded {
         _ if !is_whole => Err(NotWoken::lasting("its memory is damaged")),
