@@ -1,5 +1,6 @@
 //! The builder `qemu`: a virtual machine that starts from a disk or is installed from a medium (Packer: `qemu` plugin).
 
+use imgbuild_kinds::DISK_SWITCHES;
 use imgbuild_model::{ChainState, Location, Value};
 
 use super::chain::{Chain, Machine};
@@ -23,7 +24,7 @@ pub(super) fn lacks(config: &Config<'_>, communicator: &str) -> Option<(String, 
     // Disks are named by those switches as Packer lays them out.
     for row in config.rows("qemuargs").unwrap_or_default() {
         let words: Vec<&str> = row.as_list().unwrap_or_default().iter().filter_map(Value::as_str).collect();
-        if let Some(switch) = words.first().filter(|switch| DRIVES.contains(switch)) {
+        if let Some(switch) = words.first().filter(|switch| DISK_SWITCHES.contains(switch)) {
             return at("qemuargs", format!("`{switch}` among the `qemuargs`"));
         }
         if words.iter().any(|word| word.contains(".OutputDir") || word.contains(".HTTPContent")) {
@@ -36,9 +37,6 @@ pub(super) fn lacks(config: &Config<'_>, communicator: &str) -> Option<(String, 
     }
     None
 }
-
-/// Switches that take the place of the machine's disks.
-const DRIVES: [&str; 6] = ["-drive", "-blockdev", "-hda", "-hdb", "-hdc", "-hdd"];
 
 /// Where the medium is.
 fn urls(config: &Config<'_>) -> Vec<String> {
