@@ -29,8 +29,8 @@ use crate::tpm::TpmEmulator;
 pub(crate) const ANSWER: Duration = Duration::from_secs(60);
 /// How long memory may take to be loaded or kept.
 pub(crate) const MEMORY_LIMIT: Duration = Duration::from_secs(10 * 60);
-/// How long is waited for QEMU's end where it refuses memory: older ones end over it.
-const END: Duration = Duration::from_secs(2);
+/// How long is waited for QEMU's end where it is about to end, as over memory that it does not take.
+const END: Duration = Duration::from_secs(30);
 /// How many lines of the console an error has.
 pub(crate) const CONSOLE_LINES: usize = 20;
 
@@ -284,11 +284,14 @@ async fn load(machine: &mut Machine, warm: &WarmSnapshot) -> Result<(), NotWoken
         _ if !is_whole => Err(NotWoken::lasting("its memory is damaged")),
         Ok(_) => Ok(()),
         Err(error @ QmpError::Refused { .. }) => Err(NotWoken { why: error.into(), lasting: true }),
-        Err(error) => match tokio::time::timeout(END, machine.wait()).await {
-            // It takes no memory of this kind; one that a signal has ended may take it another time.
-            Ok(Err(died)) => Err(NotWoken { lasting: died.status.code().is_some(), why: died.into() }),
-            _ => Err(NotWoken::now(error)),
-        },
+        Err(error @ (QmpError::Closed { .. } | QmpError::Io(_))) => {
+            match tokio::time::timeout(END, machine.wait()).await {
+                // It takes no memory of this kind; one that a signal has ended may take it another time.
+                Ok(Err(died)) => Err(NotWoken { lasting: died.status.code().is_some(), why: died.into() }),
+                _ => Err(NotWoken::now(error)),
+            }
+        }
+        Err(error) => Err(NotWoken::now(error)),
     }
 }
 
