@@ -612,6 +612,27 @@ fn a_command_line_knows_the_templates_functions() {
 }
 
 #[test]
+fn a_plan_warns_of_what_the_build_warns_of() {
+    let workspace = files(&[(
+        "t.pkr.hcl",
+        r#"
+source "null" "n" { communicator = "none" }
+build {
+  sources = ["null.n"]
+  provisioner "shell-local" {
+    only_on = ["windows"]
+    inline  = ["exit 1"]
+  }
+}
+"#,
+    )]);
+    for words in [&["validate"][..], &["plan"], &["build", "-plan"], &["build", "-explain"], &["build"]] {
+        let said = workspace.ok(&[words, &["t.pkr.hcl"]].concat());
+        has(&said, &["Warning: `shell-local` is passed over: it is for windows"]);
+    }
+}
+
+#[test]
 fn what_fails_stops_its_build_and_no_other() {
     let workspace = files(&[
         (

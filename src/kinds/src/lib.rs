@@ -37,7 +37,9 @@ mod test;
 use imgbuild_model::KindSchema;
 
 pub use check::{Dialect, PathStep, Problem, ProblemKind, Subject, check};
-pub use packer::{POST_PROCESSOR_META, PROVISIONER_META, classes_of, component, components, suggest};
+pub use packer::{
+    DISK_SWITCHES, POST_PROCESSOR_META, PROVISIONER_META, classes_of, component, components, suggest,
+};
 
 /// Each kind.
 static ALL: &[&KindSchema] = &[

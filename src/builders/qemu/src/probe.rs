@@ -99,7 +99,14 @@ impl Emulator {
     /// # Errors
     /// If it is not there, does not run, or is none of QEMU's.
     pub async fn find(name: &str, folders: &[PathBuf]) -> Result<Self, ProbeError> {
-        let program = find(name, folders)?;
+        Self::at(find(name, folders)?).await
+    }
+
+    /// The emulator that is there.
+    ///
+    /// # Errors
+    /// If it does not run, or is none of QEMU's.
+    pub(crate) async fn at(program: PathBuf) -> Result<Self, ProbeError> {
         let (build, version) = version(&program).await?;
         let machines = run(&program, &["-machine", "help"]).await?;
         Ok(Self { program, version, build, aliases: aliases(&machines) })
@@ -127,11 +134,55 @@ impl ImageTool {
     /// # Errors
     /// If it is not there, does not run, or is none of QEMU's.
     pub async fn find(name: &str, folders: &[PathBuf]) -> Result<Self, ProbeError> {
-        let program = find(name, folders)?;
+        Self::at(find(name, folders)?).await
+    }
+
+    /// The program that is there.
+    ///
+    /// # Errors
+    /// As [`Emulator::at`].
+    pub(crate) async fn at(program: PathBuf) -> Result<Self, ProbeError> {
         let (_, version) = version(&program).await?;
         Ok(Self { program, version })
     }
 }
+
+/// What a program's answer about itself depends on: its file. Another file of the same name has another inode or time, one that was
+/// written to another time.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub(crate) struct ProgramKey {
+    path: PathBuf,
+    device: u64,
+    inode: u64,
+    size: u64,
+    /// When its contents changed, in seconds and nanoseconds since 1970.
+    modified: (i64, i64),
+    /// The same of the inode, which nobody can set.
+    changed: (i64, i64),
+}
+
+impl ProgramKey {
+    /// The key of a program as it is now; none of one that is no program by itself, as a script that starts another is not.
+    pub(crate) fn of(program: &Path) -> Option<Self> {
+        use std::io::Read as _;
+        use std::os::unix::fs::MetadataExt as _;
+        let mut file = fs_err::File::open(program).ok()?;
+        let mut head = [0; ELF.len()];
+        file.read_exact(&mut head).ok()?;
+        let is = file.metadata().ok()?;
+        (head == *ELF).then(|| Self {
+            path: program.to_owned(),
+            device: is.dev(),
+            inode: is.ino(),
+            size: is.size(),
+            modified: (is.mtime(), is.mtime_nsec()),
+            changed: (is.ctime(), is.ctime_nsec()),
+        })
+    }
+}
+
+/// How programs of Linux begin.
+const ELF: &[u8; 4] = b"\x7fELF";
 
 /// What the answer of a probe depends on; with another key it is asked again.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -285,6 +336,28 @@ mod tests {
         ] {
             assert_eq!(parse_version(line).map(|version| version.to_string()).as_deref(), wanted, "{line}");
         }
+    }
+
+    #[test]
+    fn a_program_is_known_by_its_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let [program, other] = ["program", "other"].map(|name| folder.path().join(name));
+        fs_err::write(&program, b"\x7fELF and more").unwrap();
+        let key = ProgramKey::of(&program);
+        assert!(key.is_some());
+        assert_eq!(ProgramKey::of(&program), key);
+        // The same bytes in another file, as a package that is installed again has them, and other bytes in the same.
+        fs_err::copy(&program, &other).unwrap();
+        fs_err::rename(&other, &program).unwrap();
+        let again = ProgramKey::of(&program);
+        assert!(again.is_some() && again != key);
+        fs_err::write(&program, b"\x7fELF and much more").unwrap();
+        assert_ne!(ProgramKey::of(&program), again);
+        for script in [&b"#!/bin/sh\nexec qemu"[..], b"\x7fEL", b""] {
+            fs_err::write(&program, script).unwrap();
+            assert_eq!(ProgramKey::of(&program), None);
+        }
+        assert_eq!(ProgramKey::of(&other), None);
     }
 
     #[test]

@@ -94,6 +94,7 @@ pub(super) fn build(
     };
     let first = first_plans(&planner, recipes, &edges, &mut session)?;
     if matches!(command.purpose, Purpose::Plan | Purpose::Explain) {
+        printer.diagnostics(&warnings(&first));
         return show_plan(&first, recipes, &cache, &printer, command.purpose);
     }
     // Only images need a namespace: all else is done as the user who asks for it.

@@ -204,6 +204,9 @@ impl SshSession {
             if !bind.leave && !self.shown.contains(&target) {
                 self.shown.push(target.clone());
             }
+            if self.connection.upload_small(&bind.source, &target).await? {
+                continue;
+            }
             self.make_way(&target).await?;
             if bind.source.is_dir() {
                 self.connection.upload_folder(&bind.source, &target).await?;

@@ -17,7 +17,7 @@ use tokio::sync::mpsc;
 use tokio_util::io::StreamReader;
 
 use crate::connection::{Core, Live};
-use crate::files::{PREFIX, local_error, remote_error, short_hash};
+use crate::files::{PREFIX, local_error, remote_error, short_hash, temporary};
 use crate::quote::path_word;
 use crate::scp;
 use crate::sftp::{Sftp, join};
@@ -29,6 +29,9 @@ const FILES_AT_ONCE: usize = 64;
 
 /// From so many files on, an archive is faster than one file after the other.
 const ARCHIVE_FROM: usize = 4;
+
+/// The largest file that one command is given, in bytes: beyond, what moves it counts more than what is started for it.
+const SMALL: u64 = 64 * 1024;
 
 /// How many blocks of an archive are ready ahead.
 const BLOCKS_AHEAD: usize = 8;
@@ -113,6 +116,26 @@ impl Connection {
             sender.one_by_one().await?;
         }
         Ok(report)
+    }
+
+    /// Sends a small file of this host, or a folder that has one such file and nothing else, by a single command: a machine that is
+    /// emulated starts each program slowly, and those that move files are large. The folders above it are made, and what is there is
+    /// replaced without being looked at.
+    ///
+    /// Gives `false` if it is larger or more, or the machine does not do it; then nothing has changed but for folders, and
+    /// [`Connection::upload_file`] or [`Connection::upload_folder`] does it or says why it cannot be done.
+    ///
+    /// # Errors
+    /// [`Error::Lost`] if the connection ends.
+    pub async fn upload_small(&self, local: &Path, path: &str) -> Result<bool, Error> {
+        let Some((content, path, mode)) = small(local, path) else { return Ok(false) };
+        let command = put_command(&path, content.len(), mode);
+        match self.core.output(command.as_bytes(), Stdin::Bytes(&content)).await {
+            Ok(said) => Ok(said.exit.is_success()),
+            // A server that gives files only.
+            Err(Error::ChannelRefused { .. } | Error::NoExit(_)) => Ok(false),
+            Err(error) => Err(error),
+        }
     }
 
     /// Reads a file of the machine into one of this host, with its permission bits less the mask of this process.
@@ -204,6 +227,41 @@ impl Core {
         }
         Err(self.no_transfer())
     }
+}
+
+/// What is in a file that is small, or in the one file of a folder, with its path in the machine and its permission bits.
+fn small(local: &Path, path: &str) -> Option<(Vec<u8>, String, u32)> {
+    let metadata = fs_err::metadata(local).ok()?;
+    let (file, size, path, mode) = if metadata.is_dir() {
+        match tree::read(local).ok()?.as_slice() {
+            [Entry { below, path: file, mode, size: Some(size) }] => {
+                (file.clone(), *size, join(path, std::str::from_utf8(below).ok()?), *mode)
+            }
+            _ => return None,
+        }
+    } else {
+        (local.to_owned(), metadata.len(), path.to_owned(), metadata.permissions().mode() & 0o7777)
+    };
+    let content = (size <= SMALL).then(|| fs_err::read(file).ok())??;
+    // It may have grown meanwhile.
+    (content.len() as u64 <= SMALL).then_some((content, path, mode))
+}
+
+/// The command that writes what it reads to a file, which has its own name only once it is whole.
+fn put_command(path: &str, length: usize, mode: u32) -> String {
+    let (part, whole) = (path_word(&temporary(path)), path_word(path));
+    let make = match path.rsplit_once('/') {
+        None | Some(("", _)) => String::new(),
+        Some((folder, _)) => {
+            let folder = path_word(folder);
+            format!("{{ [ -d {folder} ] || mkdir -p {folder}; }} && ")
+        }
+    };
+    // `mv` would put the file into a folder of that name.
+    format!(
+        "{make}[ ! -d {whole} ] && (umask 077 && rm -f {part} && set -C && cat >{part}) && [ \"$(wc -c <{part})\" -eq {length} ] && \
+         chmod {mode:o} {part} && mv -f {part} {whole} || {{ rm -f {part}; exit 1; }}"
+    )
 }
 
 /// A folder that is sent.
@@ -356,5 +414,33 @@ fn name_local(error: Error, path: &Path) -> Error {
     match error {
         Error::Stdin(reason) => Error::Local { path: path.display().to_string(), reason },
         error => error,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write as _;
+    use std::process::{Command, Stdio};
+
+    use super::*;
+
+    /// Whether the command did it, given so much.
+    fn run(command: &str, content: &[u8]) -> bool {
+        let mut shell = Command::new("/bin/sh").args(["-c", command]).stdin(Stdio::piped()).spawn().unwrap();
+        // One that refuses before it reads is gone already.
+        let _ = shell.stdin.take().unwrap().write_all(content);
+        shell.wait().unwrap().success()
+    }
+
+    #[test]
+    fn what_is_cut_off_changes_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("it's/here");
+        let command = put_command(path.to_str().unwrap(), 8, 0o750);
+        assert!(run(&command, b"12345678"));
+        assert_eq!(fs_err::metadata(&path).unwrap().permissions().mode() & 0o7777, 0o750);
+        assert!(!run(&command, b"cut"));
+        assert_eq!(fs_err::read(&path).unwrap(), b"12345678");
+        assert_eq!(fs_err::read_dir(path.parent().unwrap()).unwrap().count(), 1);
     }
 }

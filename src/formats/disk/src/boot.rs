@@ -15,7 +15,7 @@ use crate::bios::{self, BiosLoader};
 use crate::disk::FileSystem;
 use crate::fat::{FatContents, FatFile};
 use crate::table::Architecture;
-use crate::tree::{Node, Tree};
+use crate::tree::{Node, Tree, name_of};
 use crate::version;
 
 /// What of a tree's packages loads the kernel.
@@ -78,6 +78,12 @@ pub struct BootPlan<'t> {
 /// `/etc/os-release` must not be longer.
 const LONGEST_OS_RELEASE: u64 = 64 << 10;
 
+/// Where a kernel says which modules are built in (`Documentation/kbuild/kbuild.rst`).
+const BUILT_IN: &str = "modules.builtin";
+
+/// What is read of such a list at most; Debian's have some 10 KB.
+const LARGEST_LIST: u64 = 4 << 20;
+
 /// What is read of a part of GRUB at most; the largest has some 150 KB.
 const LARGEST_PART: u64 = 4 << 20;
 
@@ -137,7 +143,7 @@ impl<'t> BootPlan<'t> {
 
 /// A kernel of the tree.
 pub(crate) struct Kernel {
-    version: String,
+    pub(crate) version: String,
     /// Its path in the tree.
     pub(crate) image: String,
     /// The path of its initial RAM disk.
@@ -217,6 +223,40 @@ impl<'t> Files<'t> {
             .find(|path| self.has(path))
             .ok_or_else(|| DiskError::NoInitrd { version: version.to_owned() })?;
         Ok(Kernel { version: version.to_owned(), image: format!("boot/vmlinuz-{version}"), initrd })
+    }
+
+    /// Whether a kernel of the tree has a module, as a file or built in; `None` where the tree has no modules for it, which then tells
+    /// nothing.
+    ///
+    /// # Errors
+    ///
+    /// A list of what is built in that cannot be read.
+    pub(crate) fn has_module(&self, kernel: &Kernel, module: &str) -> Result<Option<bool>, DiskError> {
+        let file = format!("{module}.ko");
+        let mut known = None;
+        for folder in ["usr/lib/modules", "lib/modules"] {
+            let prefix = format!("{folder}/{}/", kernel.version).into_bytes();
+            let below =
+                self.by_path.range(&prefix[..]..).map_while(|(path, _)| path.strip_prefix(&prefix[..]));
+            for path in below {
+                let name = name_of(path);
+                known.get_or_insert(false);
+                // `xfs.ko`, `xfs.ko.xz`.
+                let rest = name.strip_prefix(file.as_bytes());
+                if rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(b".")) {
+                    return Ok(Some(true));
+                }
+            }
+            let list = format!("{folder}/{}/{BUILT_IN}", kernel.version);
+            if self.has(&list) {
+                let text = self.read(&list, LARGEST_LIST)?;
+                let mut lines = text.split(|byte| *byte == b'\n');
+                if lines.any(|line| name_of(line) == file.as_bytes()) {
+                    return Ok(Some(true));
+                }
+            }
+        }
+        Ok(known)
     }
 
     /// The loader that is wanted, or the first that the tree has.

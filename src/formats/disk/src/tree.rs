@@ -71,17 +71,29 @@ pub enum Node<'a> {
 }
 
 /// A tree with some files replaced or added, owned by root with mode 0644, and folders that it lacked, with mode 0755.
+///
+/// A file that is replaced is another one: further names of the one before still are names of that.
 pub struct Overlay<'t> {
     base: &'t dyn Tree,
     /// By path; what has no contents is a folder.
     added: BTreeMap<Vec<u8>, (Metadata, Option<Vec<u8>>)>,
+    /// Files of the base that are replaced and have further names, by the path that was replaced.
+    renamed: BTreeMap<Vec<u8>, Renamed>,
+}
+
+/// A file without its first name.
+struct Renamed {
+    /// Its first name now.
+    path: Vec<u8>,
+    metadata: Metadata,
+    size: u64,
 }
 
 impl<'t> Overlay<'t> {
     /// The tree as it is.
     #[must_use]
     pub fn new(base: &'t dyn Tree) -> Self {
-        Self { base, added: BTreeMap::new() }
+        Self { base, added: BTreeMap::new(), renamed: BTreeMap::new() }
     }
 
     /// Puts a file with `contents` at `path` (without a leading slash), changed at `mtime` in seconds since 1970,
@@ -98,6 +110,29 @@ impl<'t> Overlay<'t> {
     fn put_with_mode(&mut self, path: &str, contents: Vec<u8>, mtime: i64, mode: u32) {
         let metadata = Metadata { mode, mtime, ..Metadata::default() };
         self.added.insert(path.as_bytes().to_vec(), (metadata, Some(contents)));
+        self.renamed = self.renamed_files();
+    }
+
+    /// The files that have lost their first name and have another.
+    fn renamed_files(&self) -> BTreeMap<Vec<u8>, Renamed> {
+        let mut files = BTreeMap::new();
+        let mut renamed = BTreeMap::new();
+        for entry in self.base.entries() {
+            let is_replaced = self.added.contains_key(entry.path);
+            match entry.node {
+                Node::File { size } if is_replaced => {
+                    files.insert(entry.path, (entry.metadata, size));
+                }
+                Node::HardLink { target } if !is_replaced && !renamed.contains_key(target) => {
+                    let Some((metadata, size)) = files.get(target) else { continue };
+                    let file =
+                        Renamed { path: entry.path.to_vec(), metadata: (*metadata).clone(), size: *size };
+                    renamed.insert(target.to_vec(), file);
+                }
+                _ => {}
+            }
+        }
+        renamed
     }
 
     /// Adds those of the folders (without a leading slash, each below one that is there) at whose place nothing stands,
@@ -110,6 +145,20 @@ impl<'t> Overlay<'t> {
         for path in missing {
             let metadata = Metadata { mode: 0o755, mtime, ..Metadata::default() };
             self.added.entry(path.to_vec()).or_insert((metadata, None));
+        }
+    }
+}
+
+impl Overlay<'_> {
+    /// An entry of the base: further names of a file that was replaced are names of where it is now.
+    fn with_its_name<'s>(&'s self, entry: Entry<'s>) -> Entry<'s> {
+        let Node::HardLink { target } = entry.node else { return entry };
+        match self.renamed.get(target) {
+            None => entry,
+            Some(Renamed { path, metadata, size }) if path == entry.path => {
+                Entry { metadata, node: Node::File { size: *size }, ..entry }
+            }
+            Some(Renamed { path, .. }) => Entry { node: Node::HardLink { target: path }, ..entry },
         }
     }
 }
@@ -128,7 +177,8 @@ impl Tree for Overlay<'_> {
                 },
             })
             .peekable();
-        let mut base = self.base.entries().filter(|entry| !self.added.contains_key(entry.path)).peekable();
+        let kept = self.base.entries().filter(|entry| !self.added.contains_key(entry.path));
+        let mut base = kept.map(|entry| self.with_its_name(entry)).peekable();
         Box::new(std::iter::from_fn(move || match (base.peek(), added.peek()) {
             (Some(entry), Some(file)) if file.path < entry.path => added.next(),
             (Some(_), _) => base.next(),
@@ -137,10 +187,11 @@ impl Tree for Overlay<'_> {
     }
 
     fn open<'s>(&'s self, path: &[u8]) -> io::Result<Box<dyn Read + 's>> {
-        match self.added.get(path) {
-            Some((_, contents)) => Ok(Box::new(contents.as_deref().unwrap_or_default())),
-            None => self.base.open(path),
+        if let Some((_, contents)) = self.added.get(path) {
+            return Ok(Box::new(contents.as_deref().unwrap_or_default()));
         }
+        let was = self.renamed.iter().find(|(_, file)| file.path == path);
+        self.base.open(was.map_or(path, |(was, _)| was))
     }
 }
 

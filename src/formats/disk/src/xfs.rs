@@ -132,7 +132,8 @@ impl Guest {
                  set `filesystem` to `ext4` or `btrfs`"
             )));
         }
-        let kernel = Files::of(tree).kernel(options.architecture).map_err(|error| match error {
+        let files = Files::of(tree);
+        let kernel = files.kernel(options.architecture).map_err(|error| match error {
             DiskError::NoKernel { packages } => lacks("kernel (`/boot/vmlinuz-*`)", packages),
             DiskError::NoInitrd { version } => lacks(
                 &format!("initial RAM disk (`/boot/initrd.img-{version}`)"),
@@ -141,6 +142,15 @@ impl Guest {
             other => other,
         })?;
         check_programs(tree)?;
+        if files.has_module(&kernel, "xfs")? == Some(false) {
+            let version = &kernel.version;
+            return Err(lacks(
+                &format!("module `xfs` for its kernel `{version}`"),
+                &format!(
+                    "`linux-image-{version}` (Debian), `linux-modules-{version}` (Ubuntu) or another kernel"
+                ),
+            ));
+        }
         let uuid = options.identity.uuid(ROOT_FILE_SYSTEM);
         let program = format!(".imgbuild-{uuid}");
         let has_lost_and_found = tree.entries().any(|entry| entry.path == LOST_AND_FOUND.as_bytes());

@@ -53,6 +53,7 @@ mod vmware;
 use imgbuild_model::{KindClass, KindSchema, did_you_mean};
 
 pub use meta::{POST_PROCESSOR_META, PROVISIONER_META};
+pub use qemu::DISK_SWITCHES;
 
 /// Each component, a slice a plugin.
 static ALL: &[&[&KindSchema]] = &[

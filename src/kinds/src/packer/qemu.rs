@@ -10,6 +10,9 @@ use super::communicator::{COMM_WITH_LOGIN, OVER_SSH};
 /// Each component of the plugin.
 pub(super) static ALL: &[&KindSchema] = &[&QEMU];
 
+/// Switches of QEMU's that take the place of the machine's disks.
+pub static DISK_SWITCHES: [&str; 6] = ["-drive", "-blockdev", "-hda", "-hdb", "-hdc", "-hdd"];
+
 const DISK: Table = Table::of(&[
     flag("disk_image", Content, "Whether the medium is a disk that boots, in place of an installer."),
     flag("skip_compaction", Content, "Whether the disk is left as the guest wrote it."),

@@ -35,7 +35,7 @@ impl QemuBuilder {
     /// # Errors
     /// If QEMU is not there; if the machine does not come so far, with the last lines of its console.
     pub async fn run_guest(&self, job: &GuestJob, told: &Told) -> Result<(), ActionError> {
-        let emulator = Emulator::find(PROGRAM, &self.0.folders).await?;
+        let emulator = self.emulator(PROGRAM).await?;
         let probe = self.probe(&emulator, PROCESSOR).await?;
         let accelerator = probe.accelerator;
         told.line(&format!(

@@ -1,22 +1,30 @@
-//! What of this host a machine is run with: looked for once.
+//! What of this host a machine is run with: looked for once, and asked again only where something has changed since.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use imgbuild_digest::Hash;
 use imgbuild_engine::{ActionError, Told};
 use imgbuild_model::{Class, Diagnostic, with_causes};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 
 use super::QemuBuilder;
 use super::attributes::Source;
 use super::disks::{Chain, failed};
 use crate::probe::{
-    AcceleratorProbe, Emulator, ImageTool, ProbeError, ProbeKey, find, host_processor, probe_accelerator,
+    AcceleratorProbe, Emulator, ImageTool, ProbeError, ProbeKey, ProgramKey, find, host_processor,
+    probe_accelerator,
 };
 use crate::spec::Accelerator;
 use crate::tpm::TpmEmulator;
 
 /// Where the answers of probes are kept.
 const PROBE_MEMO: &str = "qemu-accelerator";
+/// Where it is kept what emulators say of themselves.
+const EMULATOR_MEMO: &str = "qemu-emulator";
+/// Where it is kept what programs for images say of themselves.
+const IMAGES_MEMO: &str = "qemu-images";
 
 /// Emulator, tools and accelerator.
 pub(crate) struct Host {
@@ -41,7 +49,7 @@ impl QemuBuilder {
         if let Some(host) = hosts.get(&place) {
             return Ok(host.clone());
         }
-        let emulator = Emulator::find(&program, &self.0.folders).await?;
+        let emulator = self.emulator(&program).await?;
         let images = self.images().await?;
         let probe = self.probe(&emulator, &cpu).await?;
         if source.accelerator().is_none() {
@@ -64,15 +72,51 @@ impl QemuBuilder {
         cpu: &str,
     ) -> Result<AcceleratorProbe, ActionError> {
         let key = ProbeKey::now(emulator, cpu)?;
-        let name = Hash::of(&serde_json::to_vec(&key).unwrap_or_default());
-        let known = self.0.cache.memo_get(PROBE_MEMO, &name)?;
+        let asked = async {
+            let folder = tempfile::Builder::new().prefix("imgbuild-").tempdir()?;
+            Ok(probe_accelerator(emulator, cpu, folder.path()).await?)
+        };
+        self.remembered(PROBE_MEMO, &key, asked).await
+    }
+
+    /// An answer that was given before to the same question, or a new one. What is kept and cannot be read was not given.
+    async fn remembered<T: Serialize + DeserializeOwned>(
+        &self,
+        memo: &str,
+        key: &impl Serialize,
+        asked: impl Future<Output = Result<T, ActionError>>,
+    ) -> Result<T, ActionError> {
+        let encoded = |error: serde_json::Error| ActionError::from(std::io::Error::from(error));
+        let name = Hash::of(&serde_json::to_vec(key).map_err(encoded)?);
+        let known = self.0.cache.memo_get(memo, &name)?;
         if let Some(known) = known.and_then(|text| serde_json::from_slice(&text).ok()) {
             return Ok(known);
         }
-        let folder = tempfile::Builder::new().prefix("imgbuild-").tempdir()?;
-        let probe = probe_accelerator(emulator, cpu, folder.path()).await?;
-        self.0.cache.memo_put(PROBE_MEMO, &name, &serde_json::to_vec(&probe).unwrap_or_default())?;
-        Ok(probe)
+        let answer = asked.await?;
+        self.0.cache.memo_put(memo, &name, &serde_json::to_vec(&answer).map_err(encoded)?)?;
+        Ok(answer)
+    }
+
+    /// What a program says of itself, which is asked once as long as its file stays as it is.
+    async fn of_program<T: Serialize + DeserializeOwned>(
+        &self,
+        memo: &str,
+        program: &Path,
+        asked: impl Future<Output = Result<T, ProbeError>>,
+    ) -> Result<T, ActionError> {
+        match ProgramKey::of(program) {
+            Some(key) => self.remembered(memo, &key, async { Ok(asked.await?) }).await,
+            None => Ok(asked.await?),
+        }
+    }
+
+    /// An emulator, by its name or path.
+    ///
+    /// # Errors
+    /// If it is not there; the hint says what to install.
+    pub(crate) async fn emulator(&self, name: &str) -> Result<Emulator, ActionError> {
+        let program = find(name, &self.0.folders)?;
+        self.of_program(EMULATOR_MEMO, &program, Emulator::at(program.clone())).await
     }
 
     /// The TPM of a source's machine, if it is to have one, with what it has kept in the layers so far.
@@ -95,7 +139,8 @@ impl QemuBuilder {
     /// # Errors
     /// If it is not there; the hint says what to install.
     pub(crate) async fn images(&self) -> Result<ImageTool, ActionError> {
-        Ok(ImageTool::find("qemu-img", &self.0.folders).await?)
+        let program = find("qemu-img", &self.0.folders)?;
+        self.of_program(IMAGES_MEMO, &program, ImageTool::at(program.clone())).await
     }
 }
 
@@ -105,5 +150,45 @@ impl From<ProbeError> for ActionError {
             ProbeError::Host(error) => failed(error),
             error => Diagnostic::error(with_causes(&error)).class(Class::Environment).into(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use imgbuild_cache::Cache;
+    use imgbuild_ssh::Surroundings;
+
+    use super::*;
+    use crate::builder::Fetch;
+
+    struct Nowhere;
+
+    #[async_trait::async_trait]
+    impl Fetch for Nowhere {
+        async fn fetch(&self, _: &str, _: &Path) -> Result<(), ActionError> {
+            Err(ActionError::input("there is nothing"))
+        }
+    }
+
+    #[tokio::test]
+    async fn an_answer_is_asked_for_once_and_again_where_what_is_kept_is_damaged() {
+        let folder = tempfile::tempdir().unwrap();
+        let cache = Cache::open(folder.path()).unwrap();
+        let builder =
+            QemuBuilder::new(cache.clone(), Surroundings::default(), Vec::new(), true, Arc::new(Nowhere));
+        let ask = async |key: &str, answer: &str| {
+            let answer: Result<String, ActionError> = Ok(answer.to_owned());
+            builder.remembered("words", &key, async { answer }).await.unwrap()
+        };
+        assert_eq!(ask("one", "first").await, "first");
+        assert_eq!(ask("one", "second").await, "first");
+        assert_eq!(ask("two", "second").await, "second");
+        cache.memo_put("words", &Hash::of(b"\"one\""), b"\"fir").unwrap();
+        assert_eq!(ask("one", "third").await, "third");
+        assert_eq!(ask("one", "fourth").await, "third");
+        // What was not answered is not remembered.
+        let refused = async { Err::<String, _>(ActionError::input("no")) };
+        assert!(builder.remembered("words", &"three", refused).await.is_err());
+        assert_eq!(ask("three", "fifth").await, "fifth");
     }
 }

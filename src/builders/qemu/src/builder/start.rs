@@ -8,6 +8,7 @@ use imgbuild_cache::{Staged, WarmSnapshot};
 use imgbuild_engine::{ActionError, MachineSpec as Wanted, Results};
 use imgbuild_ssh::{SshSession, connect_after};
 use imgbuild_tree::DeltaId;
+use tokio::task::block_in_place;
 
 use super::access::Access;
 use super::attributes::{Source, flash};
@@ -28,6 +29,8 @@ use crate::tpm::TpmEmulator;
 pub(crate) const ANSWER: Duration = Duration::from_secs(60);
 /// How long memory may take to be loaded or kept.
 pub(crate) const MEMORY_LIMIT: Duration = Duration::from_secs(10 * 60);
+/// How long is waited for QEMU's end where it is about to end, as over memory that it does not take.
+const END: Duration = Duration::from_secs(30);
 /// How many lines of the console an error has.
 pub(crate) const CONSOLE_LINES: usize = 20;
 
@@ -84,17 +87,17 @@ impl QemuBuilder {
             return Err(NotWoken::lasting("it is another machine: it has other disks"));
         }
         let parts = self.parts(layers, wanted, Some(&access), Some(warm)).await.map_err(NotWoken::now)?;
-        let fits = fingerprint_of(&parts.spec, &parts.host).map_err(NotWoken::now)?;
+        let fits = block_in_place(|| fingerprint_of(&parts.spec, &parts.host)).map_err(NotWoken::now)?;
         let differences = fingerprint.differences(&fits);
         if let Some(difference) = differences.first() {
             return Err(NotWoken::lasting(format!("it is another machine: {difference}")));
         }
-        if !is_whole_beside_memory(warm).map_err(NotWoken::now)? {
+        if !block_in_place(|| is_whole_beside_memory(warm)).map_err(NotWoken::now)? {
             return Err(NotWoken::lasting("what lies beside its memory is damaged"));
         }
         let launch = Launch { paused: true, incoming: true, ..self.launch(&parts) };
-        let machine = launch.start(ANSWER).await.map_err(NotWoken::now)?;
-        load(&machine, warm).await?;
+        let mut machine = launch.start(ANSWER).await.map_err(NotWoken::now)?;
+        load(&mut machine, warm).await?;
         machine.qmp().resume().await.map_err(NotWoken::now)?;
         // One that lets nobody in now is not waited for again.
         let seen = |why| NotWoken { why, lasting: true };
@@ -213,7 +216,7 @@ impl QemuBuilder {
             match warm {
                 None => disks::create(&host.images, &path, size).await?,
                 Some(warm) => {
-                    fs_err::copy(warm.file(&file_name(disk)), &path)?;
+                    block_in_place(|| fs_err::copy(warm.file(&file_name(disk)), &path))?;
                 }
             }
             sizes.push(size);
@@ -226,7 +229,7 @@ impl QemuBuilder {
                 let from =
                     warm.filter(|warm| warm.files().contains_key(VARIABLES)).map(|warm| warm.file(VARIABLES));
                 let from = from.unwrap_or_else(|| chain.variables().unwrap_or(vars));
-                fs_err::copy(from, &path)?;
+                block_in_place(|| fs_err::copy(from, &path))?;
                 make_writable(&path)?;
                 spec.firmware = flash(code, path.clone());
                 boot_from_disk(&mut spec);
@@ -267,18 +270,25 @@ impl NotWoken {
 }
 
 /// Reads a machine's memory into one that was started for it.
-async fn load(machine: &Machine, warm: &WarmSnapshot) -> Result<(), NotWoken> {
+async fn load(machine: &mut Machine, warm: &WarmSnapshot) -> Result<(), NotWoken> {
     let socket = machine.folder().join("memory");
     let loaded = machine.qmp().load_memory(&warm.file(MEMORY), &socket, MEMORY_LIMIT).await;
     let is_whole = match &loaded {
         Ok(digest) => warm.files().get(MEMORY) == Some(digest),
         // QEMU may end over what makes no sense to it, and over much else.
-        Err(_) => warm.is_whole(MEMORY).map_err(NotWoken::now)?,
+        Err(_) => block_in_place(|| warm.is_whole(MEMORY)).map_err(NotWoken::now)?,
     };
     match loaded {
         _ if !is_whole => Err(NotWoken::lasting("its memory is damaged")),
         Ok(_) => Ok(()),
         Err(error @ QmpError::Refused { .. }) => Err(NotWoken { why: error.into(), lasting: true }),
+        Err(error @ (QmpError::Closed { .. } | QmpError::Io(_))) => {
+            match tokio::time::timeout(END, machine.wait()).await {
+                // It takes no memory of this kind; one that a signal has ended may take it another time.
+                Ok(Err(died)) => Err(NotWoken { lasting: died.status.code().is_some(), why: died.into() }),
+                _ => Err(NotWoken::now(error)),
+            }
+        }
         Err(error) => Err(NotWoken::now(error)),
     }
 }
@@ -408,5 +418,46 @@ impl From<MediaError> for ActionError {
             MediaError::Read(error) => error.into(),
             error => Self::input(error.to_string()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use imgbuild_cache::{Cache, Run};
+    use imgbuild_digest::Digest;
+
+    use super::*;
+    use crate::probe::Emulator;
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn memory_that_qemu_does_not_take_is_told_in_its_words_and_of_no_use_any_more() {
+        let emulator =
+            match Emulator::find("qemu-system-x86_64", &["/usr/bin".into(), "/usr/local/bin".into()]).await {
+                Ok(emulator) => emulator,
+                Err(error) => return eprintln!("SKIPPED: {error}"),
+            };
+        let folder = tempfile::tempdir().unwrap();
+        let cache = Cache::open(folder.path()).unwrap();
+        let run = Run::begin(&cache).unwrap();
+        // More than a socket holds, so that the end of who reads is seen by who writes.
+        let memory = b"no memory of a machine".repeat(1 << 19);
+        let mut staged = cache.stage_warm(&run).unwrap();
+        fs_err::write(staged.file(MEMORY), &memory).unwrap();
+        staged.add(MEMORY, Digest::of(&memory));
+        staged.commit(&[], &()).unwrap();
+        let warm = cache.warm_snapshot(&[]).unwrap();
+
+        let spec = MachineSpec { memory: 32, ..MachineSpec::default() };
+        let launch = Launch { paused: true, incoming: true, ..Launch::new(&emulator.program, spec) };
+        let mut machine = launch.start(ANSWER).await.unwrap();
+        let NotWoken { why, lasting } = load(&mut machine, &warm).await.unwrap_err();
+        let why = why.to_string();
+        assert!(lasting && why.contains("Not a migration stream"), "{why}");
+
+        // What is damaged is that, whatever QEMU says of it.
+        fs_err::write(warm.file(MEMORY), &memory[1..]).unwrap();
+        let mut machine = launch.start(ANSWER).await.unwrap();
+        let NotWoken { why, lasting } = load(&mut machine, &warm).await.unwrap_err();
+        assert!(lasting && why.to_string() == "its memory is damaged", "{why}");
     }
 }

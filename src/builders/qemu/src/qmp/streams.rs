@@ -113,10 +113,16 @@ impl Qmp {
             let stream = UnixStream::connect(socket).await?;
             give(file, stream).await
         };
-        let given = async { given.await.map_err(QmpError::Io) };
+        let given = async {
+            match given.await {
+                // QEMU takes no more, and why is its to say.
+                Err(error) if is_cut(&error) => Ok(Err(error)),
+                given => given.map(Ok).map_err(QmpError::Io),
+            }
+        };
         let loaded = async {
             let (stream, ()) = tokio::try_join!(given, self.migrated("migrate-incoming", limit))?;
-            Ok(stream)
+            stream.map_err(QmpError::Io)
         };
         let done = tokio::time::timeout(limit, loaded).await;
         let _ = fs_err::remove_file(socket);
@@ -147,6 +153,14 @@ impl Qmp {
             }
         }
     }
+}
+
+/// Whether it is who reads that has ended.
+fn is_cut(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset | io::ErrorKind::NotConnected
+    )
 }
 
 /// How QEMU opens a new image.

@@ -5,6 +5,8 @@
 
 use std::fmt;
 
+use imgbuild_kinds::DISK_SWITCHES;
+
 /// One of QEMU's switches with its value, if it has one: `-m` with `512M`, `-enable-kvm` with none.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Switch {
@@ -50,7 +52,7 @@ impl Override {
 
     /// Whether it takes the place of the machine's disks.
     pub fn replaces_disks(&self) -> bool {
-        matches!(&*self.0.name, "-drive" | "-blockdev" | "-hda" | "-hdb" | "-hdc" | "-hdd")
+        DISK_SWITCHES.contains(&&*self.0.name)
     }
 
     /// The switch.

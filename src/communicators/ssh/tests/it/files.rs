@@ -132,6 +132,55 @@ async fn a_file_goes_both_ways() {
 }
 
 #[tokio::test]
+async fn a_small_file_goes_by_one_command() {
+    let Some(server) = Server::start() else { return };
+    let connection = server.connect().await;
+    let (local, remote) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let path = |name: &str| remote.path().join(name).to_str().unwrap().to_owned();
+    let (one, two) = (local.path().join("one"), local.path().join("two"));
+    for name in NAMES {
+        write(&one.join(name), &noise(3000), 0o751);
+        assert!(connection.upload_small(&one, &path("new/folder")).await.unwrap(), "{name}");
+        assert!(connection.upload_small(&one.join(name), &path(name)).await.unwrap(), "{name}");
+        fs_err::remove_file(one.join(name)).unwrap();
+        for there in [path(&format!("new/folder/{name}")), path(name)] {
+            assert_eq!(fs_err::read(&there).unwrap(), noise(3000), "{name}");
+            assert_eq!(fs_err::metadata(&there).unwrap().permissions().mode() & 0o7777, 0o751, "{name}");
+        }
+    }
+    let before = tree(remote.path()).len();
+    assert_eq!(before, 2 * NAMES.len() + 2);
+
+    // What stands there is replaced and not written into.
+    write(&one.join("empty"), b"", 0o600);
+    std::os::unix::fs::symlink("plain", path("link")).unwrap();
+    assert!(connection.upload_small(&one.join("empty"), &path("link")).await.unwrap());
+    assert!(fs_err::symlink_metadata(path("link")).unwrap().is_file());
+    assert_eq!(fs_err::read(path("plain")).unwrap().len(), 3000);
+
+    // What it is not for, or does not work, is left to the others.
+    write(&two.join("a"), b"a", 0o644);
+    write(&two.join("b"), b"b", 0o644);
+    write(&local.path().join("large"), &noise((64 << 10) + 1), 0o644);
+    for (from, to) in [
+        (two.clone(), path("two")),
+        (local.path().join("large"), path("large")),
+        (one.join("empty"), path("new")),
+        (one.join("empty"), path("plain/below")),
+        (local.path().join("none"), path("none")),
+    ] {
+        assert!(!connection.upload_small(&from, &to).await.unwrap(), "{}", from.display());
+    }
+    assert_eq!(tree(remote.path()).len(), before + 1);
+    drop(connection);
+
+    let Some(server) = start_without(&["chmod"]) else { return };
+    let connection = server.connect().await;
+    assert!(!connection.upload_small(&one.join("empty"), &path("other")).await.unwrap());
+    assert_eq!(tree(remote.path()).len(), before + 1);
+}
+
+#[tokio::test]
 async fn files_have_any_name() {
     let Some(server) = Server::start() else { return };
     for method in METHODS {

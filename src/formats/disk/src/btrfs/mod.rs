@@ -13,6 +13,7 @@ mod volume;
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
+use std::sync::OnceLock;
 
 use uuid::Uuid;
 
@@ -65,6 +66,8 @@ pub struct BtrfsPlan<'t> {
     entries: Vec<Entry<'t>>,
     /// By entry.
     contents: Vec<Contents>,
+    /// What [`BtrfsPlan::minimal_size`] has found.
+    minimal_size: OnceLock<u64>,
 }
 
 impl<'t> BtrfsPlan<'t> {
@@ -82,21 +85,27 @@ impl<'t> BtrfsPlan<'t> {
                 _ => Contents::None,
             });
         }
-        Ok(Self { tree, entries, contents })
+        Ok(Self { tree, entries, contents, minimal_size: OnceLock::new() })
     }
 
     /// The size in bytes, a multiple of 1 MiB, that holds the tree, with as much room for metadata as it needs now.
+    ///
+    /// For that all trees are made once; they are made anew when the file system is written, with checksums that are not known before
+    /// its contents are.
     ///
     /// # Errors
     ///
     /// Entries that btrfs cannot hold.
     pub fn minimal_size(&self) -> Result<u64, DiskError> {
+        if let Some(size) = self.minimal_size.get() {
+            return Ok(*size);
+        }
         let (space, extents) = self.place();
         // What checksums say does not change how much room they take.
         let sums: Vec<_> = extents.iter().map(|extent| vec![0; sectors(extent)]).collect();
         let options = BtrfsOptions { size: 0, uuid: Uuid::nil(), label: None, epoch: 0 };
         let end = volume::Volume::new(self, &options, space, &extents, &sums)?.end();
-        Ok(end.next_multiple_of(MIB).max(SMALLEST))
+        Ok(*self.minimal_size.get_or_init(|| end.next_multiple_of(MIB).max(SMALLEST)))
     }
 
     /// Writes the file system at `start` bytes of `image`, which must be zero there: what is zero is not written.

@@ -7,11 +7,13 @@ use std::path::{Path, PathBuf};
 use imgbuild_disk::extract::DiskImage;
 use imgbuild_disk::table::{GROW_FILE_SYSTEM, Role, read_table};
 use imgbuild_disk::{Bootloader, DiskOptions, FileSystem, Overlay, Table, Tree, write_disk};
+use imgbuild_tree::Metadata;
 use tempfile::TempDir;
 
 use crate::btrfs::check as check_btrfs;
 use crate::ext4::listing;
-use crate::fixture::{EPOCH, MemoryTree, bootable, content, hash, options, text};
+use crate::fixture::{EPOCH, Made, MemoryTree, bootable, content, hash, options, owned, text};
+use crate::xfs::contents;
 
 const MIB: u64 = 1 << 20;
 
@@ -87,6 +89,41 @@ fn the_tree_comes_back_with_its_host_name() {
     let expected: &dyn Tree = &expected;
     let read = DiskImage::open(&disk).unwrap().root_tree().unwrap();
     assert_eq!(listing(&read), listing(expected));
+}
+
+#[test]
+fn a_file_that_is_replaced_is_another_and_its_further_names_stay() {
+    let mut tree = bootable();
+    tree.put("etc/a", owned(0o600, 7, 8), Made::Bytes(b"old".to_vec()));
+    for name in ["b", "c", "d"] {
+        tree.put(format!("etc/{name}"), owned(0o644, 0, 0), Made::HardLink(b"etc/a".to_vec()));
+    }
+    let mut overlay = Overlay::new(&tree);
+    overlay.put("etc/a", b"new".to_vec(), EPOCH);
+    overlay.put("etc/c", b"other".to_vec(), EPOCH);
+    let mut expected = bootable();
+    expected.put(
+        "etc/a",
+        Metadata { mode: 0o644, mtime: EPOCH, ..Metadata::default() },
+        Made::Bytes(b"new".to_vec()),
+    );
+    expected.put("etc/b", owned(0o600, 7, 8), Made::Bytes(b"old".to_vec()));
+    expected.put(
+        "etc/c",
+        Metadata { mode: 0o644, mtime: EPOCH, ..Metadata::default() },
+        Made::Bytes(b"other".to_vec()),
+    );
+    expected.put("etc/d", owned(0o644, 0, 0), Made::HardLink(b"etc/b".to_vec()));
+    assert_eq!(listing(&overlay), listing(&expected));
+
+    overlay.put("etc/b", b"third".to_vec(), EPOCH);
+    let folder = TempDir::new().unwrap();
+    let disk = folder.path().join("disk.raw");
+    write_disk(&overlay, &options(), &disk).unwrap();
+    let read = DiskImage::open(&disk).unwrap().root_tree().unwrap();
+    for (name, text) in [("a", "new"), ("b", "third"), ("c", "other"), ("d", "old")] {
+        assert_eq!(contents(&read, &format!("etc/{name}")), text.as_bytes(), "{name}");
+    }
 }
 
 #[test]

@@ -84,7 +84,7 @@ fn a_machine_is_given_the_tree_and_a_program_that_knows_the_place() {
     }
 }
 
-fn contents(tree: &dyn Tree, path: &str) -> Vec<u8> {
+pub fn contents(tree: &dyn Tree, path: &str) -> Vec<u8> {
     let mut bytes = Vec::new();
     std::io::Read::read_to_end(&mut tree.open(path.as_bytes()).unwrap(), &mut bytes).unwrap();
     bytes
@@ -149,6 +149,29 @@ fn a_tree_that_cannot_run_is_refused_before_anything_is_written() {
     assert!(
         refused(runnable().remove(initrd), &no_loader()).contains("install `initramfs-tools` or `dracut`")
     );
+    let modules = "lib/modules/6.1.0-35-cloud-amd64";
+    let without = "xfs is made by a machine that runs the tree itself, and that has no module `xfs` for its kernel \
+         `6.1.0-35-cloud-amd64`; install `linux-image-6.1.0-35-cloud-amd64` (Debian), \
+         `linux-modules-6.1.0-35-cloud-amd64` (Ubuntu) or another kernel, or set `filesystem` to `ext4` or `btrfs`";
+    for place in ["", "usr/"] {
+        let mut tree = runnable();
+        tree.file(format!("{place}{modules}/kernel/fs/ext4/ext4.ko"), "module");
+        tree.file(
+            format!("{place}{modules}/modules.builtin"),
+            "kernel/fs/notxfs.ko\nkernel/fs/xfs.ko.d/a.ko\n",
+        );
+        tree.file("lib/modules/6.1.0-34-cloud-amd64/kernel/fs/xfs/xfs.ko", "of another kernel");
+        assert_eq!(refused(&tree, &xfs()), without);
+        for (path, text) in
+            [("kernel/fs/xfs/xfs.ko.xz", "module"), ("modules.builtin", "kernel/fs/xfs/xfs.ko\n")]
+        {
+            let mut tree = runnable();
+            tree.file(format!("{place}{modules}/modules.order"), "")
+                .file(format!("{place}{modules}/{path}"), text);
+            let target = TempDir::new().unwrap();
+            begin_disk(&tree, &xfs(), &target.path().join("disk")).unwrap();
+        }
+    }
     assert_eq!(
         refused(&runnable(), &DiskOptions { architecture: Architecture::Aarch64, ..no_loader() }),
         "xfs is made by a machine, which is built in for x86-64 and not for arm64; set `filesystem` to `ext4` or `btrfs`"
