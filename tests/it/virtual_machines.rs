@@ -132,7 +132,7 @@ fn a_machine_ends_with_the_program_whatever_ends_it() {
     assert!(Command::new("kill").args(["-9", &machine.to_string()]).status().unwrap().success());
     let said: Vec<_> = lines.collect();
     assert_eq!(child.wait().unwrap().code(), Some(1), "{said:#?}");
-    assert!(said.iter().any(|line| line.contains("QEMU was killed")), "{said:#?}");
+    assert!(said.iter().any(|line| line.contains("QEMU ended (signal: 9 (SIGKILL))")), "{said:#?}");
 
     let (mut child, _, machine) = started();
     child.kill().unwrap();
