@@ -12,7 +12,7 @@ use std::sync::Arc;
 use imgbuild::args::Resume;
 use imgbuild_cache::{ActionResult, Cache, Lease, Run};
 use imgbuild_compare::{Aspect, Changed, Opened, Options, Side, compare, open};
-use imgbuild_engine::{ActionError, RunReport};
+use imgbuild_engine::{ActionError, Failure, RunReport};
 use imgbuild_model::{Diagnostic, KindClass, with_causes};
 use imgbuild_plan::{ActionGraph, ActionNode, KeyInputs, Plan, Planned, Reason, Status};
 use imgbuild_qemu::builder::raw_disk;
@@ -94,7 +94,8 @@ pub(crate) fn kept(graph: &ActionGraph, plan: &Plan, cache: &Cache) -> BTreeMap<
         let memory = cache.warm_snapshot(&result.layers).is_some();
         Some((place, Kept { memory, resumes: resumes.contains(&place) }))
     };
-    let places = (0..graph.nodes.len()).filter(|place| graph.nodes[*place].has_machine());
+    let has_machine = |place: &usize| graph.nodes[*place].has_machine();
+    let places = (0..graph.nodes.len()).filter(has_machine);
     places.filter_map(is_there).collect()
 }
 
@@ -242,11 +243,12 @@ impl Chains<'_> {
             let mut cold = run(self.only(&with_fused(graph, place))).await?;
             match failure(&mut cold)? {
                 None => {}
-                Some(error) if error.left_a_state() => {
+                Some(failure) if failure.error.left_a_state() => {
+                    let Failure { place, error } = failure;
                     return Ok(Some(Finding { place, what: Found::Fails(error) }));
                 }
                 // It is not the step that is at fault.
-                Some(error) => return Err(error),
+                Some(failure) => return Err(failure.error),
             }
             let mut differ = self.differences(place, &cold).await?;
             if !differ.is_empty() {
@@ -256,8 +258,8 @@ impl Chains<'_> {
                 ));
                 let same_chain = up_to(graph, place).filter(|place| is_step(&graph.nodes[*place])).collect();
                 let mut again = run(self.only(&same_chain)).await?;
-                if let Some(error) = failure(&mut again)? {
-                    return Err(error);
+                if let Some(failure) = failure(&mut again)? {
+                    return Err(failure.error);
                 }
                 let by_itself = self.differences(place, &again).await?;
                 let (changing, others) = differ
@@ -302,11 +304,11 @@ impl Chains<'_> {
 }
 
 /// Why a run failed, if it did.
-fn failure(report: &mut RunReport) -> Result<Option<ActionError>, ActionError> {
+fn failure(report: &mut RunReport) -> Result<Option<Failure>, ActionError> {
     if report.cancelled {
         return Err(ActionError::Cancelled);
     }
-    Ok(report.failures.drain(..).next().map(|failure| failure.error))
+    Ok(report.failures.drain(..).next())
 }
 
 /// What two disks differ in, by path.

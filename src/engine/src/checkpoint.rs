@@ -3,8 +3,9 @@
 //!
 //! To be kept takes a machine time and disk space. Both are measured each time, and added up as a price in seconds; a step is worth it
 //! if doing it again, with all since the last one that was kept, takes longer. So whoever comes back to a step that was
-//! not kept loses less than its price. A machine is kept in any case where that has not been measured yet, where something else
-//! stands on the step, where the next step may begin again from there, and where the step was asked for.
+//! not kept loses less than its price. What was measured once is believed less each time that it is not measured again, so that one
+//! slow day does not decide for ever. A machine is kept in any case where its price is not known yet, where something else stands on
+//! the step, where the next step may begin again from there, behind commands on the host, and where the step was asked for.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Mutex;
@@ -12,7 +13,6 @@ use std::time::{Duration, Instant};
 
 use imgbuild_cache::ActionKey;
 use imgbuild_digest::Hash;
-use imgbuild_model::KindClass;
 use imgbuild_plan::{ActionGraph, ActionNode, FUSED, Reason, Status};
 
 use crate::contract::PassedOn;
@@ -25,6 +25,15 @@ const BYTES_A_SECOND: u64 = 100 << 20;
 #[must_use]
 pub fn price_of_space(bytes: u64) -> Duration {
     Duration::from_millis(bytes.saturating_mul(1000) / BYTES_A_SECOND)
+}
+
+/// What remains of a price each time that it is not measured, as it is not paid.
+const BELIEF: f64 = 0.9;
+
+/// A price that was not paid, as it is remembered.
+#[must_use]
+pub fn believed(price: Duration) -> Duration {
+    price.mul_f64(BELIEF)
 }
 
 /// Under what the price of a chain's checkpoints is kept.
@@ -78,6 +87,11 @@ impl Continuity {
     pub(crate) fn new(below: Option<PassedOn>, choice: Option<Choice>) -> Self {
         Self { below, choice, working_since: Mutex::default() }
     }
+
+    /// Whether a machine was passed on and the step has not gone on in it.
+    pub(crate) fn is_ignored(&self) -> bool {
+        self.below.is_some() && self.working_since.lock().is_ok_and(|since| since.is_none())
+    }
 }
 
 /// The steps of a run whose machines need not be kept, by place.
@@ -87,7 +101,7 @@ impl Continuity {
 pub(crate) fn choices(request: &RunRequest) -> Result<HashMap<usize, Choice>, imgbuild_cache::Error> {
     let graph = &request.keys.graph;
     let steps: Vec<usize> =
-        request.plan.running().filter(|place| is_step_of_machine(&graph.nodes[*place])).collect();
+        request.plan.running().filter(|place| graph.nodes[*place].goes_on_in_machine()).collect();
     if steps.is_empty() {
         return Ok(HashMap::new());
     }
@@ -110,6 +124,7 @@ pub(crate) fn choices(request: &RunRequest) -> Result<HashMap<usize, Choice>, im
             || request.options.results == Results::ThrownAway
             || planned.status == Status::Run(Reason::Forced)
             || planned.key.is_none_or(|key| shared.contains(&key))
+            || follows_host(request, place)
             || graph.nodes[next].begins_again();
         if is_wanted {
             return None;
@@ -123,15 +138,21 @@ pub(crate) fn choices(request: &RunRequest) -> Result<HashMap<usize, Choice>, im
     Ok(std::iter::zip(steps, prices).filter_map(choice).collect())
 }
 
-fn is_step_of_machine(node: &ActionNode) -> bool {
-    node.has_machine() && node.schema.class == KindClass::Step
-}
-
 /// The step that goes on in the machine of another, if nothing else stands on that.
 fn next_in_machine(graph: &ActionGraph, place: usize, dependents: &[usize]) -> Option<usize> {
     let [next] = *dependents else { return None };
     let node = &graph.nodes[next];
-    (node.parent == Some(place) && is_step_of_machine(node)).then_some(next)
+    (node.parent == Some(place) && node.goes_on_in_machine()).then_some(next)
+}
+
+/// Whether a command on the host runs before a step of its chain: what stands on it is then found by content alone, which what is not kept
+/// has not.
+fn follows_host(request: &RunRequest, place: usize) -> bool {
+    let graph = &request.keys.graph;
+    let parent = |place: &usize| graph.nodes[*place].parent;
+    std::iter::successors(parent(&place), parent).any(|below| {
+        graph.nodes[below].changes_host() && matches!(request.plan.actions[below].status, Status::Run(_))
+    })
 }
 
 /// The keys that several of the actions which run have.

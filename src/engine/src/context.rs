@@ -13,7 +13,7 @@ use imgbuild_model::{
 use imgbuild_plan::{ActionGraph, ActionNode, LockFile};
 use imgbuild_tree::DeltaId;
 
-use crate::checkpoint::{Continuity, price_key, price_of_space};
+use crate::checkpoint::{Choice, Continuity, believed, price_key, price_of_space};
 use crate::secrets::{Fillings, NamedSecret, SHORTEST, SecretStore};
 use crate::{
     ActionError, Builder, Cancel, LayerMetadata, Machine, MachineSpec, Outcome, PassedOn, Prompt, Results,
@@ -160,6 +160,9 @@ impl ActionContext {
             self.record_price(began.elapsed(), &layers)?;
             return Ok(Outcome { layers, ..Outcome::default() });
         };
+        if let Some(Choice::Auto { price }) = self.continuity.choice {
+            self.cache.record_duration(&price_key(self.node()), believed(price))?;
+        }
         let Snapshot { layers, machine } = machine.pass_on().await?;
         let passed_on = machine.map(|machine| PassedOn { machine, why, worth });
         Ok(Outcome { layers, passed_on, ..Outcome::default() })
@@ -167,13 +170,14 @@ impl ActionContext {
 
     /// Remembers what it took to keep a machine behind a step.
     fn record_price(&self, took: Duration, layers: &[DeltaId]) -> Result<(), ActionError> {
-        if !self.node().has_machine() || self.results_of_run == Results::ThrownAway {
+        let node = self.node();
+        if !node.has_machine() || node.ends_machine() || self.results_of_run == Results::ThrownAway {
             return Ok(());
         }
         let new = layers.get(self.parent().layers.len()..).unwrap_or_default();
         let memory = self.cache.warm_snapshot(layers).map(|warm| warm.size()).unwrap_or_default();
         let price = took + price_of_space(self.cache.size_of_layers(new)? + memory);
-        Ok(self.cache.record_duration(&price_key(self.node()), price)?)
+        Ok(self.cache.record_duration(&price_key(node), price)?)
     }
 
     /// What a machine of its chain is to be.

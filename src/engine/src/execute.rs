@@ -274,6 +274,9 @@ impl Shared {
         });
         match resolved {
             Ok((result, outcome)) => {
+                if outcome != EventOutcome::Built {
+                    self.let_go_below(place).await;
+                }
                 if outcome == EventOutcome::Built {
                     lock(&self.built).insert(place);
                     if self.node(place).changes_host() {
@@ -300,6 +303,15 @@ impl Shared {
         }
     }
 
+    /// Ends the machine that the step below has passed on to one that need not be carried out.
+    async fn let_go_below(&self, place: usize) {
+        let below = self.node(place).parent;
+        let machine = below.and_then(|below| Some(lock(&self.passed_on).get(&below)?.machine));
+        if let (Some(machine), Ok(builder)) = (machine, self.builder(place)) {
+            builder.let_go(self.run.id().as_str(), machine).await;
+        }
+    }
+
     /// Finds or makes the result of an action.
     async fn resolve(
         self: Arc<Self>,
@@ -311,7 +323,7 @@ impl Shared {
         let content = if self.node(place).impure().is_some() { None } else { self.content_key(place) };
         let Some(key) = known.or(content).filter(|_| self.keeps_results()) else {
             // It is kept for nobody, but must stay until this run is over.
-            let result = self.clone().carry_out(place, id).await?;
+            let result = self.clone().carry_out(place, id, content).await?;
             self.lease_result(&result)?;
             return Ok((result, EventOutcome::Built));
         };
@@ -332,7 +344,7 @@ impl Shared {
                 return Ok((result, outcome));
             }
         }
-        let result = self.clone().carry_out(place, id).await?;
+        let result = self.clone().carry_out(place, id, Some(key)).await?;
         let passed_on = lock(&self.passed_on).get(&place).map(|passed_on| passed_on.why.clone());
         if let Some(why) = &passed_on {
             self.request.cache.memo_put(NOT_KEPT_MEMO, &key.0, why.as_bytes())?;
@@ -406,7 +418,13 @@ impl Shared {
         }
     }
 
-    async fn carry_out(self: Arc<Self>, place: usize, id: ActionId) -> Result<ActionResult, ActionError> {
+    /// Carries an action out, whose result will be found by `key`, if at all.
+    async fn carry_out(
+        self: Arc<Self>,
+        place: usize,
+        id: ActionId,
+        key: Option<ActionKey>,
+    ) -> Result<ActionResult, ActionError> {
         let node = self.node(place);
         let kind = node.schema.id;
         let executor = self.request.registry.executors.get(kind).cloned().ok_or_else(|| {
@@ -479,12 +497,19 @@ impl Shared {
                 return Err(error);
             }
         };
+        if context.continuity.is_ignored() {
+            let what = format!("`{}` was not carried out in the machine below it", node.describe());
+            return Err(Diagnostic::error(what).class(Class::Bug).into());
+        }
         self.check_inputs(place).await?;
         if self.keeps_results() {
             let name = duration_key(&slot(&self.request.keys.graph, place));
             self.request.cache.record_duration(&name, duration)?;
         }
-        self.make_result(place, &context, outcome, duration, log)
+        if let Some(passed_on) = &outcome.passed_on {
+            lock(&self.passed_on).insert(place, passed_on.clone());
+        }
+        self.make_result(place, &context, outcome, key, (duration, log))
     }
 
     /// Whether a command on the host ran in this run before an action of its chain.

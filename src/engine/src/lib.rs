@@ -26,7 +26,7 @@ pub(crate) fn panic_message(panic: &(dyn std::any::Any + Send)) -> &str {
 }
 
 pub use cancel::Cancel;
-pub use checkpoint::{Continuity, price_of_space};
+pub use checkpoint::{Continuity, believed, price_of_space};
 pub use connection::{ConnectionFacts, PrivateKeyFacts, Via};
 pub use context::{ActionContext, InputFile};
 pub use contract::{

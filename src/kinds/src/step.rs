@@ -394,7 +394,7 @@ pub(crate) static APT_RESOLVE: KindSchema = KindSchema {
 pub(crate) static APT_INSTALL: KindSchema = KindSchema {
     // 2: what takes the place of another is unpacked by the dpkg in the image.
     key_version: 2,
-    ..in_image(
+    ..step(
         "apt_install",
         "Installs Debian packages with what they depend on, in the versions of the lock file, without recommended ones.",
         true,

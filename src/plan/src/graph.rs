@@ -40,6 +40,8 @@ pub struct ActionNode {
     pub builder: &'static str,
     /// Whether its chain is carried out on a machine that is there already.
     pub live: bool,
+    /// Whether the next step, which there is, needs what it leaves running.
+    fused: bool,
     /// The name of its chain's epoch, if an action of the chain, up to this one, uses the network.
     chain_epoch: Option<String>,
 }
@@ -103,10 +105,27 @@ impl ActionNode {
         self.logs_in() && !self.live && self.makes_layer() && !self.leaves_machine()
     }
 
-    /// Whether the next step needs what it leaves running: its machine is not kept, but goes on.
+    /// Whether the next step, which there is, needs what it leaves running: its machine is not kept, but goes on.
     #[must_use]
     pub fn is_fused(&self) -> bool {
+        self.fused
+    }
+
+    /// Whether it asks for that.
+    pub(crate) fn asks_to_be_fused(&self) -> bool {
         self.has_machine() && self.action.attributes.is_true("fuse")
+    }
+
+    /// Whether it is the end of a machine, which is switched off behind it.
+    #[must_use]
+    pub fn ends_machine(&self) -> bool {
+        self.has_machine() && matches!(self.schema.id, "seal" | "power_off")
+    }
+
+    /// Whether it is a step that goes on in the machine of the one below it.
+    #[must_use]
+    pub fn goes_on_in_machine(&self) -> bool {
+        self.has_machine() && self.schema.class == KindClass::Step
     }
 
     /// Whether it begins anew from the layer below it when it fails, or what stands on it does.
@@ -304,6 +323,7 @@ impl ActionGraph {
         graph.nodes.reserve(actions);
         graph.by_reference.reserve(actions);
         graph.add_all(wanted.iter().filter_map(Entry::owner), &find)?;
+        graph.fuse();
         graph.check_machines()?;
         Ok(graph)
     }
@@ -318,6 +338,7 @@ impl ActionGraph {
     ) -> Result<Self, Diagnostics> {
         let mut graph = Self::default();
         graph.add_all(wanted, find)?;
+        graph.fuse();
         Ok(graph)
     }
 
@@ -331,6 +352,18 @@ impl ActionGraph {
     pub fn chain_below<'a>(&'a self, node: &'a ActionNode) -> impl Iterator<Item = &'a ActionNode> {
         let parent = |node: &ActionNode| node.parent.map(|parent| &self.nodes[parent]);
         std::iter::successors(parent(node), move |node| parent(node)).filter(|node| !node.leaves_machine())
+    }
+
+    /// Joins steps that ask for it to those that go on in their machines.
+    fn fuse(&mut self) {
+        if !self.nodes.iter().any(ActionNode::asks_to_be_fused) {
+            return;
+        }
+        let dependents = self.dependents();
+        for (place, dependents) in dependents.iter().enumerate() {
+            let goes_on = matches!(dependents[..], [next] if self.nodes[next].goes_on_in_machine());
+            self.nodes[place].fused = goes_on && self.nodes[place].asks_to_be_fused();
+        }
     }
 
     /// What needs each action, by place.
@@ -447,6 +480,7 @@ impl ActionGraph {
                         chain_source: source_below,
                         builder,
                         live,
+                        fused: false,
                         chain_epoch: epoch_below,
                     });
                     prerequisites.push(self.nodes.len() - 1);
@@ -476,6 +510,7 @@ impl ActionGraph {
             chain_source,
             builder,
             live,
+            fused: false,
             chain_epoch,
         });
         Ok(())

@@ -57,11 +57,11 @@ impl ActionGraph {
 
     /// What is wrong with steps that are joined to the next.
     fn fuse_problems(&self) -> Vec<Diagnostic> {
-        if !self.nodes.iter().any(ActionNode::is_fused) {
+        if !self.nodes.iter().any(ActionNode::asks_to_be_fused) {
             return Vec::new();
         }
         let dependents = self.dependents();
-        let fused = self.nodes.iter().zip(&dependents).filter(|(node, _)| node.is_fused());
+        let fused = self.nodes.iter().zip(&dependents).filter(|(node, _)| node.asks_to_be_fused());
         let problem = |(node, dependents): (&ActionNode, &Vec<usize>)| {
             let what = node.describe();
             let (message, hint) = match dependents.as_slice() {
@@ -69,7 +69,7 @@ impl ActionGraph {
                 [next] => {
                     let next = &self.nodes[*next];
                     let kind = next.schema.id;
-                    if next.schema.class != KindClass::Step || next.leaves_machine() {
+                    if !next.goes_on_in_machine() {
                         let message = format!(
                             "`{what}` has `fuse`, and `{kind}`, which follows it, changes nothing in the machine"
                         );

@@ -409,7 +409,13 @@ impl Plan {
             let Planned { status, result, .. } = &self.actions[*place];
             !matches!(status, Status::Run(_)) && result.is_some()
         };
-        let below = |place: usize| graph.nodes[place].parent.filter(|_| graph.nodes[place].has_machine());
+        // Steps that leave the machine alone stand on what they stand on.
+        let parent = |place: &usize| graph.nodes[*place].parent;
+        let below = |place: usize| {
+            let starts = graph.nodes[place].goes_on_in_machine();
+            let mut below = std::iter::successors(parent(&place), parent);
+            below.find(|below| graph.nodes[*below].has_machine()).filter(|_| starts)
+        };
         self.running().filter_map(below).filter(is_there).collect()
     }
 

@@ -103,6 +103,17 @@ impl QemuBuilder {
         }))
     }
 
+    /// Ends machines that wait, by their runs and what they have come to.
+    async fn end(&self, which: impl Fn(&str, &Snapshot) -> bool) {
+        let machines: Vec<Live> = {
+            let mut waiting = lock(&self.0.waiting);
+            waiting.extract_if(|(run, from), _| which(run, from)).map(|(_, waiting)| waiting.live).collect()
+        };
+        for live in machines {
+            live.kill().await;
+        }
+    }
+
     fn new_id(&self) -> MachineId {
         MachineId(self.0.next_id.fetch_add(1, Ordering::Relaxed))
     }
@@ -142,13 +153,11 @@ impl Builder for QemuBuilder {
         Ok(Box::new(QemuMachine::new(self.clone(), spec.clone(), live, from.machine)))
     }
 
+    async fn let_go(&self, of: &str, machine: MachineId) {
+        self.end(|run, from| run == of && from.machine == Some(machine)).await;
+    }
+
     async fn run_ended(&self, ended: &str) {
-        let machines: Vec<Live> = {
-            let mut waiting = lock(&self.0.waiting);
-            waiting.extract_if(|(run, _), _| run == ended).map(|(_, waiting)| waiting.live).collect()
-        };
-        for live in machines {
-            live.kill().await;
-        }
+        self.end(|run, _| run == ended).await;
     }
 }

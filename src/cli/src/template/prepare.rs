@@ -152,7 +152,7 @@ impl Planner<'_> {
         lock.rename_epochs(|chain| moved(chain, there, &here));
         let salt = session.config.salt.as_deref().unwrap_or_default();
         let mut keys = key_inputs(graph, lock, &cache, salt)?;
-        let places: Vec<usize> = (0..keys.graph.nodes.len()).collect();
+        let places = ends(&keys.graph);
         let options = (PlanOptions { explain_all: true, ..PlanOptions::default() }, self.machines);
         let around = (&cache, &*self.place.cwd);
         let plan = plan_whole(&mut keys, &places, around, options, &mut |needs, keys| {
@@ -285,6 +285,13 @@ fn key_inputs(
 }
 
 /// The actions of a build as a graph.
+/// What a build is for: what nothing else needs, and files that are brought out of its machine.
+fn ends(graph: &ActionGraph) -> Vec<usize> {
+    let dependents = graph.dependents();
+    let places = 0..graph.nodes.len();
+    places.filter(|place| dependents[*place].is_empty() || graph.nodes[*place].brings_files()).collect()
+}
+
 fn graph_of(lowered: &Lowered) -> Result<ActionGraph, Diagnostics> {
     let reference = |index: usize| {
         Arc::new(ActionRef {

@@ -9,7 +9,9 @@ use std::time::Instant;
 use imgbuild::args::{Build, BuildOptions, Test, TestOutput};
 use imgbuild::ui::{Aim, Goal, Verbosity};
 use imgbuild_cache::ActionResult;
-use imgbuild_engine::{ActionError, Cancel, Failure, Results, RunOptions, RunReport, RunRequest, outputs};
+use imgbuild_engine::{
+    ActionError, Cancel, Checkpoints, Failure, Results, RunOptions, RunReport, RunRequest, outputs,
+};
 use imgbuild_model::{Class, Configuration, Diagnostic, Diagnostics, Event, EventSink as _, Platform};
 use imgbuild_plan::{Plan, Status};
 use rustix::process::geteuid;
@@ -98,6 +100,25 @@ pub(super) fn carry_out(
     options: &BuildOptions,
     aim: Aim,
 ) -> Result<RunReport, Diagnostics> {
+    carry_out_keeping(session, prepared, options, aim, Checkpoints::ByPolicy)
+}
+
+/// The same for whoever looks at what each step has left: machines are kept behind all of them.
+pub(super) fn carry_out_and_keep_all(
+    session: &mut Session,
+    prepared: &Prepared,
+    options: &BuildOptions,
+) -> Result<RunReport, Diagnostics> {
+    carry_out_keeping(session, prepared, options, Aim::Build, Checkpoints::Everywhere)
+}
+
+fn carry_out_keeping(
+    session: &mut Session,
+    prepared: &Prepared,
+    options: &BuildOptions,
+    aim: Aim,
+    checkpoints: Checkpoints,
+) -> Result<RunReport, Diagnostics> {
     let targets = prepared
         .analyzed
         .roots
@@ -124,7 +145,8 @@ pub(super) fn carry_out(
         return Ok(all_there(plan));
     }
     let cancel = Cancel::new();
-    let request = request(session, prepared, plan.clone(), options, Results::Kept, &cancel)?;
+    let mut request = request(session, prepared, plan.clone(), options, Results::Kept, &cancel)?;
+    request.options.checkpoints = checkpoints;
     let report = runtime()?.block_on(async {
         let listener = cancel.listen_for_signals().map_err(ActionError::from)?;
         let report = imgbuild_engine::execute(request).await;
@@ -302,7 +324,8 @@ fn check(
     selection: &imgbuild_plan::Selection,
 ) -> Result<ExitCode, Diagnostics> {
     let started = Instant::now();
-    let first = carry_out(session, &prepared, options, Aim::Build)?;
+    // What is compared is what was kept.
+    let first = carry_out_and_keep_all(session, &prepared, options)?;
     let problems = failures(&prepared, &first);
     if !problems.is_empty() || first.cancelled {
         return finish(session, &first, problems, started);
@@ -310,7 +333,7 @@ fn check(
     let planning = Planning { locked: true, force: true, ..Planning::default() };
     let again = session.prepare(selection, &planning)?;
     let forced = BuildOptions { force: true, ..options.clone() };
-    let second = carry_out(session, &again, &forced, Aim::Build)?;
+    let second = carry_out_and_keep_all(session, &again, &forced)?;
     let mut problems = failures(&again, &second);
     for place in again.plan.running() {
         let (Some(one), Some(other)) = (first.results.get(&place), second.results.get(&place)) else {

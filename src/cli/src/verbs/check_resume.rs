@@ -4,12 +4,11 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use imgbuild::args::BuildOptions;
-use imgbuild::ui::Aim;
 use imgbuild_engine::{ActionError, Cancel, Results, RunReport};
 use imgbuild_model::{Diagnostics, Event, EventSink as _};
 use imgbuild_plan::{Plan, Selection};
 
-use super::build::{carry_out, diagnostic, failures, finish, request};
+use super::build::{carry_out_and_keep_all, diagnostic, failures, finish, request};
 use crate::continuity::{Chains, Finding, MachineSteps};
 use crate::registry;
 use crate::session::{Planning, Prepared, Session, Want, runtime};
@@ -35,7 +34,7 @@ pub(super) fn check(
         return Ok(ExitCode::SUCCESS);
     }
     let started = Instant::now();
-    let live = carry_out(session, &prepared, options, Aim::Build)?;
+    let live = carry_out_and_keep_all(session, &prepared, options)?;
     let mut problems = failures(&prepared, &live);
     if !problems.is_empty() || live.cancelled {
         return finish(session, &live, problems, started);

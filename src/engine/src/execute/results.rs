@@ -46,8 +46,8 @@ impl Shared {
         place: usize,
         context: &ActionContext,
         outcome: Outcome,
-        duration: Duration,
-        log: Option<imgbuild_digest::Digest>,
+        key: Option<ActionKey>,
+        (duration, log): (Duration, Option<imgbuild_digest::Digest>),
     ) -> Result<ActionResult, ActionError> {
         let node = self.node(place);
         let metadata = match node.schema.class {
@@ -61,9 +61,8 @@ impl Shared {
             }
             _ => context.parent_metadata(),
         };
-        let output = if let Some(passed_on) = outcome.passed_on {
-            lock(&self.passed_on).insert(place, passed_on);
-            self.output_of_machine(place)
+        let output = if outcome.passed_on.is_some() {
+            self.output_of_machine(place, key)
         } else if node.leaves_machine() {
             self.output_on_host(place)
         } else if node.makes_layer() {
@@ -103,9 +102,9 @@ impl Shared {
     }
 
     /// What a step whose machine was not kept is to those above it: no content of layers tells it from another.
-    fn output_of_machine(&self, place: usize) -> Hash {
+    fn output_of_machine(&self, place: usize, key: Option<ActionKey>) -> Hash {
         let mut hasher = ContentHasher::new("imgbuild passed on a machine");
-        match self.request.plan.actions[place].key {
+        match key {
             Some(key) => key.0.content_hash(&mut hasher),
             None => {
                 self.run.id().to_string().content_hash(&mut hasher);

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use imgbuild_cache::{Cache, WarmSnapshot};
 use imgbuild_digest::Hash;
-use imgbuild_engine::{ActionError, MachineSpec as Wanted, Results};
+use imgbuild_engine::{ActionError, MachineSpec as Wanted, Results, believed};
 use serde::{Deserialize, Serialize};
 
 use super::access::Kept;
@@ -83,13 +83,16 @@ impl<'a> Measured<'a> {
     }
 
     /// Whether memory is worth being kept: it is, unless that costs more than the boot that it spares. One of which not both are known is
-    /// kept.
+    /// kept. A cost that is not paid is believed less the next time.
     pub(crate) fn is_memory_worth(&self) -> Result<bool, ActionError> {
         let known = self.cache.estimates(&[self.key(BOOT), self.key(MEMORY)])?;
-        Ok(match known[..] {
-            [Some(boot), Some(price)] => price < boot,
-            _ => true,
-        })
+        match known[..] {
+            [Some(boot), Some(price)] if boot <= price => {
+                self.memory_cost(believed(price))?;
+                Ok(false)
+            }
+            _ => Ok(true),
+        }
     }
 }
 
@@ -131,6 +134,9 @@ mod tests {
             price.into_iter().for_each(|price| measured.memory_cost(seconds(price)).unwrap());
             assert_eq!(measured.is_memory_worth().unwrap(), worth, "{chain}");
         }
+        let slow = wanted("slow", Results::Kept);
+        let asked = (0..100).find(|_| Measured::of(&cache, &slow).is_memory_worth().unwrap());
+        assert!(asked.is_some(), "one slow day does not decide for ever");
 
         let apart = wanted("apart", Results::ThrownAway);
         let measured = Measured::of(&cache, &apart);
