@@ -173,3 +173,31 @@ fn a_failure_behind_a_machine_that_was_not_kept_leaves_nothing_wrong() {
     assert_eq!(text(&world, &built), "A;b;c;");
     world.verify();
 }
+
+#[test]
+fn behind_a_command_on_the_host_machines_are_kept_and_where_to_go_on_is_said() {
+    let world = World::new();
+    let on_host = |command: &'static str, last: &'static str| {
+        let mut declared = Declared::default();
+        let source = declared.source("qemu", &[]);
+        let first = declared.step(&source, "shell", &[commands(&["emit a;"])]);
+        let host = declared.step(&first, "shell_local", &[commands(&[command])]);
+        let second = declared.step(&host, "shell", &[commands(&["emit b;"])]);
+        let third = declared.step(&second, "shell", &[commands(&[last])]);
+        declared.graph(&[&third.action])
+    };
+    world.build(on_host("true", "emit c;"));
+    remember_price(&world, DEAR);
+    let built = world.build(on_host("false", "emit c;"));
+    assert_eq!((kept(&built), text(&world, &built).as_str()), (vec![0, 1, 2, 3, 4], "a;b;c;"));
+    assert_eq!(world.build(on_host("false", "emit c;")).report.built, 0, "what it made is found again");
+
+    // Where it need not run, a step behind it goes on from the machine below it.
+    world.build(on_host("false", "emit d;"));
+    let (graph, wanted) = on_host("false", "emit e;");
+    let plan = world.plan(&graph, &wanted, &PlanOptions::default());
+    assert_eq!(plan.resumes(&graph), [3].into());
+    let forced = PlanOptions { force_places: [3].into(), ..PlanOptions::default() };
+    assert_eq!(world.plan(&graph, &wanted, &forced).resumes(&graph), [1].into());
+    world.verify();
+}

@@ -260,6 +260,7 @@ impl Fake {
                     format!("{:?} {}", inputs(context, "src")?, context.text("content").unwrap_or_default())
             }
             "scratch" | "mkdir" | "seal" | "qemu" => said = format!("{:?}", context.text("path")),
+            "shell_local" => {}
             "index" => {
                 for join in &node.action.joins {
                     let place = context.graph.find(join).unwrap();
