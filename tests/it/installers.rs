@@ -246,8 +246,10 @@ image(
         cd_content = {"deep/answers.txt": "on a CD"},
         ssh_username = "nobody",
         ssh_timeout = "1m",
+        authorized_key = "key.pub",
         boot_steps = [
             ["Install http://{{ .HTTPIP }}:{{ .HTTPPort }} {{ .Name }}<enter>", "Where the script is"],
+            ["Key {{ .SSHPublicKey | urlquery }}<enter>", "Who is let in"],
             ["<wait>", "A moment"],
         ],
         **{name: value for name, value in INSTALLS.items() if name != "boot_command"}
@@ -279,10 +281,14 @@ fn a_target_is_installed_once() {
     assert!(!built.iter().any(|step| step.starts_with("qemu")), "it is installed again: {built:?}");
 }
 
+/// A key of which nobody has the private half.
+const PUBLIC_KEY: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAICcE1lQMp+VMa2gyrew8MhOgmRnYrW8iUYO1RTmgsyE4";
+
 #[test]
 fn an_installation_that_comes_to_nothing_shows_the_console() {
     let Some(examples) = installation() else { return };
     fs_err::write(examples.path("installed/BUILD.star"), TARGETS).unwrap();
+    fs_err::write(examples.path("installed/key.pub"), format!("{PUBLIC_KEY} whose@it.is\n")).unwrap();
     let failed = said(&examples.command("", &["build", "//installed:lost"]).output().unwrap());
     assert_eq!(failed.code, Some(3), "{failed:#?}");
     for part in [
@@ -298,6 +304,7 @@ fn an_installation_that_comes_to_nothing_shows_the_console() {
         "http://10.0.2.2\n",
         "and is lost\n",
         "the disk is written",
+        "typed: Key ssh-ed25519+AAAAC3NzaC1lZDI1NTE5AAAAI",
     ] {
         assert!(
             failed.stderr.contains(part) || failed.stdout.contains(part),

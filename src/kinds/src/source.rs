@@ -267,6 +267,12 @@ const QEMU_OWN_MAKING: &[AttributeSchema] = &[
         Default::EmptyDict,
         "Texts that are served, by path; paths start with `/`. This or `http`.",
     ),
+    content(
+        "authorized_key",
+        AttributeType::File,
+        Default::None,
+        "A public or private key, whose public half `{{ .SSHPublicKey }}` stands for in `boot_command` and `boot_steps`; with a seed that is the key made for the boot.",
+    ),
     unkeyed(
         "warm",
         AttributeType::Bool,

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use russh::keys::{Certificate, PrivateKey, decode_secret_key};
+use russh::keys::{Certificate, PrivateKey, PublicKey, decode_secret_key};
 
 use crate::Error;
 use crate::error::io_reason;
@@ -30,6 +30,26 @@ impl Login {
     pub(crate) fn load(&self) -> Result<Vec<Loaded>, Error> {
         self.keys.iter().map(load).collect()
     }
+}
+
+/// The public half of the key in a file, private or public, as a line of `authorized_keys` without a comment.
+///
+/// # Errors
+/// [`Error::Key`], [`Error::KeyEncrypted`].
+pub fn public_key(path: &Path) -> Result<String, Error> {
+    let text = fs_err::read_to_string(path).unwrap_or_default();
+    let public = match PublicKey::from_openssh(text.trim()) {
+        Ok(public) => public,
+        Err(_) => {
+            let key = Key { private: KeySource::File(path.to_owned()), certificate: None };
+            load(&key)?.private.public_key().clone()
+        }
+    };
+    let bare = PublicKey::new(public.key_data().clone(), "");
+    bare.to_openssh().map_err(|error| Error::Key {
+        key: format!("the key `{}`", path.display()),
+        reason: error.to_string().to_lowercase(),
+    })
 }
 
 fn load(key: &Key) -> Result<Loaded, Error> {

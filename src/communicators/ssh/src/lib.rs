@@ -32,6 +32,7 @@ pub use connect::LOST_AFTER;
 pub use connection::{Connection, Output, connect, connect_after};
 pub use error::Error;
 pub use exec::{Exit, OnLine, Signal, Stdin};
+pub use keys::public_key;
 pub use known_hosts::{KnownHosts, Verdict};
 pub use quote::quote;
 pub use russh::keys::{Certificate, PublicKey};

@@ -1,7 +1,7 @@
 //! The builder `qemu`: a virtual machine that starts from a disk or is installed from a medium (Packer: `qemu` plugin).
 
 use imgbuild_kinds::DISK_SWITCHES;
-use imgbuild_model::{ChainState, Location, Value};
+use imgbuild_model::{ChainState, Diagnostic, Location, Value};
 
 use super::chain::{Chain, Machine};
 use super::config::Config;
@@ -69,8 +69,11 @@ pub(super) fn lower(config: &Config<'_>, chain: &mut Chain<'_>) {
         }
     }
     let name = config.text("vm_name").unwrap_or_else(|| format!("packer-{}", chain.recipe.source));
-    if is_named(config) {
+    if says(config, ".Name") {
         own.push(("vm_name", Value::string(&name)));
+    }
+    if says(config, ".SSHPublicKey") {
+        own.extend(authorized_key(config, chain).map(|file| ("authorized_key", file)));
     }
     let given = host::machine("qemu", config, chain);
     let given = given.iter().map(|(name, value)| (name.into(), value.clone()));
@@ -111,12 +114,27 @@ fn medium(config: &Config<'_>, chain: &mut Chain<'_>, own: &mut Vec<(&'static st
     }
 }
 
-/// Whether something typed or said to QEMU has the machine's name in it.
-fn is_named(config: &Config<'_>) -> bool {
+/// The key whose public half is typed. It is on the disk then, so that the file counts.
+fn authorized_key(config: &Config<'_>, chain: &mut Chain<'_>) -> Option<Value> {
+    const FILE: &str = "ssh_private_key_file";
+    let (why, hint) = match config.text(FILE) {
+        Some(path) if !path.starts_with('~') => return Some(chain.input(&path, &config.location(FILE))?.0),
+        Some(_) => ("where `~` is, is not known as it is read", "`pathexpand` of HCL tells it"),
+        None => ("no key pair is made for the connection", "`ssh_private_key_file` names a key"),
+    };
+    let typed =
+        ["boot_command", "boot_steps", "qemuargs"].into_iter().find(|name| config.get(name).is_some());
+    let warning = Diagnostic::warning(format!("`{{{{ .SSHPublicKey }}}}` is empty: {why}"));
+    chain.problem(warning.at(config.location(typed.unwrap_or(FILE))).hint(hint));
+    None
+}
+
+/// Whether something typed or said to QEMU has that in it.
+fn says(config: &Config<'_>, what: &str) -> bool {
     let rows = ["boot_steps", "qemuargs"].into_iter().filter_map(|name| config.rows(name)).flatten();
     let words = rows.flat_map(|row| row.as_list().unwrap_or_default().to_vec());
     let words = words.filter_map(|word| word.as_str().map(str::to_owned));
-    config.texts("boot_command").into_iter().chain(words).any(|text| text.contains(".Name"))
+    config.texts("boot_command").into_iter().chain(words).any(|text| text.contains(what))
 }
 
 /// What the build makes: each disk, and the variables of UEFI.

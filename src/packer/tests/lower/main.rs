@@ -350,6 +350,41 @@ fn what_is_said_of_a_key_pair_that_nobody_makes_is_warned_of() {
 }
 
 #[test]
+fn the_key_that_is_typed_is_the_one_that_lets_in() {
+    let on_qemu = |key: &str, typed: &str| {
+        let lowered = lowered(&format!(
+            "source \"qemu\" \"x\" {{\n  iso_url = \"two.sh\"\n  iso_checksum = \"none\"\n  ssh_username = \"u\"\n  {key}\n  \
+             boot_command = [\"{typed}<enter>\"]\n}}\nbuild {{\n  sources = [\"qemu.x\"]\n}}\n"
+        ))
+        .unwrap();
+        let source = lowered
+            .actions
+            .iter()
+            .map(|action| dump(action))
+            .find(|action| action.starts_with("qemu"))
+            .unwrap();
+        let key =
+            source.lines().find(|line| line.contains("authorized_key")).map(|line| line.trim().to_owned());
+        let warnings: Vec<_> = lowered.warnings.0.iter().map(|warning| warning.message.clone()).collect();
+        (key, warnings)
+    };
+    let file = "ssh_private_key_file = \"one.sh\"";
+    let (key, warnings) = on_qemu(file, "{{ .SSHPublicKey | urlquery }}");
+    assert!(
+        key.as_ref().is_some_and(|key| key.contains("one.sh")) && warnings.is_empty(),
+        "{key:?} {warnings:?}"
+    );
+    assert_eq!(on_qemu(file, "{{ .Name }}"), (None, Vec::new()));
+    for (key, why) in [
+        ("ssh_private_key_file = \"~/key\"", "where `~` is, is not known as it is read"),
+        ("ssh_password = \"p\"", "no key pair is made for the connection"),
+    ] {
+        let empty = format!("`{{{{ .SSHPublicKey }}}}` is empty: {why}");
+        assert_eq!(on_qemu(key, "{{ .SSHPublicKey }}"), (None, vec![empty]));
+    }
+}
+
+#[test]
 fn a_program_is_one_from_where_the_build_runs() {
     for (command, expected) in [
         ("ansible-playbook", "ansible-playbook"),

@@ -42,7 +42,7 @@ impl Typing {
         let http = serve(source).await?;
         let words = Words {
             http_port: http.as_ref().map(HttpServer::port).unwrap_or_default(),
-            public_key: access.public_key().unwrap_or_default().to_owned(),
+            public_key: public_key(source, access)?,
         };
         let mut commands = Vec::new();
         let text = source.texts("boot_command").concat();
@@ -106,6 +106,15 @@ impl Typing {
             vnc.type_command(command, self.pace).await?;
         }
         Ok(self.http)
+    }
+}
+
+/// The key that the machine is to let in: the one that was made for it, or the one that is given.
+fn public_key(source: Source<'_>, access: &Access) -> Result<String, ActionError> {
+    match (access.public_key(), source.files("authorized_key").into_iter().next()) {
+        (Some(made), _) => Ok(made.to_owned()),
+        (None, Some(file)) => Ok(imgbuild_ssh::public_key(&file)?),
+        (None, None) => Ok(String::new()),
     }
 }
 

@@ -115,6 +115,11 @@ mod tests {
         let path = folder.path().join("key");
         fs_err::write(&path, key.private().expose()).unwrap();
         fs_err::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
+        assert_eq!(imgbuild_ssh::public_key(&path).unwrap(), key.public());
+        fs_err::write(path.with_extension("pub"), format!("{} whose@it.is\n", key.public())).unwrap();
+        assert_eq!(imgbuild_ssh::public_key(&path.with_extension("pub")).unwrap(), key.public());
+        let none = imgbuild_ssh::public_key(&path.with_extension("none")).unwrap_err().to_string();
+        assert!(none.contains("key.none"), "{none}");
         let Ok(output) = Command::new("ssh-keygen").args(["-y", "-f"]).arg(&path).output() else {
             eprintln!("SKIPPED: there is no `ssh-keygen`");
             return;
