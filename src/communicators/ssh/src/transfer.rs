@@ -247,21 +247,26 @@ fn small(local: &Path, path: &str) -> Option<(Vec<u8>, String, u32)> {
     (content.len() as u64 <= SMALL).then_some((content, path, mode))
 }
 
-/// The command that writes what it reads to a file, which has its own name only once it is whole.
+/// The command that writes what it reads to a file, which has its own name only once it is whole; but at once in a folder that is made
+/// for it, where nobody looks for it yet, as each program that is started counts.
 fn put_command(path: &str, length: usize, mode: u32) -> String {
     let (part, whole) = (path_word(&temporary(path)), path_word(path));
-    let make = match path.rsplit_once('/') {
-        None | Some(("", _)) => String::new(),
+    // `mv` would put the file into a folder of that name.
+    let beside = format!(
+        "[ ! -d {whole} ] && (umask 077 && rm -f {part} && set -C && cat >{part}) && [ \"$(wc -c <{part})\" -eq {length} ] && \
+         chmod {mode:o} {part} && mv -f {part} {whole} || {{ rm -f {part}; exit 1; }}"
+    );
+    match path.rsplit_once('/') {
+        None | Some(("", _)) => beside,
         Some((folder, _)) => {
             let folder = path_word(folder);
-            format!("{{ [ -d {folder} ] || mkdir -p {folder}; }} && ")
+            format!(
+                "if [ ! -d {folder} ] && mkdir {folder} 2>/dev/null; then \
+                 (umask 077 && set -C && cat >{whole}) && chmod {mode:o} {whole} || {{ rm -f {whole}; exit 1; }}; \
+                 else {{ [ -d {folder} ] || mkdir -p {folder}; }} && {beside}; fi"
+            )
         }
-    };
-    // `mv` would put the file into a folder of that name.
-    format!(
-        "{make}[ ! -d {whole} ] && (umask 077 && rm -f {part} && set -C && cat >{part}) && [ \"$(wc -c <{part})\" -eq {length} ] && \
-         chmod {mode:o} {part} && mv -f {part} {whole} || {{ rm -f {part}; exit 1; }}"
-    )
+    }
 }
 
 /// A folder that is sent.

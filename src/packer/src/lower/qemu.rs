@@ -118,7 +118,11 @@ fn medium(config: &Config<'_>, chain: &mut Chain<'_>, own: &mut Vec<(&'static st
 fn authorized_key(config: &Config<'_>, chain: &mut Chain<'_>) -> Option<Value> {
     const FILE: &str = "ssh_private_key_file";
     let (why, hint) = match config.text(FILE) {
-        Some(path) if !path.starts_with('~') => return Some(chain.input(&path, &config.location(FILE))?.0),
+        Some(path) if !path.starts_with('~') => {
+            // One that is not there is told of wherever it is named.
+            chain.around.files.kind(&chain.absolute(&path))?;
+            return Some(chain.input(&path, &config.location(FILE))?.0);
+        }
         Some(_) => ("where `~` is, is not known as it is read", "`pathexpand` of HCL tells it"),
         None => ("no key pair is made for the connection", "`ssh_private_key_file` names a key"),
     };

@@ -351,12 +351,14 @@ fn what_is_said_of_a_key_pair_that_nobody_makes_is_warned_of() {
 
 #[test]
 fn the_key_that_is_typed_is_the_one_that_lets_in() {
-    let on_qemu = |key: &str, typed: &str| {
-        let lowered = lowered(&format!(
+    let template = |key: &str, typed: &str| {
+        format!(
             "source \"qemu\" \"x\" {{\n  iso_url = \"two.sh\"\n  iso_checksum = \"none\"\n  ssh_username = \"u\"\n  {key}\n  \
              boot_command = [\"{typed}<enter>\"]\n}}\nbuild {{\n  sources = [\"qemu.x\"]\n}}\n"
-        ))
-        .unwrap();
+        )
+    };
+    let on_qemu = |key: &str, typed: &str| {
+        let lowered = lowered(&template(key, typed)).unwrap();
         let source = lowered
             .actions
             .iter()
@@ -382,6 +384,8 @@ fn the_key_that_is_typed_is_the_one_that_lets_in() {
         let empty = format!("`{{{{ .SSHPublicKey }}}}` is empty: {why}");
         assert_eq!(on_qemu(key, "{{ .SSHPublicKey }}"), (None, vec![empty]));
     }
+    let gone = lowered(&template("ssh_private_key_file = \"gone\"", "{{ .SSHPublicKey }}"));
+    assert_eq!(gone.err().map(|problem| problem.matches("gone").count()), Some(1));
 }
 
 #[test]
