@@ -271,7 +271,7 @@ const QEMU_OWN_MAKING: &[AttributeSchema] = &[
         "authorized_key",
         AttributeType::File,
         Default::None,
-        "A public or private key, whose public half `{{ .SSHPublicKey }}` stands for in `boot_command` and `boot_steps`; with a seed that is the key made for the boot.",
+        "A public or private key, whose public half `{{ .SSHPublicKey }}` stands for in `qemuargs`, `boot_command` and `boot_steps`; with a seed, what is typed is the key made for the boot.",
     ),
     unkeyed(
         "warm",

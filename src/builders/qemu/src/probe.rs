@@ -72,7 +72,7 @@ pub struct EmulatorVersion {
 }
 
 /// Snapshots as jobs came with 6.0, and this is the first of a stable Debian with them all.
-const OLDEST: EmulatorVersion = EmulatorVersion { major: 6, minor: 0, micro: 0 };
+pub(crate) const OLDEST: EmulatorVersion = EmulatorVersion { major: 6, minor: 0, micro: 0 };
 
 impl std::fmt::Display for EmulatorVersion {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -151,7 +151,7 @@ impl ImageTool {
 /// written to another time.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub(crate) struct ProgramKey {
-    path: PathBuf,
+    path: String,
     device: u64,
     inode: u64,
     size: u64,
@@ -162,16 +162,21 @@ pub(crate) struct ProgramKey {
 }
 
 impl ProgramKey {
-    /// The key of a program as it is now; none of one that is no program by itself, as a script that starts another is not.
+    /// The key of a program as it is now; none of one that is no program by itself, as a script that starts another is not, or a link
+    /// to a program that starts several by the names that it is given.
     pub(crate) fn of(program: &Path) -> Option<Self> {
         use std::io::Read as _;
         use std::os::unix::fs::MetadataExt as _;
+        let path = program.to_str()?.to_owned();
+        if fs_err::canonicalize(program).ok()?.file_name() != program.file_name() {
+            return None;
+        }
         let mut file = fs_err::File::open(program).ok()?;
         let mut head = [0; ELF.len()];
         file.read_exact(&mut head).ok()?;
         let is = file.metadata().ok()?;
         (head == *ELF).then(|| Self {
-            path: program.to_owned(),
+            path,
             device: is.dev(),
             inode: is.ino(),
             size: is.size(),
@@ -187,8 +192,10 @@ const ELF: &[u8; 4] = b"\x7fELF";
 /// What the answer of a probe depends on; with another key it is asked again.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct ProbeKey {
-    /// The emulator's build.
-    pub emulator: String,
+    /// The emulator's path, and its build: those for several processors are of one build.
+    pub emulator: (String, String),
+    /// How far KVM's device could be opened: permissions and modules may change while the host runs.
+    pub device: String,
     /// The host's kernel: `6.12.0-1-amd64 #1 SMP …`.
     pub kernel: String,
     /// The host's boot (`/proc/sys/kernel/random/boot_id`): modules and permissions may be others after another.
@@ -207,7 +214,8 @@ impl ProbeKey {
             fs_err::read_to_string(path).map(|text| text.trim().to_owned()).map_err(ProbeError::Host)
         };
         Ok(Self {
-            emulator: emulator.build.clone(),
+            emulator: (emulator.program.display().to_string(), emulator.build.clone()),
+            device: accelerator::opened().err().map_or_else(String::new, |error| error.kind().to_string()),
             kernel: format!("{} {}", read("/proc/sys/kernel/osrelease")?, read("/proc/sys/kernel/version")?),
             boot: read("/proc/sys/kernel/random/boot_id")?,
             cpu: cpu.to_owned(),
@@ -357,6 +365,9 @@ mod tests {
             fs_err::write(&program, script).unwrap();
             assert_eq!(ProgramKey::of(&program), None);
         }
+        assert_eq!(ProgramKey::of(&other), None);
+        fs_err::write(&program, b"\x7fELF and more").unwrap();
+        std::os::unix::fs::symlink(&program, &other).unwrap();
         assert_eq!(ProgramKey::of(&other), None);
     }
 

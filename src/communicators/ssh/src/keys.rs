@@ -38,12 +38,23 @@ impl Login {
 /// [`Error::Key`], [`Error::KeyEncrypted`].
 pub fn public_key(path: &Path) -> Result<String, Error> {
     let text = fs_err::read_to_string(path).unwrap_or_default();
+    let is_private = text.contains("PRIVATE KEY") || text.starts_with("PuTTY-");
     let public = match PublicKey::from_openssh(text.trim()) {
         Ok(public) => public,
-        Err(_) => {
-            let key = Key { private: KeySource::File(path.to_owned()), certificate: None };
-            load(&key)?.private.public_key().clone()
+        Err(error) if !is_private && !text.trim().is_empty() => {
+            return Err(Error::Key {
+                key: format!("the public key `{}`", path.display()),
+                reason: error.to_string().to_lowercase(),
+            });
         }
+        // The public half is in clear, also beside a private one that is encrypted.
+        Err(_) => match PrivateKey::from_openssh(text.trim()) {
+            Ok(private) => private.public_key().clone(),
+            Err(_) => {
+                let key = Key { private: KeySource::File(path.to_owned()), certificate: None };
+                load(&key)?.private.public_key().clone()
+            }
+        },
     };
     let bare = PublicKey::new(public.key_data().clone(), "");
     bare.to_openssh().map_err(|error| Error::Key {
@@ -104,4 +115,39 @@ fn is_encrypted(text: &str) -> bool {
         || text.contains("Proc-Type: 4,ENCRYPTED")
         || (text.starts_with("PuTTY-")
             && text.lines().any(|line| line.starts_with("Encryption: ") && line != "Encryption: none"))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::Command;
+
+    use super::*;
+
+    #[test]
+    fn the_public_half_is_read_from_either_half() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name);
+        let mut expected = Vec::new();
+        for (name, passphrase) in [("plain", ""), ("locked", "a passphrase")] {
+            let made = Command::new("/usr/bin/ssh-keygen")
+                .args(["-q", "-t", "ed25519", "-C", "somebody", "-N", passphrase, "-f"])
+                .arg(path(name))
+                .status();
+            if !made.is_ok_and(|status| status.success()) {
+                eprintln!("SKIPPED: there is no /usr/bin/ssh-keygen");
+                return;
+            }
+            let public = fs_err::read_to_string(path(&format!("{name}.pub"))).unwrap();
+            expected.push(public.trim().trim_end_matches(" somebody").to_owned());
+        }
+        for (name, expected) in [("plain", 0), ("plain.pub", 0), ("locked", 1), ("locked.pub", 1)]
+            .map(|(name, place)| (name, &expected[place]))
+        {
+            assert_eq!(&public_key(&path(name)).unwrap(), expected, "{name}");
+        }
+        fs_err::write(path("wrong"), "from=\"host\" ssh-ed25519 AAAA").unwrap();
+        let error = public_key(&path("wrong")).unwrap_err().to_string();
+        assert!(error.contains("the public key `") && error.contains("wrong`"), "{error}");
+        assert!(public_key(&path("none")).unwrap_err().to_string().contains("the private key `"));
+    }
 }

@@ -233,6 +233,12 @@ impl Core {
 fn small(local: &Path, path: &str) -> Option<(Vec<u8>, String, u32)> {
     let metadata = fs_err::metadata(local).ok()?;
     let (file, size, path, mode) = if metadata.is_dir() {
+        // A large folder is not walked to learn that it is large.
+        let mut first = fs_err::read_dir(local).ok()?;
+        let only = first.next()?.ok()?;
+        if first.next().is_some() || !only.file_type().is_ok_and(|kind| kind.is_file()) {
+            return None;
+        }
         match tree::read(local).ok()?.as_slice() {
             [Entry { below, path: file, mode, size: Some(size) }] => {
                 (file.clone(), *size, join(path, std::str::from_utf8(below).ok()?), *mode)

@@ -225,8 +225,8 @@ impl<'t> Files<'t> {
         Ok(Kernel { version: version.to_owned(), image: format!("boot/vmlinuz-{version}"), initrd })
     }
 
-    /// Whether a kernel of the tree has a module, as a file or built in; `None` where the tree has no modules for it, which then tells
-    /// nothing.
+    /// Whether a kernel of the tree has a module, as a file or built in; `None` where the tree does not say what is built in, which then
+    /// tells nothing.
     ///
     /// # Errors
     ///
@@ -240,7 +240,6 @@ impl<'t> Files<'t> {
                 self.by_path.range(&prefix[..]..).map_while(|(path, _)| path.strip_prefix(&prefix[..]));
             for path in below {
                 let name = name_of(path);
-                known.get_or_insert(false);
                 // `xfs.ko`, `xfs.ko.xz`.
                 let rest = name.strip_prefix(file.as_bytes());
                 if rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(b".")) {
@@ -249,6 +248,7 @@ impl<'t> Files<'t> {
             }
             let list = format!("{folder}/{}/{BUILT_IN}", kernel.version);
             if self.has(&list) {
+                known = Some(false);
                 let text = self.read(&list, LARGEST_LIST)?;
                 let mut lines = text.split(|byte| *byte == b'\n');
                 if lines.any(|line| name_of(line) == file.as_bytes()) {

@@ -69,10 +69,10 @@ pub(super) fn lower(config: &Config<'_>, chain: &mut Chain<'_>) {
         }
     }
     let name = config.text("vm_name").unwrap_or_else(|| format!("packer-{}", chain.recipe.source));
-    if says(config, ".Name") {
+    if saying(config, ".Name").is_some() {
         own.push(("vm_name", Value::string(&name)));
     }
-    if says(config, ".SSHPublicKey") {
+    if saying(config, PUBLIC_KEY).is_some() {
         own.extend(authorized_key(config, chain).map(|file| ("authorized_key", file)));
     }
     let given = host::machine("qemu", config, chain);
@@ -119,26 +119,33 @@ fn authorized_key(config: &Config<'_>, chain: &mut Chain<'_>) -> Option<Value> {
     const FILE: &str = "ssh_private_key_file";
     let (why, hint) = match config.text(FILE) {
         Some(path) if !path.starts_with('~') => {
-            // One that is not there is told of wherever it is named.
+            // One that is not there is told of wherever it is named. Where its public half lies beside it, that is what counts.
             chain.around.files.kind(&chain.absolute(&path))?;
-            return Some(chain.input(&path, &config.location(FILE))?.0);
+            let public = format!("{path}.pub");
+            let beside = chain.around.files.kind(&chain.absolute(&public)).is_some();
+            return Some(chain.input(if beside { &public } else { &path }, &config.location(FILE))?.0);
         }
         Some(_) => ("where `~` is, is not known as it is read", "`pathexpand` of HCL tells it"),
         None => ("no key pair is made for the connection", "`ssh_private_key_file` names a key"),
     };
-    let typed =
-        ["boot_command", "boot_steps", "qemuargs"].into_iter().find(|name| config.get(name).is_some());
+    let typed = saying(config, PUBLIC_KEY);
     let warning = Diagnostic::warning(format!("`{{{{ .SSHPublicKey }}}}` is empty: {why}"));
     chain.problem(warning.at(config.location(typed.unwrap_or(FILE))).hint(hint));
     None
 }
 
-/// Whether something typed or said to QEMU has that in it.
-fn says(config: &Config<'_>, what: &str) -> bool {
-    let rows = ["boot_steps", "qemuargs"].into_iter().filter_map(|name| config.rows(name)).flatten();
-    let words = rows.flat_map(|row| row.as_list().unwrap_or_default().to_vec());
-    let words = words.filter_map(|word| word.as_str().map(str::to_owned));
-    config.texts("boot_command").into_iter().chain(words).any(|text| text.contains(what))
+/// How the public key is named.
+const PUBLIC_KEY: &str = ".SSHPublicKey";
+
+/// The first attribute that is typed or said to QEMU and has that in it.
+fn saying(config: &Config<'_>, what: &str) -> Option<&'static str> {
+    let says = |name: &str| {
+        let rows = config.rows(name).into_iter().flatten();
+        let words = rows.flat_map(|row| row.as_list().unwrap_or_default().to_vec());
+        let words = words.filter_map(|word| word.as_str().map(str::to_owned));
+        config.texts(name).into_iter().chain(words).any(|text| text.contains(what))
+    };
+    ["boot_command", "boot_steps", "qemuargs"].into_iter().find(|name| says(name))
 }
 
 /// What the build makes: each disk, and the variables of UEFI.

@@ -243,8 +243,7 @@ impl Source<'_> {
             display: Display::VncSocket,
             serial: Serial::Log,
             generation: matches!(self.wanted.platform.architecture, Architecture::Amd64),
-            // Nothing is served to a machine that goes on.
-            overrides: self.overrides(&Words::default())?,
+            overrides: self.overrides(&Words::of_each_boot(*self)?)?,
             ..MachineSpec::default()
         })
     }

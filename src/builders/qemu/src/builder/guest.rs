@@ -27,6 +27,7 @@ mkdir -p /var/lib/imgbuild
 rm -f "$PACK"
 if command -v tar >/dev/null && command -v find >/dev/null; then
     cd /
+    { : >"$LIST"; } 2>/dev/null || LIST=$PACK.list
     find tmp var/tmp -mindepth 1 -maxdepth 1 ! -name 'systemd-private-*' ! -name '.*-unix' ! -name 'imgbuild-*' \
         ! -name 'snap-private-tmp' ! -type s >"$LIST" 2>/dev/null || true
     if [ -s "$LIST" ]; then
@@ -34,7 +35,8 @@ if command -v tar >/dev/null && command -v find >/dev/null; then
         tar --numeric-owner --xattrs -cf "$PACK" -T "$LIST" 2>/dev/null || [ $? -eq 1 ] ||
             tar -cf "$PACK" -T "$LIST" || {
                 # It does not say so itself where the disk is full.
-                cat "$LIST" >"$PACK.rest"
+                cat "$LIST" >"$PACK.rest" || true
+                rm -f "$LIST"
                 exit 1
             }
     fi
@@ -97,9 +99,10 @@ echo 1 >/proc/sys/kernel/sysrq 2>/dev/null || true
 "#;
 
 /// Sets a clock, in seconds since 1970. It starts as little as can be: nothing of the guest has been translated yet where that is emulated.
+/// That of busybox does not say that it may not, so that who is no root is told from who is by what they may write to.
 fn clock_line(seconds: u64) -> String {
     let set = format!("date -u -s @{seconds} >/dev/null 2>&1");
-    format!("{set} || sudo -n {set} || :")
+    format!("if [ -w / ]; then {set} || sudo -n {set}; else sudo -n {set} || {set}; fi || :")
 }
 
 /// Where a script says what it needs.

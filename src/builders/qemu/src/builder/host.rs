@@ -13,7 +13,7 @@ use super::QemuBuilder;
 use super::attributes::Source;
 use super::disks::{Chain, failed};
 use crate::probe::{
-    AcceleratorProbe, Emulator, ImageTool, ProbeError, ProbeKey, ProgramKey, find, host_processor,
+    AcceleratorProbe, Emulator, ImageTool, OLDEST, ProbeError, ProbeKey, ProgramKey, find, host_processor,
     probe_accelerator,
 };
 use crate::spec::Accelerator;
@@ -25,6 +25,9 @@ const PROBE_MEMO: &str = "qemu-accelerator";
 const EMULATOR_MEMO: &str = "qemu-emulator";
 /// Where it is kept what programs for images say of themselves.
 const IMAGES_MEMO: &str = "qemu-images";
+
+/// The version of what is read out of their answers.
+const ANSWERS: u32 = 1;
 
 /// Emulator, tools and accelerator.
 pub(crate) struct Host {
@@ -76,15 +79,17 @@ impl QemuBuilder {
             let folder = tempfile::Builder::new().prefix("imgbuild-").tempdir()?;
             Ok(probe_accelerator(emulator, cpu, folder.path()).await?)
         };
-        self.remembered(PROBE_MEMO, &key, asked).await
+        self.remembered(PROBE_MEMO, &key, asked, |probe| !probe.in_doubt).await
     }
 
-    /// An answer that was given before to the same question, or a new one. What is kept and cannot be read was not given.
+    /// An answer that was given before to the same question, or a new one, which is kept if it lasts. What is kept and cannot be read
+    /// was not given.
     async fn remembered<T: Serialize + DeserializeOwned>(
         &self,
         memo: &str,
         key: &impl Serialize,
         asked: impl Future<Output = Result<T, ActionError>>,
+        lasts: impl Fn(&T) -> bool,
     ) -> Result<T, ActionError> {
         let encoded = |error: serde_json::Error| ActionError::from(std::io::Error::from(error));
         let name = Hash::of(&serde_json::to_vec(key).map_err(encoded)?);
@@ -93,7 +98,9 @@ impl QemuBuilder {
             return Ok(known);
         }
         let answer = asked.await?;
-        self.0.cache.memo_put(memo, &name, &serde_json::to_vec(&answer).map_err(encoded)?)?;
+        if lasts(&answer) {
+            self.0.cache.memo_put(memo, &name, &serde_json::to_vec(&answer).map_err(encoded)?)?;
+        }
         Ok(answer)
     }
 
@@ -105,7 +112,10 @@ impl QemuBuilder {
         asked: impl Future<Output = Result<T, ProbeError>>,
     ) -> Result<T, ActionError> {
         match ProgramKey::of(program) {
-            Some(key) => self.remembered(memo, &key, async { Ok(asked.await?) }).await,
+            Some(key) => {
+                let key = (ANSWERS, OLDEST, key);
+                self.remembered(memo, &key, async { Ok(asked.await?) }, |_| true).await
+            }
             None => Ok(asked.await?),
         }
     }
@@ -178,7 +188,7 @@ mod tests {
             QemuBuilder::new(cache.clone(), Surroundings::default(), Vec::new(), true, Arc::new(Nowhere));
         let ask = async |key: &str, answer: &str| {
             let answer: Result<String, ActionError> = Ok(answer.to_owned());
-            builder.remembered("words", &key, async { answer }).await.unwrap()
+            builder.remembered("words", &key, async { answer }, |_| true).await.unwrap()
         };
         assert_eq!(ask("one", "first").await, "first");
         assert_eq!(ask("one", "second").await, "first");
@@ -188,7 +198,10 @@ mod tests {
         assert_eq!(ask("one", "fourth").await, "third");
         // What was not answered is not remembered.
         let refused = async { Err::<String, _>(ActionError::input("no")) };
-        assert!(builder.remembered("words", &"three", refused).await.is_err());
+        assert!(builder.remembered("words", &"three", refused, |_| true).await.is_err());
+        let doubtful = async { Ok("perhaps".to_owned()) };
+        let given: Result<String, _> = builder.remembered("words", &"three", doubtful, |_| false).await;
+        assert_eq!(given.unwrap(), "perhaps");
         assert_eq!(ask("three", "fifth").await, "fifth");
     }
 }

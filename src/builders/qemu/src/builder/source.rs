@@ -17,6 +17,7 @@ use super::attributes::Source;
 use super::disks::{self, file_name};
 use super::machine::QemuMachine;
 use super::typing::Typing;
+use super::words::Words;
 use super::{QemuBuilder, checksum};
 use crate::spec::{Firmware, MachineSpec};
 
@@ -195,6 +196,7 @@ impl QemuSource {
         let access = Access::new(source)?;
         let mut parts = self.builder.parts(&layers, wanted, Some(&access), None).await?;
         let (typing, words) = Typing::new(source, &access).await?;
+        let words = Words { http_port: words.http_port, ..Words::of_each_boot(source)? };
         parts.spec.overrides = source.overrides(&words)?;
         if source.flag("installer") {
             parts.spec.cds.insert(0, source.cd(medium));

@@ -111,11 +111,7 @@ impl Typing {
 
 /// The key that the machine is to let in: the one that was made for it, or the one that is given.
 fn public_key(source: Source<'_>, access: &Access) -> Result<String, ActionError> {
-    match (access.public_key(), source.files("authorized_key").into_iter().next()) {
-        (Some(made), _) => Ok(made.to_owned()),
-        (None, Some(file)) => Ok(imgbuild_ssh::public_key(&file)?),
-        (None, None) => Ok(String::new()),
-    }
+    access.public_key().map_or_else(|| Words::given_key(source), |made| Ok(made.to_owned()))
 }
 
 /// Serves what the machine is to fetch.

@@ -16,6 +16,24 @@ pub(crate) struct Words {
 }
 
 impl Words {
+    /// Those of a machine that goes on: nothing is served to it, and the key is the one that is given. One that is made for a boot would
+    /// make each time another machine.
+    ///
+    /// # Errors
+    /// If the key that is given is none.
+    pub(crate) fn of_each_boot(source: Source<'_>) -> Result<Self, ActionError> {
+        Ok(Self { http_port: 0, public_key: Self::given_key(source)? })
+    }
+
+    /// The public half of the key that is given; empty if none is.
+    ///
+    /// # Errors
+    /// If it is none.
+    pub(crate) fn given_key(source: Source<'_>) -> Result<String, ActionError> {
+        let file = source.files("authorized_key").into_iter().next();
+        file.map_or_else(|| Ok(String::new()), |file| Ok(imgbuild_ssh::public_key(&file)?))
+    }
+
     /// Fills in a template.
     ///
     /// # Errors

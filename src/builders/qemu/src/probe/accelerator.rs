@@ -28,6 +28,9 @@ const DONE: i32 = (0x2a << 1) | 1;
 /// seems to it may take seconds until it stops.
 const LIMIT: Duration = Duration::from_secs(10);
 
+/// What is said of one that takes longer.
+const NOT_DONE: &str = "was not done after";
+
 /// How often it is looked whether QEMU has said that the guest cannot go on.
 const INTERVAL: Duration = Duration::from_millis(50);
 
@@ -40,6 +43,13 @@ pub struct AcceleratorProbe {
     pub reason: String,
     /// What the answer depends on.
     pub key: ProbeKey,
+    /// Whether it would be another if the host were less busy.
+    pub in_doubt: bool,
+}
+
+/// Opens KVM's device.
+pub(super) fn opened() -> std::io::Result<()> {
+    fs_err::OpenOptions::new().read(true).write(true).open(KVM_DEVICE).map(drop)
 }
 
 /// Runs a guest under KVM, with a processor of the model `cpu` (`host` where machines are to have the host's), for at most
@@ -53,9 +63,7 @@ pub async fn probe_accelerator(
     folder: &Path,
 ) -> Result<AcceleratorProbe, ProbeError> {
     let key = ProbeKey::now(emulator, cpu)?;
-    let device = Path::new(KVM_DEVICE);
-    let opened = fs_err::OpenOptions::new().read(true).write(true).open(device);
-    let (accelerator, reason) = match opened {
+    let (accelerator, reason) = match opened() {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
             (Accelerator::Tcg, format!("this host has no `{KVM_DEVICE}`"))
         }
@@ -63,12 +71,13 @@ pub async fn probe_accelerator(
             (Accelerator::Tcg, format!("`{KVM_DEVICE}` may not be opened; add the user to the group `kvm`"))
         }
         Err(error) => (Accelerator::Tcg, error.to_string()),
-        Ok(_) => match run_guest(emulator, &Accelerator::Kvm, cpu, folder).await {
+        Ok(()) => match run_guest(emulator, &Accelerator::Kvm, cpu, folder).await {
             Ok(()) => (Accelerator::Kvm, "a small guest ran under KVM".to_owned()),
             Err(reason) => (Accelerator::Tcg, format!("`{KVM_DEVICE}` is there, but {reason}")),
         },
     };
-    Ok(AcceleratorProbe { accelerator, reason, key })
+    let in_doubt = reason.contains(NOT_DONE);
+    Ok(AcceleratorProbe { accelerator, reason, key, in_doubt })
 }
 
 /// Runs the guest; why it did not get through, as the end of a sentence.
@@ -125,7 +134,7 @@ async fn run_guest(
         None if said.contains("internal error") => {
             Err(format!("a small guest did not get through: {telling}"))
         }
-        None => Err(format!("a small guest was not done after {} s: {telling}", LIMIT.as_secs())),
+        None => Err(format!("a small guest {NOT_DONE} {} s: {telling}", LIMIT.as_secs())),
     }
 }
 
