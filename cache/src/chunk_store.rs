@@ -83,6 +83,12 @@ impl ChunkedFile {
 }
 
 impl Cache {
+    /// Whether a layer has a file of that name that is kept as chunks.
+    #[must_use]
+    pub fn has_chunked_file(&self, layer: &DeltaId, name: &str) -> bool {
+        self.layer_tree(layer).join(list_name(name)).exists()
+    }
+
     /// A file of a layer that is kept as chunks; none if the layer has none of that name.
     ///
     /// # Errors
