@@ -102,11 +102,12 @@ impl From<DiskError> for Problem {
 /// Writes the image that says what a layer says of a disk.
 fn put_together(said: &ChunkedFile, image: &File) -> Result<(), Problem> {
     let mut writer = OverlayWriter::new(image, said.list().size())?;
-    said.read(|offset, part| {
-        Ok::<(), Problem>(match part {
+    said.read::<Problem>(|offset, part| {
+        match part {
             Part::Data(bytes) => writer.data(offset, bytes)?,
             Part::Zero(length) => writer.zeros(offset, length)?,
-        })
+        }
+        Ok(())
     })?;
     Ok(writer.finish()?)
 }
@@ -241,5 +242,86 @@ impl From<ImageError> for ActionError {
             _ => Class::Environment,
         };
         Diagnostic::error(with_causes(&error)).class(class).into()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use imgbuild_tree::EmptyView;
+
+    use super::*;
+
+    /// A layer over `below` whose disk `commands` of `qemu-io` have written to; kept as before there were chunks if so said.
+    async fn written(
+        run: &Run,
+        images: &ImageTool,
+        below: &[DeltaId],
+        commands: &[&str],
+        is_old: bool,
+    ) -> Vec<DeltaId> {
+        let staged = run.cache().stage(run).unwrap();
+        let path = staged.upper().join(file_name(0));
+        create(images, &path, 4 << 20).await.unwrap();
+        let mut options = format!("driver=qcow2,file.driver=file,file.filename={}", path.display());
+        let mut place = "backing.".to_owned();
+        for image in Chain::new(run, below).disk(0).unwrap() {
+            options += &format!(
+                ",{place}driver=qcow2,{place}file.driver=file,{place}file.filename={}",
+                image.display()
+            );
+            place += "backing.";
+        }
+        let mut io = std::process::Command::new("qemu-io");
+        io.args(["--image-opts", &options]);
+        for command in commands {
+            io.args(["-c", command]);
+        }
+        let said = io.output().unwrap();
+        assert!(said.status.success(), "{said:?}");
+        if !is_old {
+            return commit(run.cache(), below, staged).unwrap();
+        }
+        let options = CaptureOptions::new(default_source_date(), XattrNamespace::of_process());
+        let manifest = capture(staged.upper(), &EmptyView, &options).unwrap();
+        let layer = run.cache().commit_layer(staged, &manifest).unwrap();
+        below.iter().copied().chain([layer]).collect()
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn disks_of_layers_are_the_same_whatever_they_are_kept_as() {
+        let folders: [PathBuf; 2] = ["/usr/bin".into(), "/usr/local/bin".into()];
+        let images = match ImageTool::find("qemu-img", &folders).await {
+            Ok(images) => images,
+            Err(error) => return eprintln!("SKIPPED: {error}"),
+        };
+        let folder = tempfile::tempdir().unwrap();
+        let cache = Cache::open(folder.path().join("cache")).unwrap();
+        let run = Run::begin(&cache).unwrap();
+        let base = written(&run, &images, &[], &["write -P 1 0 4M"], false).await;
+        let old = written(&run, &images, &base, &["write -P 2 1M 1000"], true).await;
+        let one = ["write -P 3 2M 200k", "write -z 3M 128k", "write -P 4 0 1k"];
+        let new = written(&run, &images, &old, &one, false).await;
+        assert_eq!(cache.stats().unwrap().whole, 1, "the lowest and the old one are kept as they are");
+        assert_eq!(written(&run, &images, &new, &["read 0 4M"], false).await, new, "nothing was said");
+        // The same, written in another order.
+        let other = ["write -P 4 0 1k", "write -z 3M 128k", "write -P 9 2M 200k", "write -P 3 2M 200k"];
+        assert_eq!(written(&run, &images, &old, &other, false).await, new);
+
+        let shown = async |name: &str| {
+            let path = folder.path().join(name);
+            raw_disk(&run, &folders, &new, &path).await.unwrap();
+            fs_err::read(path).unwrap()
+        };
+        let mut wanted = vec![1; 4 << 20];
+        wanted[1 << 20..][..1000].fill(2);
+        wanted[2 << 20..][..200 << 10].fill(3);
+        wanted[3 << 20..][..128 << 10].fill(0);
+        wanted[..1 << 10].fill(4);
+        assert!(shown("as it was written").await == wanted);
+        let whole = cache.layer_tree(new.last().unwrap()).with_file_name("whole");
+        fs_err::remove_dir_all(&whole).unwrap();
+        assert!(shown("put together").await == wanted);
+        let checked = images.check(&whole.join(file_name(0)), DiskFormat::Qcow2).await.unwrap();
+        assert_eq!(checked, crate::image::CheckReport::default());
     }
 }
