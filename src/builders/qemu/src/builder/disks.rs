@@ -51,12 +51,16 @@ impl<'a> Chain<'a> {
     /// The images of a disk, the highest first. They stay while the run lives.
     ///
     /// # Errors
-    /// If one cannot be put together.
+    /// If a layer is gone, or an image cannot be put together.
     pub(crate) fn disk(&self, disk: usize) -> Result<Vec<PathBuf>, ActionError> {
         let name = file_name(disk);
         let cache = self.run.cache();
         let mut images = Vec::new();
         for delta in self.layers.iter().rev() {
+            // One that is gone is not one that says nothing.
+            if !cache.has_layer(delta) {
+                return Err(imgbuild_cache::Error::NoSuchLayer(*delta).into());
+            }
             let path = cache.layer_tree(delta).join(&name);
             if path.exists() {
                 images.push(path);
@@ -321,6 +325,10 @@ mod tests {
         let whole = cache.layer_tree(new.last().unwrap()).with_file_name("whole");
         fs_err::remove_dir_all(&whole).unwrap();
         assert!(shown("put together").await == wanted);
+        let gone =
+            new.iter().copied().chain([DeltaId(imgbuild_digest::Hash::of(b"gone"))]).collect::<Vec<_>>();
+        let error = Chain::new(&run, &gone).disk(0).unwrap_err().to_string();
+        assert!(error.contains("the cache does not hold the layer `"), "{error}");
         let checked = images.check(&whole.join(file_name(0)), DiskFormat::Qcow2).await.unwrap();
         assert_eq!(checked, crate::image::CheckReport::default());
     }
