@@ -55,6 +55,7 @@ impl Cache {
         let index_bytes = fs_err::metadata(self.layout().index())?.len();
         let indexes = self.package_indexes()?;
         let warm = self.warm_folders()?;
+        let whole = self.all_whole()?;
         self.database().read(|transaction| {
             let number = |sql: &str| -> Result<u64> {
                 Ok(transaction.prepare_cached(sql)?.query_row([], |row| row.get::<_, i64>(0))? as u64)
@@ -68,8 +69,8 @@ impl Cache {
                 blob_bytes: number("SELECT coalesce(sum(size), 0) FROM blobs")?,
                 chunks: number("SELECT count(*) FROM chunks")?,
                 chunk_bytes: number("SELECT coalesce(sum(stored), 0) FROM chunks")?,
-                whole: number("SELECT count(*) FROM whole")?,
-                whole_bytes: number("SELECT coalesce(sum(taken), 0) FROM whole")?,
+                whole: whole.len() as u64,
+                whole_bytes: whole.iter().map(|one| one.size).sum(),
                 memo_files: number("SELECT count(*) FROM file_memo")?,
                 roots: number("SELECT count(*) FROM roots")?,
                 index_bytes,

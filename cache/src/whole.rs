@@ -170,9 +170,11 @@ impl Cache {
         staged.whole().iter().try_for_each(|whole| whole.put(transaction, delta))
     }
 
-    /// All that there are, those first that were not used for longest.
+    /// All that there are, those first that were not used for longest. Whoever removes one by hand leaves its row.
     pub(crate) fn all_whole(&self) -> Result<Vec<Whole>> {
-        self.database().read(whole_rows)
+        let mut all = self.database().read(whole_rows)?;
+        all.retain(|one| self.whole_place(&one.delta, &one.name).exists());
+        Ok(all)
     }
 
     /// Removes the oldest until the rest fits.
@@ -273,9 +275,65 @@ impl Cache {
     }
 }
 
-pub(crate) fn whole_rows(transaction: &Transaction<'_>) -> Result<Vec<Whole>> {
+fn whole_rows(transaction: &Transaction<'_>) -> Result<Vec<Whole>> {
     let sql = format!("SELECT {COLUMNS} FROM whole ORDER BY last_used, delta, name");
     let mut statement = transaction.prepare_cached(&sql)?;
     let rows = statement.query_map([], Whole::of_row)?;
     Ok(rows.collect::<rusqlite::Result<_>>()?)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{SystemTime, UNIX_EPOCH};
+
+    use imgbuild_tree::{CaptureOptions, EmptyView, XattrNamespace, capture};
+
+    use super::*;
+    use crate::Extent;
+
+    fn layer(cache: &Cache, run: &Run, byte: u8) -> DeltaId {
+        let mut staged = cache.stage(run).unwrap();
+        fs_err::write(staged.upper().join("file"), vec![byte; 1 << 16]).unwrap();
+        let extents = [Extent { offset: 0, length: 1 << 16, zero: false }];
+        let mut read = |buffer: &mut [u8], _| {
+            buffer.fill(byte);
+            Ok(())
+        };
+        cache.keep_as_chunks(&mut staged, "file", 1 << 16, &extents, &mut read).unwrap();
+        let options = CaptureOptions::new(1_600_000_000, XattrNamespace::User);
+        let manifest = capture(staged.upper(), &EmptyView, &options).unwrap();
+        cache.commit_layer(staged, &manifest).unwrap()
+    }
+
+    #[test]
+    fn those_that_were_not_used_for_longest_go_until_the_rest_fits() {
+        let folder = tempfile::tempdir().unwrap();
+        let cache = Cache::open(folder.path().join("cache")).unwrap();
+        let run = Run::begin(&cache).unwrap();
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs() as i64;
+        let layers = [(9, 1), (5, 2), (1, 3), (3, 4)].map(|(days, byte)| {
+            let delta = layer(&cache, &run, byte);
+            let used = now - days * 86_400;
+            cache
+                .database()
+                .write(|transaction| {
+                    let sql = "UPDATE whole SET last_used = ?2 WHERE delta = ?1";
+                    Ok(transaction.execute(sql, (&delta.0.0, used))?)
+                })
+                .unwrap();
+            delta
+        });
+        run.lease(&[Lease::Layer(layers[0])]).unwrap();
+        let there = || layers.map(|delta| cache.whole_place(&delta, "file").exists());
+        let all: u64 = cache.all_whole().unwrap().iter().map(|one| one.size).sum();
+        cache.prune_whole(all);
+        assert_eq!(there(), [true; 4]);
+        cache.prune_whole(all - 1);
+        assert_eq!(there(), [true, false, true, true], "the oldest is leased");
+        cache.prune_whole(all / 2);
+        assert_eq!(there(), [true, false, true, false]);
+        cache.prune_whole(0);
+        assert_eq!(there(), [true, false, false, false]);
+        assert_eq!(std::fs::read_dir(cache.temporary().unwrap()).unwrap().count(), 0);
+    }
 }

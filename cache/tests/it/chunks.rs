@@ -59,6 +59,7 @@ fn what_is_said_is_kept_and_read_again() {
     assert_eq!(path, place(&cache, &delta));
     assert_eq!(fs_err::read(&path).unwrap(), contents);
     fs_err::remove_dir_all(path.parent().unwrap()).unwrap();
+    assert_eq!(cache.stats().unwrap().whole, 0);
     assert_eq!(whole(&run, &delta).unwrap(), path);
     contents[MIB..3 * MIB].fill(0);
     assert_eq!(fs_err::read(&path).unwrap(), contents);
