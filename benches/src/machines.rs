@@ -160,11 +160,12 @@ impl Bench<'_> {
             .collect();
         let pause = pauses?.iter().sum::<Duration>().as_secs_f32() / (STEPS - 1) as f32;
         println!("  from one step to the next, with the snapshots of disk and memory   {pause:.2} s");
-        let before = self.kept("layers")?;
+        let (chunks, images) = (self.kept("chunks")?, self.kept("layers")?);
         let again = ours("other work")?;
         println!(
-            "  a snapshot of the disk takes {} KiB, of memory {} MiB",
-            (self.kept("layers")? - before) / 1024,
+            "  a snapshot of the disk takes {} KiB in chunks, {} KiB as it lies beside them, of memory {} MiB",
+            (self.kept("chunks")? - chunks) / 1024,
+            (self.kept("layers")? - images) / 1024,
             self.kept("warm")? / (1 << 20) / self.snapshots()?.max(1)
         );
         let third = ours("still other work")?;

@@ -55,6 +55,16 @@ const MIGRATIONS: &[&str] = &["
     CREATE TABLE leases (
         run TEXT NOT NULL, kind INTEGER NOT NULL, id BLOB NOT NULL, PRIMARY KEY (run, kind, id)
     ) WITHOUT ROWID;
+", "
+    CREATE TABLE chunks (hash BLOB PRIMARY KEY, size INTEGER NOT NULL, stored INTEGER NOT NULL) WITHOUT ROWID;
+    CREATE TABLE layer_chunks (
+        delta BLOB NOT NULL, hash BLOB NOT NULL, PRIMARY KEY (delta, hash)
+    ) WITHOUT ROWID;
+    CREATE INDEX layer_chunks_by_hash ON layer_chunks (hash);
+    CREATE TABLE whole (
+        delta BLOB NOT NULL, name TEXT NOT NULL, taken INTEGER NOT NULL, last_used INTEGER NOT NULL,
+        hash BLOB NOT NULL, size INTEGER NOT NULL, PRIMARY KEY (delta, name)
+    ) WITHOUT ROWID;
 "];
 
 pub(crate) struct Database {

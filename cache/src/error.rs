@@ -3,10 +3,10 @@
 use std::io;
 use std::path::PathBuf;
 
-use imgbuild_digest::Digest;
+use imgbuild_digest::{Digest, Hash};
 use imgbuild_tree::DeltaId;
 
-use crate::ActionKey;
+use crate::{ActionKey, ChunkListError};
 
 /// The result of this crate's operations.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -85,6 +85,40 @@ pub enum Error {
         /// What was found.
         reason: String,
     },
+    /// A file of a layer that is kept as chunks, by a list that is not one.
+    #[error(
+        "the file `{name}` of the layer `{layer}` cannot be read: {reason}; run `imgbuild cache verify --repair`"
+    )]
+    DamagedList {
+        /// The layer.
+        layer: DeltaId,
+        /// The file.
+        name: String,
+        /// What is wrong with its list.
+        reason: ChunkListError,
+    },
+    /// A chunk of a layer that is gone or whose bytes have changed on disk; the layer is no longer in the index.
+    #[error(
+        "the chunk `{chunk}` of the layer `{layer}` is gone or was damaged on disk, and the layer has been taken out of \
+         the cache; build again"
+    )]
+    BadChunk {
+        /// The layer.
+        layer: DeltaId,
+        /// What the chunk should hold.
+        chunk: Hash,
+    },
+    /// A layer without a file.
+    #[error("the layer `{layer}` has no file `{name}`")]
+    NoSuchFile {
+        /// The layer.
+        layer: DeltaId,
+        /// The file.
+        name: String,
+    },
+    /// What a file says is out of order.
+    #[error(transparent)]
+    Chunks(#[from] ChunkListError),
     /// An alias to a result that does not exist.
     #[error("no result has the key `{0}`")]
     NoSuchResult(ActionKey),

@@ -7,7 +7,9 @@
 //!
 //! Roots, what living runs have leased, and whatever was written or used in the last minutes stay.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+mod choose;
+
+use std::collections::HashSet;
 use std::fs::{File, TryLockError};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
@@ -17,10 +19,11 @@ use imgbuild_digest::Hash;
 use imgbuild_tree::DeltaId;
 use rusqlite::Transaction;
 
-use crate::database::hash_column;
+use self::choose::{Beside, Object, Plan, Rules, choose, held_objects, protected_results, seconds};
+use crate::chunk_store::drop_unheld;
 use crate::removal::remove_tree;
-use crate::runs::{KIND_BLOB, KIND_KEY, KIND_LAYER, live_runs, sweep_dead_runs};
-use crate::warm::WarmFolder;
+use crate::runs::{live_runs, sweep_dead_runs};
+use crate::whole::Whole;
 use crate::{Cache, Error, Result};
 
 const DAY: i64 = 86_400;
@@ -37,7 +40,8 @@ const CHUNK: usize = 256;
 /// What may stay.
 #[derive(Clone, Debug)]
 pub struct GcPolicy {
-    /// How many bytes layers, blobs and the memory of machines may take together; `None` for any number.
+    /// How many bytes layers, blobs, chunks, whole files and the memory of machines may take together; `None` for any
+    /// number.
     pub max_size: Option<u64>,
     /// How long something may go unused (known to the hour); `None` for ever.
     pub max_age: Option<Duration>,
@@ -64,11 +68,15 @@ pub struct GcReport {
     pub layers: usize,
     /// Blobs.
     pub blobs: usize,
+    /// Chunks of files of layers.
+    pub chunks: usize,
+    /// Whole forms of such files, those of layers that went among them.
+    pub whole: usize,
     /// Machines whose memory was kept.
     pub warm: usize,
-    /// The size of those layers and blobs and of that memory, in bytes.
+    /// The size of all that, in bytes.
     pub bytes_freed: u64,
-    /// The size of all layers, blobs and memory before, in bytes.
+    /// The size of all that there was before, in bytes.
     pub bytes_before: u64,
     /// Files and folders without a row, left by killed processes.
     pub orphans: usize,
@@ -80,95 +88,13 @@ pub struct GcReport {
     pub dead_runs: usize,
 }
 
-/// What the cache holds.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct CacheStats {
-    /// Results.
-    pub results: u64,
-    /// Keys that name them.
-    pub keys: u64,
-    /// Layers.
-    pub layers: u64,
-    /// Their size in bytes.
-    pub layer_bytes: u64,
-    /// Blobs.
-    pub blobs: u64,
-    /// Their size in bytes.
-    pub blob_bytes: u64,
-    /// Files whose digest is remembered.
-    pub memo_files: u64,
-    /// The size of the index in bytes.
-    pub index_bytes: u64,
-    /// Package indexes that archives were downloaded for.
-    pub package_indexes: u64,
-    /// Their size in bytes.
-    pub package_index_bytes: u64,
-    /// Machines whose memory is kept.
-    pub warm: u64,
-    /// Its size in bytes.
-    pub warm_bytes: u64,
-    /// Names that protect a result.
-    pub roots: u64,
-    /// Runs that are alive.
-    pub runs: u64,
-}
-
-/// A layer or a blob.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-enum Object {
-    Layer([u8; 32]),
-    Blob([u8; 32]),
-}
-
-#[derive(Default)]
-struct Held {
-    size: u64,
-    last_used: i64,
-    references: usize,
-    leased: bool,
-}
-
-struct Candidate {
-    last_used: i64,
-    what: What,
-}
-
-enum What {
-    Result {
-        id: i64,
-        objects: Vec<Object>,
-    },
-    Blob(Object),
-    /// By its place among all.
-    Warm(usize),
-}
-
 /// A file of [`Cache::indexes`].
-struct PackageIndex {
+pub(crate) struct PackageIndex {
     path: PathBuf,
     /// In bytes.
-    size: u64,
+    pub(crate) size: u64,
     /// In seconds since 1970.
     last_used: i64,
-}
-
-/// What the collector has decided.
-#[derive(Default)]
-struct Plan {
-    results: Vec<i64>,
-    objects: Vec<Object>,
-    freed: u64,
-    before: u64,
-    known: HashSet<Object>,
-    /// The memory that goes, by its place among all.
-    warm: BTreeSet<usize>,
-}
-
-/// What is to be kept, and the time it is.
-struct Rules<'a> {
-    policy: &'a GcPolicy,
-    live: &'a HashSet<String>,
-    now: i64,
 }
 
 /// The lock of whoever removes or checks things; free when dropped.
@@ -198,9 +124,9 @@ impl Cache {
         let now = crate::clock::now();
         let dead_runs = if policy.dry_run { 0 } else { sweep_dead_runs(self)? };
         let live: HashSet<String> = live_runs(self)?.into_iter().map(|run| run.as_str().to_owned()).collect();
-        let warm = self.warm_folders()?;
+        let beside = Beside { warm: self.warm_folders()?, whole: self.all_whole()? };
         let rules = Rules { policy, live: &live, now };
-        let choose = |transaction: &Transaction<'_>| self.choose(transaction, &rules, &warm);
+        let choose = |transaction: &Transaction<'_>| choose(transaction, &rules, &beside);
         let plan = if policy.dry_run {
             self.database().read(choose)?
         } else {
@@ -215,11 +141,13 @@ impl Cache {
         let unused = now - policy.max_age.map_or(MEMO_AGE, seconds).max(seconds(policy.grace));
         let indexes: Vec<_> =
             self.package_indexes()?.into_iter().filter(|index| index.last_used <= unused).collect();
-        let layers = plan.objects.iter().filter(|object| matches!(object, Object::Layer(_))).count();
+        let count = |is: fn(&Object) -> bool| plan.objects.iter().filter(|object| is(object)).count();
         let report = GcReport {
             results: plan.results.len(),
-            layers,
-            blobs: plan.objects.len() - layers,
+            layers: count(|object| matches!(object, Object::Layer(_))),
+            blobs: count(|object| matches!(object, Object::Blob(_))),
+            chunks: count(|object| matches!(object, Object::Chunk(_))),
+            whole: plan.whole.len(),
             warm: plan.warm.len(),
             bytes_freed: plan.freed,
             bytes_before: plan.before,
@@ -230,7 +158,9 @@ impl Cache {
         };
         if !policy.dry_run {
             let objects: Vec<Object> = plan.objects.iter().copied().chain(orphans).collect();
-            self.remove_warm(plan.warm.iter().map(|place| warm[*place].path.clone()))?;
+            self.remove_warm(plan.warm.iter().map(|place| beside.warm[*place].path.clone()))?;
+            let whole: Vec<Whole> = plan.whole.iter().map(|place| beside.whole[*place].clone()).collect();
+            self.remove_whole(&whole)?;
             self.remove_objects(&objects)?;
             for index in indexes {
                 remove_tree(&index.path)?;
@@ -240,123 +170,6 @@ impl Cache {
             self.database().empty_log()?;
         }
         Ok(report)
-    }
-
-    /// Counts and sizes.
-    ///
-    /// # Errors
-    ///
-    /// If the index cannot be read.
-    pub fn stats(&self) -> Result<CacheStats> {
-        let runs = live_runs(self)?.len() as u64;
-        let index_bytes = fs_err::metadata(self.layout().index())?.len();
-        let indexes = self.package_indexes()?;
-        let warm = self.warm_folders()?;
-        self.database().read(|transaction| {
-            let number = |sql: &str| -> Result<u64> {
-                Ok(transaction.prepare_cached(sql)?.query_row([], |row| row.get::<_, i64>(0))? as u64)
-            };
-            Ok(CacheStats {
-                results: number("SELECT count(*) FROM results")?,
-                keys: number("SELECT count(*) FROM result_keys")?,
-                layers: number("SELECT count(*) FROM layers")?,
-                layer_bytes: number("SELECT coalesce(sum(size), 0) FROM layers")?,
-                blobs: number("SELECT count(*) FROM blobs")?,
-                blob_bytes: number("SELECT coalesce(sum(size), 0) FROM blobs")?,
-                memo_files: number("SELECT count(*) FROM file_memo")?,
-                roots: number("SELECT count(*) FROM roots")?,
-                index_bytes,
-                package_indexes: indexes.len() as u64,
-                package_index_bytes: indexes.iter().map(|index| index.size).sum(),
-                warm: warm.len() as u64,
-                warm_bytes: warm.iter().map(|one| one.size).sum(),
-                runs,
-            })
-        })
-    }
-
-    fn choose(
-        &self,
-        transaction: &Transaction<'_>,
-        &Rules { policy, live, now }: &Rules<'_>,
-        warm: &[WarmFolder],
-    ) -> Result<Plan> {
-        let mut held = held_objects(transaction)?;
-        let protected = protected_results(transaction, live, &mut held)?;
-        let mut candidates = Vec::new();
-        crate::actions::each_result(transaction, |stored| {
-            let layers = stored.result.layers.iter().map(|delta| Object::Layer(delta.0.0));
-            let objects: HashSet<Object> =
-                layers.chain(stored.result.blobs().map(|digest| Object::Blob(digest.bytes))).collect();
-            for object in &objects {
-                held.entry(*object).or_default().references += 1;
-            }
-            if !protected.contains(&stored.id) {
-                let what = What::Result { id: stored.id, objects: objects.into_iter().collect() };
-                candidates.push(Candidate { last_used: stored.last_used, what });
-            }
-            Ok(())
-        })?;
-
-        let mut plan = Plan {
-            before: held.values().map(|held| held.size).sum::<u64>()
-                + warm.iter().map(|one| one.size).sum::<u64>(),
-            known: held.keys().copied().collect(),
-            ..Plan::default()
-        };
-        let young = now - seconds(policy.grace);
-        let is_free = |held: &Held| held.references == 0 && !held.leased && held.last_used <= young;
-        let mut unreferenced: Vec<Object> =
-            held.iter().filter(|(_, held)| is_free(held)).map(|(object, _)| *object).collect();
-        unreferenced.sort_unstable();
-        for object in unreferenced {
-            match object {
-                // Nothing leads to it any more.
-                Object::Layer(_) => plan.drop_object(object, &held),
-                // Its digest does: a download may be wanted again.
-                Object::Blob(_) => candidates
-                    .push(Candidate { last_used: held[&object].last_used, what: What::Blob(object) }),
-            }
-        }
-        for (place, one) in warm.iter().enumerate().filter(|(_, one)| one.last_used <= young) {
-            let of = |delta: &DeltaId| held.get(&Object::Layer(delta.0.0));
-            if !one.stands_on(|delta| of(delta).is_some()) {
-                plan.drop_warm(place, one);
-            } else if !one.uppermost().and_then(of).is_some_and(|held| held.leased) {
-                candidates.push(Candidate { last_used: one.last_used, what: What::Warm(place) });
-            }
-        }
-        candidates.sort_by_key(|candidate| candidate.last_used);
-        let oldest = policy.max_age.map(|age| now - seconds(age));
-        for Candidate { last_used, what } in candidates {
-            let too_old = oldest.is_some_and(|oldest| last_used <= oldest);
-            let too_much = policy.max_size.is_some_and(|size| plan.before - plan.freed > size);
-            if last_used > young || !(too_old || too_much) {
-                continue;
-            }
-            match what {
-                What::Blob(object) => plan.drop_object(object, &held),
-                What::Warm(place) => plan.drop_warm(place, &warm[place]),
-                What::Result { id, mut objects } => {
-                    plan.results.push(id);
-                    objects.sort_unstable();
-                    for object in objects {
-                        let Some(entry) = held.get_mut(&object) else { continue };
-                        entry.references -= 1;
-                        if is_free(entry) {
-                            plan.drop_object(object, &held);
-                        }
-                    }
-                }
-            }
-        }
-        let gone: HashSet<Object> = plan.objects.iter().copied().collect();
-        for (place, one) in warm.iter().enumerate() {
-            if !one.stands_on(|delta| !gone.contains(&Object::Layer(delta.0.0))) && one.layers().is_some() {
-                plan.drop_warm(place, one);
-            }
-        }
-        Ok(plan)
     }
 
     /// Files in the store without a row that were last changed before `before`.
@@ -386,6 +199,9 @@ impl Cache {
         add(&self.layout().layers(), Object::Layer)?;
         for shard in fs_err::read_dir(self.layout().blobs())? {
             add(&shard?.path(), Object::Blob)?;
+        }
+        for shard in fs_err::read_dir(self.layout().chunks())? {
+            add(&shard?.path(), Object::Chunk)?;
         }
         Ok(found)
     }
@@ -425,11 +241,9 @@ impl Cache {
 
     /// Takes a layer out of the store, with its row.
     pub(crate) fn remove_layer(&self, delta: &DeltaId) -> Result<()> {
-        self.database().write(|transaction| {
-            transaction.prepare_cached("DELETE FROM layers WHERE delta = ?1")?.execute([&delta.0.0])?;
-            Ok(())
-        })?;
-        self.remove_objects(&[Object::Layer(delta.0.0)])
+        let gone =
+            self.database().write(|transaction| drop_layers(transaction, vec![Object::Layer(delta.0.0)]))?;
+        self.remove_objects(&gone)
     }
 
     /// Removes those of these layers that no result points to and no living run has leased.
@@ -450,9 +264,7 @@ impl Cache {
                 unused.retain(|delta| !stored.result.layers.contains(delta));
                 Ok(())
             })?;
-            let objects: Vec<Object> = unused.iter().map(|delta| Object::Layer(delta.0.0)).collect();
-            delete_rows(transaction, &Plan { objects: objects.clone(), ..Plan::default() })?;
-            Ok(objects)
+            drop_layers(transaction, unused.iter().map(|delta| Object::Layer(delta.0.0)).collect())
         })?;
         self.remove_objects(&unused)
     }
@@ -461,11 +273,12 @@ impl Cache {
         match object {
             Object::Layer(hash) => self.layout().layer(&DeltaId(Hash(hash))),
             Object::Blob(hash) => self.layout().blob(&hash),
+            Object::Chunk(hash) => self.layout().chunk(&hash),
         }
     }
 
     /// The files of [`Cache::indexes`].
-    fn package_indexes(&self) -> Result<Vec<PackageIndex>> {
+    pub(crate) fn package_indexes(&self) -> Result<Vec<PackageIndex>> {
         let entries = match fs_err::read_dir(self.layout().indexes()) {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
             entries => entries?,
@@ -506,91 +319,36 @@ impl Cache {
     }
 }
 
-impl Plan {
-    fn drop_object(&mut self, object: Object, held: &HashMap<Object, Held>) {
-        self.freed += held.get(&object).map_or(0, |held| held.size);
-        self.objects.push(object);
-    }
-
-    fn drop_warm(&mut self, place: usize, one: &WarmFolder) {
-        if self.warm.insert(place) {
-            self.freed += one.size;
-        }
-    }
-}
-
-fn seconds(duration: Duration) -> i64 {
-    i64::try_from(duration.as_secs()).unwrap_or(i64::MAX / 2)
-}
-
-fn held_objects(transaction: &Transaction<'_>) -> Result<HashMap<Object, Held>> {
-    let mut held = HashMap::new();
-    let mut add = |sql: &str, object: fn([u8; 32]) -> Object| -> Result<()> {
-        let mut statement = transaction.prepare(sql)?;
-        let mut rows = statement.query([])?;
-        while let Some(row) = rows.next()? {
-            let entry = Held {
-                size: row.get::<_, i64>(1)?.unsigned_abs(),
-                last_used: row.get(2)?,
-                ..Held::default()
-            };
-            held.insert(object(hash_column(row, 0)?), entry);
-        }
-        Ok(())
-    };
-    add("SELECT delta, size, last_used FROM layers", Object::Layer)?;
-    add("SELECT hash, size, last_used FROM blobs", Object::Blob)?;
-    Ok(held)
-}
-
-/// The ids of results that roots and living runs protect; marks the leased objects.
-fn protected_results(
-    transaction: &Transaction<'_>,
-    live: &HashSet<String>,
-    held: &mut HashMap<Object, Held>,
-) -> Result<HashSet<i64>> {
-    let mut protected = HashSet::new();
-    let mut statement =
-        transaction.prepare("SELECT k.result FROM roots r JOIN result_keys k ON k.key = r.key")?;
-    for id in statement.query_map([], |row| row.get(0))? {
-        protected.insert(id?);
-    }
-    let mut result = transaction.prepare("SELECT result FROM result_keys WHERE key = ?1")?;
-    let mut statement = transaction.prepare("SELECT run, kind, id FROM leases")?;
-    let mut rows = statement.query([])?;
-    while let Some(row) = rows.next()? {
-        if !live.contains(row.get_ref(0)?.as_str().map_err(rusqlite::Error::from)?) {
-            continue;
-        }
-        let id = hash_column(row, 2)?;
-        match row.get::<_, i64>(1)? {
-            KIND_KEY => {
-                for found in result.query_map([id], |row| row.get(0))? {
-                    protected.insert(found?);
-                }
-            }
-            kind @ (KIND_BLOB | KIND_LAYER) => {
-                let object = if kind == KIND_BLOB { Object::Blob(id) } else { Object::Layer(id) };
-                held.entry(object).or_default().leased = true;
-            }
-            _ => return Err(Error::DamagedRow("lease")),
-        }
-    }
-    Ok(protected)
-}
-
 fn delete_rows(transaction: &Transaction<'_>, plan: &Plan) -> Result<()> {
     for id in &plan.results {
         crate::actions::remove_result(transaction, *id)?;
     }
     for object in &plan.objects {
-        let (sql, hash) = match object {
-            Object::Layer(hash) => ("DELETE FROM layers WHERE delta = ?1", hash),
-            Object::Blob(hash) => ("DELETE FROM blobs WHERE hash = ?1", hash),
+        let (statements, hash): (&[&str], _) = match object {
+            Object::Layer(hash) => (
+                &[
+                    "DELETE FROM layers WHERE delta = ?1",
+                    "DELETE FROM layer_chunks WHERE delta = ?1",
+                    "DELETE FROM whole WHERE delta = ?1",
+                ],
+                hash,
+            ),
+            Object::Blob(hash) => (&["DELETE FROM blobs WHERE hash = ?1"], hash),
+            Object::Chunk(hash) => (&["DELETE FROM chunks WHERE hash = ?1"], hash),
         };
-        transaction.prepare_cached(sql)?.execute([hash])?;
+        for sql in statements {
+            transaction.prepare_cached(sql)?.execute([hash])?;
+        }
     }
     Ok(())
+}
+
+/// Takes layers out of the index, and the chunks that no other holds; gives all that is without a row then.
+fn drop_layers(transaction: &Transaction<'_>, layers: Vec<Object>) -> Result<Vec<Object>> {
+    let mut plan = Plan { objects: layers, ..Plan::default() };
+    delete_rows(transaction, &plan)?;
+    plan.objects.extend(drop_unheld(transaction)?.into_iter().map(Object::Chunk));
+    Ok(plan.objects)
 }
 
 /// Forgets small records by age and size, and leases of runs that are gone.
@@ -621,6 +379,7 @@ fn has_row(transaction: &Transaction<'_>, object: Object) -> Result<bool> {
     let (sql, hash) = match object {
         Object::Layer(hash) => ("SELECT 1 FROM layers WHERE delta = ?1", hash),
         Object::Blob(hash) => ("SELECT 1 FROM blobs WHERE hash = ?1", hash),
+        Object::Chunk(hash) => ("SELECT 1 FROM chunks WHERE hash = ?1", hash),
     };
     Ok(transaction.prepare_cached(sql)?.exists([hash])?)
 }

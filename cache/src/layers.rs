@@ -9,10 +9,13 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, Weak};
 
+use imgbuild_digest::Hash;
 use imgbuild_tree::{DeltaId, DeltaManifest, Node};
 use rusqlite::OptionalExtension as _;
 
+use crate::cut::StagedChunk;
 use crate::removal::remove_tree;
+use crate::whole::StagedWhole;
 use crate::{Cache, Error, Result, Run};
 
 /// What a file's blocks are rounded up to when a layer's size is told, in bytes.
@@ -24,6 +27,8 @@ pub struct Staged {
     folder: PathBuf,
     upper: PathBuf,
     work: PathBuf,
+    chunks: HashMap<Hash, StagedChunk>,
+    whole: Vec<StagedWhole>,
 }
 
 impl Staged {
@@ -42,6 +47,34 @@ impl Staged {
     /// What is renamed into the store: the upper directory lies in it as `tree`.
     fn layer(&self) -> PathBuf {
         self.folder.join("layer")
+    }
+
+    /// Where chunks wait, each a file of its hash.
+    pub(crate) fn chunk_folder(&self) -> PathBuf {
+        self.folder.join("chunks")
+    }
+
+    /// The chunks that wait.
+    pub(crate) fn chunks(&self) -> impl Iterator<Item = &StagedChunk> {
+        self.chunks.values()
+    }
+
+    pub(crate) fn chunks_mut(&mut self) -> &mut HashMap<Hash, StagedChunk> {
+        &mut self.chunks
+    }
+
+    /// The whole forms of files that are kept as chunks, which go into the store with the layer.
+    pub(crate) fn whole(&self) -> &[StagedWhole] {
+        &self.whole
+    }
+
+    pub(crate) fn whole_mut(&mut self) -> &mut Vec<StagedWhole> {
+        &mut self.whole
+    }
+
+    /// Where those lie.
+    pub(crate) fn whole_folder(&self) -> PathBuf {
+        self.layer().join("whole")
     }
 }
 
@@ -97,7 +130,13 @@ impl Cache {
     /// If they cannot be made.
     pub fn stage(&self, run: &Run) -> Result<Staged> {
         let folder = tempfile::Builder::new().prefix("stage-").tempdir_in(run.temporary())?.keep();
-        let staged = Staged { upper: folder.join("layer/tree"), work: folder.join("work"), folder };
+        let staged = Staged {
+            upper: folder.join("layer/tree"),
+            work: folder.join("work"),
+            folder,
+            chunks: HashMap::new(),
+            whole: Vec::new(),
+        };
         fs_err::create_dir(staged.layer())?;
         fs_err::create_dir(&staged.upper)?;
         // The root of an image is open to its users; the folders around it are not.
@@ -130,10 +169,12 @@ impl Cache {
         for layer in layers.iter().filter(|layer| new.contains(&layer.delta)) {
             layer.write_manifest()?;
         }
-        if !new.is_empty() {
+        let is_written = |layer: &Captured| layer.staged.chunks().any(|chunk| !chunk.linked);
+        if !new.is_empty() || layers.iter().any(is_written) {
             self.sync_file_system()?;
         }
-        self.database().write(|transaction| {
+        let has_whole = layers.iter().any(|layer| !layer.staged.whole().is_empty());
+        let deltas = self.database().write(|transaction| {
             let mut insert = transaction.prepare_cached(
                 "INSERT INTO layers (delta, size, last_used) VALUES (?1, ?2, ?3)
                  ON CONFLICT (delta) DO UPDATE SET last_used = ?3",
@@ -149,11 +190,17 @@ impl Cache {
                     // A folder without a manifest is what a damaged disk leaves.
                     remove_tree(&target)?;
                     fs_err::rename(layer.staged.layer(), &target)?;
+                    self.put_staged_whole(transaction, &layer.delta, &layer.staged)?;
                 }
+                self.put_chunks(transaction, &layer.delta, &layer.staged)?;
                 insert.execute((&layer.delta.0.0, layer.size as i64, crate::clock::now()))?;
             }
             Ok(layers.iter().map(|layer| layer.delta).collect())
-        })
+        })?;
+        if has_whole {
+            self.prune_whole(crate::whole::BUDGET);
+        }
+        Ok(deltas)
     }
 
     /// Whether the store holds the layer: its commit marker is there.

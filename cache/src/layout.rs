@@ -3,8 +3,10 @@
 //! ```text
 //! index.db                 the index
 //! blobs/<aa>/<hex>         blobs by BLAKE3, read-only
+//! chunks/<aa>/<hex>        chunks of files of layers by the BLAKE3 of their contents, compressed, read-only
 //! layers/<delta>/tree      a layer's files as overlayfs wrote them
 //! layers/<delta>/manifest  its canonical manifest; with the folder's rename, the commit marker
+//! layers/<delta>/whole/    whole forms of files that are kept as chunks, which can be done without
 //! tmp/<run>/               what a run has not committed yet
 //! runs/<run>.lock          held by the run's process while it lives
 //! locks/                   one lock a key, and the collector's
@@ -27,7 +29,7 @@ pub(crate) struct Layout {
     root: PathBuf,
 }
 
-const FOLDERS: [&str; 7] = ["blobs", "layers", "tmp", "runs", "locks", "quarantine", "logs"];
+const FOLDERS: [&str; 8] = ["blobs", "chunks", "layers", "tmp", "runs", "locks", "quarantine", "logs"];
 
 impl Layout {
     pub(crate) fn new(root: &Path) -> Result<Self> {
@@ -74,11 +76,15 @@ impl Layout {
     }
 
     pub(crate) fn blob(&self, hash: &[u8; 32]) -> PathBuf {
-        let hex = hex::encode(hash);
-        let mut path = self.root.join("blobs");
-        path.push(&hex[..2]);
-        path.push(hex);
-        path
+        sharded(self.blobs(), hash)
+    }
+
+    pub(crate) fn chunks(&self) -> PathBuf {
+        self.root.join("chunks")
+    }
+
+    pub(crate) fn chunk(&self, hash: &[u8; 32]) -> PathBuf {
+        sharded(self.chunks(), hash)
     }
 
     pub(crate) fn layers(&self) -> PathBuf {
@@ -88,6 +94,12 @@ impl Layout {
     pub(crate) fn layer(&self, delta: &DeltaId) -> PathBuf {
         let mut path = self.root.join("layers");
         path.push(delta.to_string());
+        path
+    }
+
+    pub(crate) fn whole(&self, delta: &DeltaId) -> PathBuf {
+        let mut path = self.layer(delta);
+        path.push("whole");
         path
     }
 
@@ -125,6 +137,13 @@ impl Layout {
     pub(crate) fn indexes(&self) -> PathBuf {
         self.root.join("indexes")
     }
+}
+
+fn sharded(mut folder: PathBuf, hash: &[u8; 32]) -> PathBuf {
+    let hex = hex::encode(hash);
+    folder.push(&hex[..2]);
+    folder.push(hex);
+    folder
 }
 
 /// The bytes of a digest that the store is addressed by.

@@ -1,7 +1,7 @@
 //! Content store, layer store, action cache and garbage collection.
 //!
-//! One folder holds everything that builds share: blobs by digest, layer trees by delta, the results of actions by
-//! key, and an index (SQLite) over them. Any number of processes may use it at once, and any of them may be killed
+//! One folder holds everything that builds share: blobs by digest, layer trees by delta, files of layers as chunks, the
+//! results of actions by key, and an index (SQLite) over them. Any number of processes may use it at once, and any of them may be killed
 //! at any moment. The order of every commit is: data to disk, rename into place, one row. So a row never points to
 //! data that was not written, and what a killed process leaves behind is at worst a file without a row, which
 //! [`Cache::gc`] sweeps.
@@ -14,7 +14,10 @@
 
 mod actions;
 mod blobs;
+mod chunk_store;
+mod chunks;
 mod clock;
+mod cut;
 mod database;
 mod error;
 mod file_memo;
@@ -26,22 +29,28 @@ mod pending;
 mod records;
 mod removal;
 mod runs;
+mod stats;
 mod verify;
 mod warm;
+mod whole;
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
 pub use actions::{ActionKey, ActionResult, Missing, OutputFile};
 pub use blobs::{StoredBlob, VerifiedReader};
+pub use chunk_store::{ChunkedFile, Part};
+pub use chunks::{ChunkList, ChunkListError, Piece};
+pub use cut::Extent;
 pub use error::{Error, Result};
 pub use file_memo::{FileDigest, FileMemo};
-pub use gc::{CacheStats, GcPolicy, GcReport};
+pub use gc::{GcPolicy, GcReport};
 pub use key_lock::{KeyLock, Waiting};
 pub use layers::Staged;
 pub use pending::{BlobWriter, PendingBlob, SyncBatch};
 pub use records::{Epoch, Root, SlotRecord};
 pub use runs::{Lease, Run, RunId};
+pub use stats::CacheStats;
 pub use verify::{Damage, VerifyOptions, VerifyProgress, VerifyReport};
 pub use warm::{WarmSnapshot, WarmStaged};
 

@@ -24,9 +24,9 @@ pub struct VerifyOptions {
 /// How far it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct VerifyProgress {
-    /// Blobs and layers that were read.
+    /// Blobs, chunks and layers that were read.
     pub checked: u64,
-    /// Blobs and layers that there are.
+    /// Blobs, chunks and layers that there are.
     pub total: u64,
 }
 
@@ -40,6 +40,20 @@ pub enum Damage {
     /// A blob whose bytes have another digest.
     #[error("the blob `{0}` has other bytes than its digest says")]
     BlobChanged(Digest),
+    /// A chunk of a layer whose file is gone.
+    #[error("the chunk `{0}` is missing")]
+    ChunkMissing(Hash),
+    /// A chunk of a layer with other contents.
+    #[error("the chunk `{0}` has other contents than its name says")]
+    ChunkChanged(Hash),
+    /// A whole form of a file that is kept as chunks, which is not as it was written. It can be done without.
+    #[error("the file `{}` cannot be used: {reason}", path.display())]
+    WholeUnusable {
+        /// Where it is.
+        path: PathBuf,
+        /// Why.
+        reason: String,
+    },
     /// A layer that is gone or whose manifest is damaged.
     #[error("the layer `{layer}` cannot be used: {reason}")]
     LayerUnusable {
@@ -83,6 +97,8 @@ pub enum Damage {
 pub struct VerifyReport {
     /// Blobs that were read.
     pub blobs: usize,
+    /// Chunks of files of layers that were read.
+    pub chunks: usize,
     /// Layers that were read.
     pub layers: usize,
     /// Results that were checked.
@@ -132,7 +148,8 @@ impl Cache {
                 .collect::<rusqlite::Result<_>>()?;
             Ok((blobs, known_layers(transaction)?))
         })?;
-        let total = (blobs.len() + layers.len()) as u64;
+        let chunks = self.known_chunks()?;
+        let total = (blobs.len() + chunks.len() + layers.len()) as u64;
         let checked = AtomicU64::new(0);
         let step = || {
             let checked = checked.fetch_add(1, Ordering::Relaxed) + 1;
@@ -147,12 +164,22 @@ impl Cache {
                 damage
             })
             .collect::<Result<_>>()?;
-        // Each layer's files are read in parallel.
+        let damaged_chunks: Vec<(Hash, Damage)> = chunks
+            .par_iter()
+            .with_max_len(16)
+            .filter_map(|(chunk, length)| {
+                let damage = self.check_chunk(chunk, *length).transpose();
+                step();
+                damage.map(|damage| damage.map(|damage| (*chunk, damage)))
+            })
+            .collect::<Result<_>>()?;
         let mut damage = damaged_blobs;
+        // Each layer's files are read in parallel.
         for delta in &layers {
             damage.extend(self.check_layer(delta));
             step();
         }
+        self.add_damaged_chunks(damaged_chunks, &mut damage)?;
         if damage.iter().any(|one| matches!(one, Damage::LayerUnusable { .. })) {
             // What a run has removed meanwhile is not damaged.
             let known: HashSet<DeltaId> = self.database().read(known_layers)?.into_iter().collect();
@@ -166,6 +193,7 @@ impl Cache {
                 damage.push(Damage::MemoryUnusable { folder: one.path.clone(), reason });
             }
         }
+        damage.extend(self.damaged_whole()?);
         let mut orphans = self.paths_without_row()?;
         let known: HashSet<DeltaId> = layers.iter().copied().collect();
         let is_damaged = |path: &PathBuf| {
@@ -175,6 +203,7 @@ impl Cache {
         let repaired = if options.repair { self.repair(&damage)? } else { 0 };
         Ok(VerifyReport {
             blobs: blobs.len(),
+            chunks: chunks.len(),
             layers: layers.len(),
             results,
             warm: warm.len(),
@@ -210,6 +239,25 @@ impl Cache {
         let actual = Digest::blake3(Hash(*blake3.finalize().as_bytes()), blake3.count());
         let same = actual == blob.digest && <[u8; 32]>::from(sha256.finalize()) == blob.sha256;
         Ok((!same).then_some(Damage::BlobChanged(blob.digest)))
+    }
+
+    /// A chunk that cannot be used makes the layers that hold it such. What a run has removed meanwhile is not damaged.
+    fn add_damaged_chunks(&self, chunks: Vec<(Hash, Damage)>, damage: &mut Vec<Damage>) -> Result<()> {
+        for (chunk, what) in chunks {
+            let holders = self.holders(&chunk)?;
+            if holders.is_empty() {
+                continue;
+            }
+            let reason = what.to_string();
+            damage.push(what);
+            for layer in holders {
+                let is_known = |one: &Damage| matches!(one, Damage::LayerUnusable { layer: known, .. } if *known == layer);
+                if !damage.iter().any(is_known) {
+                    damage.push(Damage::LayerUnusable { layer, reason: reason.clone() });
+                }
+            }
+        }
+        Ok(())
     }
 
     fn check_layer(&self, delta: &DeltaId) -> Option<Damage> {
@@ -267,9 +315,11 @@ impl Cache {
                 Damage::BlobMissing(digest) | Damage::BlobChanged(digest) => {
                     self.quarantine_blob(&digest.bytes)?;
                 }
+                Damage::ChunkMissing(chunk) | Damage::ChunkChanged(chunk) => self.quarantine_chunk(chunk)?,
                 Damage::LayerUnusable { layer, .. } | Damage::LayerChanged { layer, .. } => {
                     self.remove_layer(layer)?;
                 }
+                Damage::WholeUnusable { path, .. } => self.remove_damaged_whole(path)?,
                 Damage::MemoryUnusable { folder, .. } => self.remove_damaged_warm(folder)?,
                 Damage::ResultIncomplete { .. } => {}
             }

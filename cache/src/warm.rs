@@ -305,7 +305,7 @@ impl Cache {
     }
 }
 
-fn digest_of(path: &Path) -> std::io::Result<Digest> {
+pub(crate) fn digest_of(path: &Path) -> std::io::Result<Digest> {
     let mut hasher = blake3::Hasher::new();
     hasher.update_reader(fs_err::File::open(path)?)?;
     Ok(Digest::blake3(Hash(*hasher.finalize().as_bytes()), hasher.count()))

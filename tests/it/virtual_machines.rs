@@ -46,6 +46,12 @@ fn warm_snapshots(examples: &Examples) -> Vec<PathBuf> {
     entries.map(|entry| entry.unwrap().path().join("memory")).collect()
 }
 
+/// The folders of whole images that layers keep as chunks.
+fn whole_images(examples: &Examples) -> Vec<PathBuf> {
+    let layers = fs_err::read_dir(examples.cache().join("layers")).unwrap();
+    layers.map(|layer| layer.unwrap().path().join("whole")).filter(|path| path.exists()).collect()
+}
+
 #[test]
 fn a_template_goes_on_from_memory_and_from_disks() {
     let (true, Some(_)) = (can_start_machines(), ansible()) else { return };
@@ -78,10 +84,17 @@ fn a_template_goes_on_from_memory_and_from_disks() {
         memory[middle] ^= 1;
         fs_err::write(&path, memory).unwrap();
     }
+    // The images over the disk's are put together again from what is kept of them.
+    let images = whole_images(&examples);
+    assert!(images.len() >= 4, "{images:?}");
+    for folder in images {
+        fs_err::remove_dir_all(folder).unwrap();
+    }
     change(&examples, TEMPLATE, "/etc/built-again\"", "/etc/built-cold\"");
     let said = examples.ok("", &["build", TEMPLATE]).stdout;
     assert!(said.contains("The machine cannot go on from memory, and is started: "), "{said}");
-    assert!(said.contains("Waiting for SSH"), "{said}");
+    assert!(said.contains("3 steps cached") && said.contains("Waiting for SSH"), "{said}");
+    assert!(whole_images(&examples).len() >= 4);
     // The snapshots that were not asked for are damaged still.
     examples.run("", &["cache", "verify", "--repair"]);
     examples.verify();

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use imgbuild_cache::{ActionResult, Cache, Run};
 
-use crate::support::{again, everything, files_under, key, layer, result, verify};
+use crate::support::{again, chunked, everything, files_under, key, layer, noise, result, verify};
 
 const VARIABLE: &str = "IMGBUILD_CACHE_CRASH";
 const KILLS: u64 = 15;
@@ -38,6 +38,7 @@ fn nothing_is_wrong_after_a_kill() {
     assert!(report.dead_runs > 0);
     assert_eq!(files_under(&root.join("blobs")), [""; 0]);
     assert_eq!(files_under(&root.join("layers")), [""; 0]);
+    assert_eq!(files_under(&root.join("chunks")), [""; 0]);
     // Runs of the killed are gone; this process has at most its own, and none if it had nothing to put aside.
     assert!(files_under(&root.join("runs")).len() <= 1);
 }
@@ -49,7 +50,8 @@ fn write_until_killed(root: &Path) {
     for number in 0u64.. {
         let name = format!("{seed} {number}");
         let log = cache.put_bytes(name.as_bytes()).unwrap().digest;
-        let layers = vec![layer(&cache, &run, name.as_bytes())];
+        let text = [&*noise(seed.into(), 100_000), &vec![1; 200_000], name.as_bytes()].concat();
+        let layers = vec![layer(&cache, &run, name.as_bytes()), chunked(&cache, &run, &text, &[])];
         cache.put(&key(&name), &ActionResult { layers, log: Some(log), ..result(&name) }).unwrap();
         fs_err::write(cache.logs().join(seed.to_string()), b"committed").unwrap();
         if number % 8 == 7 {

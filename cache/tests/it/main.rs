@@ -3,6 +3,7 @@
 
 mod actions;
 mod blobs;
+mod chunks;
 mod crash;
 mod files;
 mod full_disk;

@@ -288,8 +288,8 @@ impl Chains<'_> {
         let other = &other.results.get(&place).ok_or_else(lost)?.layers;
         let run = Run::begin(self.cache)?;
         run.lease(&live.iter().chain(other).map(|delta| Lease::Layer(*delta)).collect::<Vec<_>>())?;
-        let before = self.disk(live, run.temporary().join("before")).await?;
-        let after = self.disk(other, run.temporary().join("after")).await?;
+        let before = self.disk(&run, live, "before").await?;
+        let after = self.disk(&run, other, "after").await?;
         let found = tokio::task::block_in_place(|| differences(&before, &after, run.temporary()))?;
         drop(run);
         self.cache.remove_unused_layers(other)?;
@@ -297,8 +297,9 @@ impl Chains<'_> {
     }
 
     /// The first disk of layers, as it lies in a file.
-    async fn disk(&self, layers: &[DeltaId], path: PathBuf) -> Result<PathBuf, ActionError> {
-        raw_disk(self.cache, self.folders, layers, &path).await?;
+    async fn disk(&self, run: &Run, layers: &[DeltaId], name: &str) -> Result<PathBuf, ActionError> {
+        let path = run.temporary().join(name);
+        raw_disk(run, self.folders, layers, &path).await?;
         Ok(path)
     }
 }

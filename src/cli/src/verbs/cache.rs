@@ -31,10 +31,12 @@ pub(super) fn cache(verb: &Cache, session: &mut Session) -> Result<ExitCode, Dia
             let report = session.cache()?.gc(&policy).map_err(|error| cache_error(&error))?;
             let would = if gc.dry_run { "would remove" } else { "removed" };
             session.shell.line(&format!(
-                "{would} {}, {}, {}, {} and {}: {}",
+                "{would} {}, {}, {}, {}, {}, {} and {}: {}",
                 text::count(report.results, "result"),
                 text::count(report.layers, "layer"),
                 text::count(report.blobs, "blob"),
+                text::count(report.chunks, "chunk"),
+                text::count(report.whole, "whole file"),
                 text::count(report.warm, "warm snapshot"),
                 text::count(report.indexes, "package list"),
                 text::size(report.bytes_freed + report.index_bytes_freed)
@@ -54,6 +56,10 @@ fn stats(session: &mut Session) -> Result<ExitCode, Diagnostics> {
             "layer_bytes": stats.layer_bytes,
             "blobs": stats.blobs,
             "blob_bytes": stats.blob_bytes,
+            "chunks": stats.chunks,
+            "chunk_bytes": stats.chunk_bytes,
+            "whole": stats.whole,
+            "whole_bytes": stats.whole_bytes,
             "index_bytes": stats.index_bytes,
             "package_indexes": stats.package_indexes,
             "package_index_bytes": stats.package_index_bytes,
@@ -68,6 +74,8 @@ fn stats(session: &mut Session) -> Result<ExitCode, Diagnostics> {
         ("results", stats.results, None),
         ("layers", stats.layers, Some(stats.layer_bytes)),
         ("blobs", stats.blobs, Some(stats.blob_bytes)),
+        ("chunks", stats.chunks, Some(stats.chunk_bytes)),
+        ("whole", stats.whole, Some(stats.whole_bytes)),
         ("warm", stats.warm, Some(stats.warm_bytes)),
         ("lists", stats.package_indexes, Some(stats.package_index_bytes)),
     ];
@@ -86,8 +94,9 @@ fn check(session: &mut Session, repair: bool) -> Result<ExitCode, Diagnostics> {
         session.shell.error(&damage.to_string());
     }
     let looked = format!(
-        "checked {}, {} and {}",
+        "checked {}, {}, {} and {}",
         text::count(report.blobs, "blob"),
+        text::count(report.chunks, "chunk"),
         text::count(report.layers, "layer"),
         text::count(report.results, "result")
     );

@@ -31,7 +31,10 @@ pub use bios::BiosLoader;
 pub use boot::{BootPlan, Bootloader, RootReference};
 pub use disk::{DiskOptions, FileSystem, Table, UnfinishedDisk, WrittenDisk, begin_disk, write_disk};
 pub use error::DiskError;
-pub use format::{ClusterCompression, Conversion, DiskFormat, Found, convert, unpack_disk, unpack_qcow2};
+pub use format::{
+    ClusterCompression, Conversion, DiskFormat, Found, OverlayWriter, Qcow2Overlay, Said, convert,
+    unpack_disk, unpack_qcow2,
+};
 pub use identity::Identity;
 pub use size::{ParseSizeError, parse_size};
 pub use tree::{Entry, Node, Overlay, Tree};

@@ -42,7 +42,7 @@ impl Executor for DiskExport {
         let outputs = &context.node().action.outputs;
         let name = outputs.first().ok_or_else(|| ActionError::input("`disk` has no output"))?.to_string();
         let layers = context.parent().layers;
-        let chain = Chain::new(&self.builder.0.cache, &layers);
+        let chain = Chain::new(&context.run, &layers);
         let format = context.text("format");
         if format.as_deref() == Some("efivars") {
             return variables(context, &chain, name);
@@ -89,7 +89,7 @@ impl Executor for DiskExport {
 /// The images of the disk that is wanted, the highest first.
 fn images(context: &ActionContext, chain: &Chain<'_>) -> Result<Vec<PathBuf>, ActionError> {
     let number = context.attributes().get("number").and_then(Value::as_int).unwrap_or_default();
-    let images = usize::try_from(number).map(|number| chain.disk(number)).unwrap_or_default();
+    let images = usize::try_from(number).map_or(Ok(Vec::new()), |number| chain.disk(number))?;
     if images.is_empty() {
         let what =
             format!("the machine has no disk {number}: they are numbered from 0 to {}", chain.disks() - 1);

@@ -83,7 +83,7 @@ impl QemuBuilder {
             .about()
             .ok_or_else(|| NotWoken::lasting("what is known of it was written by another imgbuild"))?;
         let access = Access::again(source, access.as_ref()).map_err(NotWoken::now)?;
-        if !has_disks(warm, Chain::new(&self.0.cache, layers).disks()) {
+        if !has_disks(warm, Chain::new(&wanted.run, layers).disks()) {
             return Err(NotWoken::lasting("it is another machine: it has other disks"));
         }
         let parts = self.parts(layers, wanted, Some(&access), Some(warm)).await.map_err(NotWoken::now)?;
@@ -209,12 +209,12 @@ impl QemuBuilder {
         let host = self.host(source, &wanted.told).await?;
         let accelerator = source.accelerator().unwrap_or_else(|| host.accelerator.clone());
         let mut spec = source.machine(&host.emulator, accelerator)?;
-        let chain = Chain::new(&self.0.cache, layers);
+        let chain = Chain::new(&wanted.run, layers);
         let staged = self.0.cache.stage(&wanted.run)?;
         let media = tempfile::Builder::new().prefix("media-").tempdir_in(wanted.run.temporary())?;
         let mut sizes = Vec::new();
         for disk in 0..chain.disks() {
-            let below = chain.disk(disk);
+            let below = chain.disk(disk)?;
             let size = disks::virtual_size(&host.images, &below[0]).await?;
             let path = staged.upper().join(file_name(disk));
             match warm {

@@ -3,6 +3,7 @@
 //! Which parts of the raw image have data is found out by looking at its bytes, so that the result does not depend on how
 //! the host stores the file. Numbers that other programs draw at random come from the disk's identity.
 
+mod overlay;
 mod pack;
 mod qcow2;
 mod qcow2_read;
@@ -22,6 +23,7 @@ use tempfile::NamedTempFile;
 
 use crate::{DiskError, Identity};
 
+pub use overlay::{OverlayWriter, Qcow2Overlay, Said};
 pub use read::{Found, unpack_disk};
 
 /// The format of a disk's file.

@@ -15,7 +15,7 @@ use super::units::Units;
 use super::{ClusterCompression, pack};
 
 const CLUSTER_BITS: u32 = 16;
-const CLUSTER: u64 = 1 << CLUSTER_BITS;
+pub(super) const CLUSTER: u64 = 1 << CLUSTER_BITS;
 
 /// Entries of a table of clusters.
 const ENTRIES: u64 = CLUSTER / 8;
@@ -26,6 +26,8 @@ const COUNTS: u64 = CLUSTER / 2;
 /// The cluster that an entry points to is used once, so it may be written in place.
 const COPIED: u64 = 1 << 63;
 const COMPRESSED: u64 = 1 << 62;
+/// The cluster reads as zeros, whatever is below.
+pub(super) const ZERO: u64 = 1;
 
 /// Where the number of sectors begins in an entry of a compressed cluster.
 const SECTORS_SHIFT: u32 = 62 - (CLUSTER_BITS - 8);
@@ -44,20 +46,7 @@ pub(super) fn write(
     workers: NonZeroUsize,
     sink: &File,
 ) -> io::Result<()> {
-    let clusters = size.div_ceil(CLUSTER);
-    let first_level = clusters.div_ceil(ENTRIES);
-    let first_level_clusters = (first_level * 8).div_ceil(CLUSTER).max(1);
-    let data_at = (1 + first_level_clusters) * CLUSTER;
-    let mut writer = Writer {
-        sink: BufWriter::with_capacity(1 << 20, sink),
-        position: 0,
-        counts: Vec::new(),
-        tables: vec![None; usize::try_from(first_level).map_err(io::Error::other)?],
-    };
-    writer.pad_to(data_at)?;
-    for cluster in 0..=first_level_clusters {
-        writer.count(cluster * CLUSTER, 1);
-    }
+    let mut writer = Writer::begin(sink, size)?;
     match compression {
         None => {
             let mut units = Units::new(image, size, CLUSTER as usize);
@@ -77,17 +66,7 @@ pub(super) fn write(
         }
     }
 
-    let roots = writer.write_tables()?;
-    let (counts_at, counts_clusters) = writer.write_counts()?;
-    writer.sink.flush()?;
-    drop(writer);
-    for (index, root) in roots.iter().enumerate() {
-        sink.write_all_at(&root.to_be_bytes(), CLUSTER + index as u64 * 8)?;
-    }
-    sink.write_all_at(
-        &header(size, first_level, counts_at, counts_clusters, compression == Some(ClusterCompression::Zstd)),
-        0,
-    )
+    writer.finish(compression == Some(ClusterCompression::Zstd))
 }
 
 fn header(size: u64, first_level: u64, counts_at: u64, counts_clusters: u64, zstd: bool) -> Vec<u8> {
@@ -117,8 +96,12 @@ fn header(size: u64, first_level: u64, counts_at: u64, counts_clusters: u64, zst
     header
 }
 
-struct Writer<'f> {
+/// Writes an image from its beginning to its end, and its header last.
+pub(super) struct Writer<'f> {
+    file: &'f File,
     sink: BufWriter<&'f File>,
+    /// The size of the disk in bytes.
+    size: u64,
     position: u64,
     /// How often each cluster of the file is used.
     counts: Vec<u16>,
@@ -126,7 +109,38 @@ struct Writer<'f> {
     tables: Vec<Option<Vec<u64>>>,
 }
 
-impl Writer<'_> {
+impl<'f> Writer<'f> {
+    /// In an empty file.
+    pub(super) fn begin(file: &'f File, size: u64) -> io::Result<Self> {
+        let first_level = size.div_ceil(CLUSTER).div_ceil(ENTRIES);
+        let first_level_clusters = (first_level * 8).div_ceil(CLUSTER).max(1);
+        let mut writer = Self {
+            file,
+            sink: BufWriter::with_capacity(1 << 20, file),
+            size,
+            position: 0,
+            counts: Vec::new(),
+            tables: vec![None; usize::try_from(first_level).map_err(io::Error::other)?],
+        };
+        writer.pad_to((1 + first_level_clusters) * CLUSTER)?;
+        for cluster in 0..=first_level_clusters {
+            writer.count(cluster * CLUSTER, 1);
+        }
+        Ok(writer)
+    }
+
+    /// Writes the tables and the header.
+    pub(super) fn finish(mut self, zstd: bool) -> io::Result<()> {
+        let first_level = self.tables.len() as u64;
+        let roots = self.write_tables()?;
+        let (counts_at, counts_clusters) = self.write_counts()?;
+        self.sink.flush()?;
+        for (index, root) in roots.iter().enumerate() {
+            self.file.write_all_at(&root.to_be_bytes(), CLUSTER + index as u64 * 8)?;
+        }
+        self.file.write_all_at(&header(self.size, first_level, counts_at, counts_clusters, zstd), 0)
+    }
+
     fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.sink.write_all(bytes)?;
         self.position += bytes.len() as u64;
@@ -153,13 +167,13 @@ impl Writer<'_> {
         }
     }
 
-    fn enter(&mut self, index: u64, entry: u64) {
+    pub(super) fn enter(&mut self, index: u64, entry: u64) {
         let table = self.tables[(index / ENTRIES) as usize].get_or_insert_with(|| vec![0; ENTRIES as usize]);
         table[(index % ENTRIES) as usize] = entry;
     }
 
     /// Writes a cluster as it is.
-    fn whole(&mut self, index: u64, bytes: &[u8]) -> io::Result<()> {
+    pub(super) fn whole(&mut self, index: u64, bytes: &[u8]) -> io::Result<()> {
         self.align()?;
         let at = self.position;
         self.append(bytes)?;

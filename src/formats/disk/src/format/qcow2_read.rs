@@ -8,6 +8,7 @@ use std::os::unix::fs::FileExt;
 
 use flate2::{Decompress, FlushDecompress};
 
+use super::qcow2::ZERO;
 use crate::DiskError;
 use crate::sparse::is_zero;
 
@@ -15,18 +16,18 @@ use crate::sparse::is_zero;
 const HARMLESS: u64 = 0b1;
 const ZSTD: u64 = 1 << 3;
 
-const COMPRESSED: u64 = 1 << 62;
-const ZERO: u64 = 1;
-
+pub(super) const COMPRESSED: u64 = 1 << 62;
 /// Bits of an entry that say where a table or a cluster is.
-const PLACE: u64 = 0x00ff_ffff_ffff_fe00;
+pub(super) const PLACE: u64 = 0x00ff_ffff_ffff_fe00;
 
 /// The largest disk that is taken, in bytes: 64 TiB.
 const LARGEST: u64 = 64 << 40;
 
-struct Head {
-    cluster_bits: u32,
-    size: u64,
+/// What the header says.
+pub(super) struct Head {
+    pub(super) cluster_bits: u32,
+    /// The size of the disk in bytes.
+    pub(super) size: u64,
     first_level_size: u64,
     first_level_at: u64,
     zstd: bool,
@@ -38,9 +39,33 @@ pub(crate) fn unpack(image: &File, raw: &File) -> Result<(), DiskError> {
     let head = head(image)?;
     raw.set_len(head.size).map_err(DiskError::image("size"))?;
     let cluster = 1u64 << head.cluster_bits;
-    let entries = cluster / 8;
     let file_size = image.metadata().map_err(&failed)?.len();
     let mut bytes = vec![0; cluster as usize];
+    each_entry(image, &head, |start, entry| {
+        let length = (head.size - start).min(cluster) as usize;
+        if entry & COMPRESSED != 0 {
+            inflate(image, file_size, entry, &head, &mut bytes)?;
+        } else if entry & PLACE == 0 || entry & ZERO != 0 {
+            return Ok(());
+        } else {
+            image.read_exact_at(&mut bytes[..length], entry & PLACE).map_err(&failed)?;
+        }
+        if is_zero(&bytes[..length]) {
+            return Ok(());
+        }
+        raw.write_all_at(&bytes[..length], start).map_err(DiskError::image("write"))
+    })
+}
+
+/// Calls `each` with the entry of each cluster of the disk that a table has, and where the cluster begins on the disk.
+pub(super) fn each_entry(
+    image: &File,
+    head: &Head,
+    mut each: impl FnMut(u64, u64) -> Result<(), DiskError>,
+) -> Result<(), DiskError> {
+    let failed = DiskError::image("read");
+    let cluster = 1u64 << head.cluster_bits;
+    let entries = cluster / 8;
     // The header says at least as many.
     for index in 0..head.size.div_ceil(cluster * entries) {
         let mut root = [0; 8];
@@ -57,23 +82,13 @@ pub(crate) fn unpack(image: &File, raw: &File) -> Result<(), DiskError> {
             if start >= head.size {
                 break;
             }
-            let length = (head.size - start).min(cluster) as usize;
-            if entry & COMPRESSED != 0 {
-                inflate(image, file_size, entry, &head, &mut bytes)?;
-            } else if entry & PLACE == 0 || entry & ZERO != 0 {
-                continue;
-            } else {
-                image.read_exact_at(&mut bytes[..length], entry & PLACE).map_err(&failed)?;
-            }
-            if !is_zero(&bytes[..length]) {
-                raw.write_all_at(&bytes[..length], start).map_err(DiskError::image("write"))?;
-            }
+            each(start, entry)?;
         }
     }
     Ok(())
 }
 
-fn head(image: &File) -> Result<Head, DiskError> {
+pub(super) fn head(image: &File) -> Result<Head, DiskError> {
     let refused =
         |what: &str| Err(DiskError::Damaged(format!("{what}; `qemu-img convert -O raw` may read it")));
     let mut bytes = [0; 112];

@@ -9,5 +9,6 @@ mod disk;
 mod ext4;
 mod fixture;
 mod formats;
+mod overlays;
 mod view;
 mod xfs;
