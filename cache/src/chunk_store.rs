@@ -1,15 +1,16 @@
 //! The store of chunks: zstd frames by the BLAKE3 of what is in them, each held by layers.
 //!
-//! A chunk comes in with the first layer that holds it, in that layer's transaction, and goes with the last one. So a chunk that
-//! is there always belongs to something, and has no age. One that is damaged takes the layers that hold it out of the index: they
+//! A chunk comes in with the first layer that holds it, in that layer's transaction, and is collected with the last one: it has no
+//! age of its own. One that is damaged takes the layers that hold it out of the index: they
 //! are made again, and it with them. What is not here: how files are cut (`cut`), and when layers go (`gc`).
 
-use std::io;
+use std::io::{self, Read as _};
 
 use imgbuild_digest::Hash;
 use imgbuild_tree::DeltaId;
 use rayon::prelude::*;
-use rusqlite::Transaction;
+use rusqlite::{OptionalExtension as _, Transaction};
+use rustix::io::Errno;
 
 use crate::chunks::{ChunkList, MOST, Piece};
 use crate::cut::list_name;
@@ -122,10 +123,15 @@ impl Cache {
             let stored = match fs_err::metadata(&place) {
                 Ok(status) => status.len(),
                 Err(_) => {
+                    let path = staged.chunk_folder().join(chunk.hash.to_string());
+                    // It went from the store since it was linked: was it as it should be?
+                    if chunk.linked && unpacked(&fs_err::read(&path)?, &chunk.hash, chunk.size).is_none() {
+                        return Err(Error::BadChunk { layer: *delta, chunk: chunk.hash });
+                    }
                     if let Some(folder) = place.parent() {
                         fs_err::create_dir_all(folder)?;
                     }
-                    fs_err::rename(staged.chunk_folder().join(chunk.hash.to_string()), &place)?;
+                    fs_err::rename(path, &place)?;
                     chunk.stored
                 }
             };
@@ -137,24 +143,33 @@ impl Cache {
 
     /// The bytes of a chunk that has so many, if they are those of its name.
     pub(crate) fn read_chunk(&self, chunk: &Hash, length: u64) -> Result<Result<Vec<u8>, BadChunk>> {
-        let packed = match fs_err::read(self.layout().chunk(&chunk.0)) {
+        let file = match fs_err::File::open(self.layout().chunk(&chunk.0)) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Err(BadChunk::Missing)),
-            // A sector that cannot be read is damage, as another byte is.
-            Err(error) if error.raw_os_error() == Some(rustix::io::Errno::IO.raw_os_error()) => {
-                return Ok(Err(BadChunk::Changed));
-            }
-            packed => packed?,
+            file => file?,
         };
-        let length = usize::try_from(length).unwrap_or(usize::MAX).min(MOST);
-        let bytes = zstd::bulk::decompress(&packed, length).ok();
-        let whole = bytes.filter(|bytes| bytes.len() == length && Hash::of(bytes) == *chunk);
-        Ok(whole.ok_or(BadChunk::Changed))
+        let mut packed = Vec::new();
+        match file.into_file().read_to_end(&mut packed) {
+            Err(error) if is_damage(&error) => return Ok(Err(BadChunk::Changed)),
+            read => read?,
+        };
+        Ok(unpacked(&packed, chunk, length).ok_or(BadChunk::Changed))
     }
 
     /// Moves a chunk that cannot be used out of the store, and the layers that hold it out of the index: who needs one makes
     /// it again. What runs use of them stays where it is until these runs are over.
+    ///
+    /// One that is as it should be by now stays: somebody has made it again.
     pub(crate) fn quarantine_chunk(&self, chunk: &Hash) -> Result<()> {
         self.database().write(|transaction| {
+            let size: Option<i64> = transaction
+                .prepare_cached("SELECT size FROM chunks WHERE hash = ?1")?
+                .query_row([&chunk.0], |row| row.get(0))
+                .optional()?;
+            if let Some(size) = size
+                && self.read_chunk(chunk, size.unsigned_abs())?.is_ok()
+            {
+                return Ok(());
+            }
             for sql in [
                 "DELETE FROM layers WHERE delta IN (SELECT delta FROM layer_chunks WHERE hash = ?1)",
                 "DELETE FROM whole WHERE delta IN (SELECT delta FROM layer_chunks WHERE hash = ?1)",
@@ -204,6 +219,19 @@ impl Cache {
             Ok(rows.collect::<rusqlite::Result<_>>()?)
         })
     }
+}
+
+/// The bytes of a chunk that has so many, if they are those of its name.
+fn unpacked(packed: &[u8], chunk: &Hash, length: u64) -> Option<Vec<u8>> {
+    let length = usize::try_from(length).unwrap_or(usize::MAX).min(MOST);
+    let bytes = zstd::bulk::decompress(packed, length).ok()?;
+    (bytes.len() == length && Hash::of(&bytes) == *chunk).then_some(bytes)
+}
+
+/// A sector that cannot be read, or what a file system says of one, is damage, as another byte is.
+fn is_damage(error: &io::Error) -> bool {
+    let damage = [Errno::IO, Errno::UCLEAN, Errno::BADMSG];
+    damage.iter().any(|damage| error.raw_os_error() == Some(damage.raw_os_error()))
 }
 
 /// Takes chunks that no layer holds any more out of the index; which ones.

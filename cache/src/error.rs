@@ -86,9 +86,7 @@ pub enum Error {
         reason: String,
     },
     /// A file of a layer that is kept as chunks, by a list that is not one.
-    #[error(
-        "the file `{name}` of the layer `{layer}` cannot be read: {reason}; run `imgbuild cache verify --repair`"
-    )]
+    #[error("the file `{name}` of the layer `{layer}` cannot be read: {reason}{}", advice(reason))]
     DamagedList {
         /// The layer.
         layer: DeltaId,
@@ -140,6 +138,14 @@ pub enum Error {
     /// A tree could not be read.
     #[error(transparent)]
     Tree(#[from] imgbuild_tree::Error),
+}
+
+/// What helps, where that is not said.
+fn advice(reason: &ChunkListError) -> &'static str {
+    match reason {
+        ChunkListError::Unknown(_) => "",
+        _ => "; run `imgbuild cache verify --repair`",
+    }
 }
 
 impl Error {

@@ -35,7 +35,7 @@ const MEMO_SIZE: i64 = 256 << 20;
 /// How long damaged blobs are kept for whoever wants to look at them.
 const QUARANTINE_AGE: i64 = 7 * DAY;
 /// How many files are moved away in one transaction, so that writers wait only for moments.
-const CHUNK: usize = 256;
+const BATCH: usize = 256;
 
 /// What may stay.
 #[derive(Clone, Debug)]
@@ -142,7 +142,7 @@ impl Cache {
         let indexes: Vec<_> =
             self.package_indexes()?.into_iter().filter(|index| index.last_used <= unused).collect();
         let count = |is: fn(&Object) -> bool| plan.objects.iter().filter(|object| is(object)).count();
-        let report = GcReport {
+        let mut report = GcReport {
             results: plan.results.len(),
             layers: count(|object| matches!(object, Object::Layer(_))),
             blobs: count(|object| matches!(object, Object::Blob(_))),
@@ -169,6 +169,7 @@ impl Cache {
             self.remove_free_locks()?;
             self.database().empty_log()?;
         }
+        report.orphans += self.sweep_whole(now - seconds(policy.grace), policy.dry_run)?;
         Ok(report)
     }
 
@@ -223,10 +224,10 @@ impl Cache {
 
     /// Removes the files of objects that have no row.
     fn remove_objects(&self, objects: &[Object]) -> Result<()> {
-        for chunk in objects.chunks(CHUNK) {
+        for batch in objects.chunks(BATCH) {
             let trash = tempfile::Builder::new().prefix("trash-").tempdir_in(self.temporary()?)?.keep();
             self.database().write(|transaction| {
-                for object in chunk {
+                for object in batch {
                     // Somebody may have put it again since its row went.
                     if !has_row(transaction, *object)? {
                         move_away(&self.place(*object), &trash)?;
@@ -360,10 +361,13 @@ fn forget(transaction: &Transaction<'_>, live: &HashSet<String>, now: i64) -> Re
     for run in leasing.iter().filter(|run| !live.contains(*run)) {
         transaction.execute("DELETE FROM leases WHERE run = ?1", [run])?;
     }
+    // An older program that removes a layer leaves these.
+    transaction.execute("DELETE FROM layer_chunks WHERE delta NOT IN (SELECT delta FROM layers)", [])?;
     transaction.execute("DELETE FROM memo WHERE last_used < ?1", [now - MEMO_AGE])?;
     transaction.execute("DELETE FROM file_memo WHERE recorded < ?1", [now - MEMO_AGE])?;
-    transaction.execute("DELETE FROM durations WHERE last_used < ?1", [(now - RECORD_AGE) * 1000])?;
-    transaction.execute("DELETE FROM slots WHERE created < ?1", [now - RECORD_AGE])?;
+    transaction.execute("DELETE FROM durations WHERE last_used < ?1", [now - RECORD_AGE])?;
+    // Runs are told apart by milliseconds.
+    transaction.execute("DELETE FROM slots WHERE created < ?1", [(now - RECORD_AGE) * 1000])?;
     transaction.execute(
         "DELETE FROM memo WHERE rowid IN (
              SELECT rowid FROM (

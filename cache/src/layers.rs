@@ -191,6 +191,8 @@ impl Cache {
                     remove_tree(&target)?;
                     fs_err::rename(layer.staged.layer(), &target)?;
                     self.put_staged_whole(transaction, &layer.delta, &layer.staged)?;
+                } else {
+                    self.adopt_staged_whole(transaction, &layer.delta, &layer.staged)?;
                 }
                 self.put_chunks(transaction, &layer.delta, &layer.staged)?;
                 insert.execute((&layer.delta.0.0, layer.size as i64, crate::clock::now()))?;
@@ -216,14 +218,22 @@ impl Cache {
         self.layout().layer(delta).join("tree")
     }
 
-    /// What layers take on disk, in bytes; those that are not there take nothing.
+    /// What layers alone take on disk, in bytes, with their chunks that no other layer holds and their whole files; those that are not
+    /// there take nothing.
     ///
     /// # Errors
     ///
     /// If the index cannot be read.
     pub fn size_of_layers(&self, deltas: &[DeltaId]) -> Result<u64> {
         self.database().read(|transaction| {
-            let mut select = transaction.prepare_cached("SELECT size FROM layers WHERE delta = ?1")?;
+            let mut select = transaction.prepare_cached(
+                "SELECT size
+                     + (SELECT coalesce(sum(taken), 0) FROM whole WHERE delta = ?1)
+                     + (SELECT coalesce(sum(c.stored), 0) FROM layer_chunks l JOIN chunks c ON c.hash = l.hash
+                        WHERE l.delta = ?1
+                          AND NOT EXISTS (SELECT 1 FROM layer_chunks o WHERE o.hash = l.hash AND o.delta <> ?1))
+                 FROM layers WHERE delta = ?1",
+            )?;
             let size =
                 |delta: &DeltaId| select.query_row([&delta.0.0], |row| row.get::<_, i64>(0)).optional();
             let sizes = deltas.iter().map(size).collect::<rusqlite::Result<Vec<_>>>()?;

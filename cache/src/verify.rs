@@ -277,6 +277,12 @@ impl Cache {
         }
     }
 
+    /// Whether a layer is in the index and has all that it should, now that damaged chunks are out of the store.
+    fn is_whole_now(&self, layer: &DeltaId) -> Result<bool> {
+        let known = self.database().read(known_layers)?.contains(layer);
+        Ok(known && self.check_layer(layer).is_none())
+    }
+
     /// Adds the incomplete results to `damage`; one that points to something damaged is incomplete too.
     fn check_results(&self, damage: &mut Vec<Damage>) -> Result<usize> {
         let mut results = 0;
@@ -316,6 +322,8 @@ impl Cache {
                     self.quarantine_blob(&digest.bytes)?;
                 }
                 Damage::ChunkMissing(chunk) | Damage::ChunkChanged(chunk) => self.quarantine_chunk(chunk)?,
+                // One of whose chunks one was damaged may have been made again meanwhile.
+                Damage::LayerUnusable { layer, .. } if self.is_whole_now(layer)? => {}
                 Damage::LayerUnusable { layer, .. } | Damage::LayerChanged { layer, .. } => {
                     self.remove_layer(layer)?;
                 }

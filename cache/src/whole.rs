@@ -19,7 +19,7 @@ use crate::blobs::TOUCH_SECONDS;
 use crate::removal::remove_tree;
 use crate::runs::{KIND_LAYER, live_runs};
 use crate::warm::digest_of;
-use crate::{Cache, ChunkedFile, Damage, Error, Lease, Result, Run, Staged};
+use crate::{ActionKey, Cache, ChunkedFile, Damage, Error, Lease, Result, Run, Staged};
 
 /// What all of them may take on the disk, in bytes. Those that were not used for longest go first.
 pub(crate) const BUDGET: u64 = 8 << 30;
@@ -106,6 +106,12 @@ impl Run {
         if let Some(path) = cache.whole(delta, name)? {
             return Ok(path);
         }
+        // Of several that need it one puts it together.
+        let lock = Hash::of(format!("whole {delta} {name}").as_bytes());
+        let _lock = cache.lock_key(&ActionKey(lock))?;
+        if let Some(path) = cache.whole(delta, name)? {
+            return Ok(path);
+        }
         let chunked = cache.chunked_file(delta, name)?;
         let chunked = chunked.ok_or_else(|| Error::NoSuchFile { layer: *delta, name: name.to_owned() })?;
         let temporary = tempfile::Builder::new().prefix("whole-").tempfile_in(self.temporary());
@@ -168,6 +174,54 @@ impl Cache {
         staged: &Staged,
     ) -> Result<()> {
         staged.whole().iter().try_for_each(|whole| whole.put(transaction, delta))
+    }
+
+    /// Takes over those that a layer which is there already lacks, in the transaction of its row.
+    pub(crate) fn adopt_staged_whole(
+        &self,
+        transaction: &Transaction<'_>,
+        delta: &DeltaId,
+        staged: &Staged,
+    ) -> Result<()> {
+        for whole in staged.whole() {
+            let known = transaction
+                .prepare_cached("SELECT 1 FROM whole WHERE delta = ?1 AND name = ?2")?
+                .exists((&delta.0.0, &whole.name))?;
+            let place = self.whole_place(delta, &whole.name);
+            if known && place.exists() {
+                continue;
+            }
+            fs_err::create_dir_all(self.layout().whole(delta))?;
+            fs_err::rename(staged.whole_folder().join(&whole.name), &place)?;
+            whole.put(transaction, delta)?;
+        }
+        Ok(())
+    }
+
+    /// Removes what lies in the places of whole files without a row and has been there since before a time, in seconds since 1970.
+    /// How many those were; with `dry`, would be.
+    pub(crate) fn sweep_whole(&self, before: i64, dry: bool) -> Result<usize> {
+        let known: HashSet<PathBuf> = self
+            .database()
+            .read(whole_rows)?
+            .iter()
+            .map(|one| self.whole_place(&one.delta, &one.name))
+            .collect();
+        let mut swept = 0;
+        for layer in fs_err::read_dir(self.layout().layers())? {
+            let Ok(files) = fs_err::read_dir(layer?.path().join("whole")) else { continue };
+            for file in files {
+                let path = file?.path();
+                let is_old = fs_err::symlink_metadata(&path).is_ok_and(|status| status.ctime() <= before);
+                if is_old && !known.contains(&path) {
+                    swept += 1;
+                    if !dry {
+                        remove_tree(&path)?;
+                    }
+                }
+            }
+        }
+        Ok(swept)
     }
 
     /// All that there are, those first that were not used for longest. Whoever removes one by hand leaves its row.
@@ -259,19 +313,11 @@ impl Cache {
         Ok(damage)
     }
 
-    /// Removes one that is damaged; whoever uses it has it open.
+    /// Removes one that is damaged, unless a run may be about to use it.
     pub(crate) fn remove_damaged_whole(&self, path: &Path) -> Result<()> {
-        self.database().write(|transaction| {
-            for Whole { delta, name, .. } in whole_rows(transaction)? {
-                if self.whole_place(&delta, &name) == path {
-                    transaction
-                        .prepare_cached("DELETE FROM whole WHERE delta = ?1 AND name = ?2")?
-                        .execute((&delta.0.0, &name))?;
-                    remove_tree(path)?;
-                }
-            }
-            Ok(())
-        })
+        let mut all = self.all_whole()?;
+        all.retain(|one| self.whole_place(&one.delta, &one.name) == path);
+        self.remove_whole(&all)
     }
 }
 

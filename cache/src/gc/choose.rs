@@ -180,7 +180,8 @@ impl Below {
         beside: &Beside,
     ) -> Result<Self> {
         let mut below = Self::default();
-        let mut statement = transaction.prepare("SELECT delta, hash FROM layer_chunks")?;
+        let mut statement = transaction
+            .prepare("SELECT delta, hash FROM layer_chunks WHERE delta IN (SELECT delta FROM layers)")?;
         let mut rows = statement.query([])?;
         while let Some(row) = rows.next()? {
             let (delta, hash) = (hash_column(row, 0)?, hash_column(row, 1)?);

@@ -346,6 +346,33 @@ fn whole_files_of_leased_layers_stay() {
 }
 
 #[test]
+fn a_whole_file_is_that_of_a_row_or_goes() {
+    let (_folder, cache) = open();
+    let run = Run::begin(&cache).unwrap();
+    let bytes = noise(14, MIB);
+    let delta = chunked(&cache, &run, &bytes, &[]);
+    keep(&cache, "kept", &[delta]);
+    cache.add_root("kept", &key("kept")).unwrap();
+    let size = cache.size_of_layers(&[delta]).unwrap();
+    assert!(size > 2 * MIB as u64, "{size}: the chunks, and the file beside them");
+
+    // What a kill leaves between the rename and the row.
+    let index = Connection::open(cache.root().join("index.db")).unwrap();
+    index.execute("DELETE FROM whole", []).unwrap();
+    let alone = cache.size_of_layers(&[delta]).unwrap();
+    assert!((MIB as u64..size).contains(&alone), "{alone}");
+    assert_eq!(cache.gc(&GcPolicy { dry_run: true, ..everything() }).unwrap().orphans, 1);
+    assert!(place(&cache, &delta).exists());
+    assert_eq!(cache.gc(&everything()).unwrap().orphans, 1);
+    assert!(!place(&cache, &delta).exists());
+
+    // The same layer made again brings it back, and an equal one shares all of its chunks.
+    assert_eq!(chunked(&cache, &run, &bytes, &[]), delta);
+    assert_eq!(cache.gc(&everything()).unwrap().orphans, 0);
+    assert_eq!(verify(&cache).damage, []);
+}
+
+#[test]
 fn a_cache_of_before_is_brought_to_this_version() {
     let (_folder, cache) = open();
     let run = Run::begin(&cache).unwrap();

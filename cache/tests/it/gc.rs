@@ -182,3 +182,12 @@ fn a_collector_and_builders_do_not_harm_each_other() {
     });
     assert_eq!(verify(&cache).damage, []);
 }
+
+#[test]
+fn what_was_measured_outlives_a_collection() {
+    let (_folder, cache) = open();
+    let key = imgbuild_digest::Hash::of(b"a step");
+    cache.record_duration(&key, Duration::from_secs(7)).unwrap();
+    cache.gc(&everything()).unwrap();
+    assert_eq!(cache.estimates(&[key]).unwrap(), [Some(Duration::from_secs(7))]);
+}

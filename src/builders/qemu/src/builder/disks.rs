@@ -8,7 +8,7 @@
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
-use imgbuild_cache::{Cache, ChunkedFile, Extent, Part, Run, Staged};
+use imgbuild_cache::{Cache, ChunkedFile, Extent, Lease, Part, Run, Staged};
 use imgbuild_disk::{DiskError, OverlayWriter, Qcow2Overlay};
 use imgbuild_engine::ActionError;
 use imgbuild_model::{Class, Diagnostic, with_causes};
@@ -55,6 +55,8 @@ impl<'a> Chain<'a> {
     pub(crate) fn disk(&self, disk: usize) -> Result<Vec<PathBuf>, ActionError> {
         let name = file_name(disk);
         let cache = self.run.cache();
+        // All at once: what is put together may take the place of what is needed next.
+        self.run.lease(&self.layers.iter().map(|delta| Lease::Layer(*delta)).collect::<Vec<_>>())?;
         let mut images = Vec::new();
         for delta in self.layers.iter().rev() {
             // One that is gone is not one that says nothing.
@@ -134,12 +136,9 @@ fn cut(cache: &Cache, staged: &mut Staged) -> Result<(), ActionError> {
     Ok(())
 }
 
-/// A folder whose files become a layer over `below`.
-pub(crate) fn commit(
-    cache: &Cache,
-    below: &[DeltaId],
-    mut staged: Staged,
-) -> Result<Vec<DeltaId>, ActionError> {
+/// A folder whose files become a layer over `below`, which the run leases: a machine goes on over its images.
+pub(crate) fn commit(run: &Run, below: &[DeltaId], mut staged: Staged) -> Result<Vec<DeltaId>, ActionError> {
+    let cache = run.cache();
     if !below.is_empty() {
         cut(cache, &mut staged)?;
     }
@@ -148,6 +147,7 @@ pub(crate) fn commit(
     let manifest = capture(staged.upper(), &MergedView::new(&parents), &options).map_err(failed)?;
     let mut layers = below.to_vec();
     if !manifest.entries.is_empty() {
+        run.lease(&[Lease::Layer(manifest.id())])?;
         layers.push(cache.commit_layer(staged, &manifest)?);
     }
     Ok(layers)
@@ -283,7 +283,7 @@ mod tests {
         let said = io.output().unwrap();
         assert!(said.status.success(), "{said:?}");
         if !is_old {
-            return commit(run.cache(), below, staged).unwrap();
+            return commit(run, below, staged).unwrap();
         }
         let options = CaptureOptions::new(default_source_date(), XattrNamespace::of_process());
         let manifest = capture(staged.upper(), &EmptyView, &options).unwrap();

@@ -115,13 +115,15 @@ impl Live {
         let kept = async {
             let memory = self.machine.qmp().save_memory(&staged.file(MEMORY), &socket, MEMORY_LIMIT).await?;
             staged.add(MEMORY, memory);
-            for disk in (0..self.sizes.len()).map(file_name) {
-                staged.copy(&disk, &self.staged.upper().join(&disk))?;
-            }
-            if let Some(variables) = &self.variables {
-                staged.copy(VARIABLES, variables)?;
-            }
-            Ok::<_, ActionError>(())
+            tokio::task::block_in_place(|| {
+                for disk in (0..self.sizes.len()).map(file_name) {
+                    staged.copy(&disk, &self.staged.upper().join(&disk))?;
+                }
+                if let Some(variables) = &self.variables {
+                    staged.copy(VARIABLES, variables)?;
+                }
+                Ok::<_, ActionError>(())
+            })
         };
         let kept = kept.await;
         self.machine.qmp().resume().await?;
@@ -258,10 +260,9 @@ impl QemuMachine {
                 }
             },
         };
-        let cache = &builder.0.cache;
-        let layers = tokio::task::block_in_place(|| disks::commit(cache, &live.layers, written))?;
+        let layers = tokio::task::block_in_place(|| disks::commit(&wanted.run, &live.layers, written))?;
         if let Some((staged, about)) = memory
-            && let Err(problem) = staged.commit(&layers, &about)
+            && let Err(problem) = tokio::task::block_in_place(|| staged.commit(&layers, &about))
         {
             wanted.told.line(&format!("The machine's memory is not kept: {problem}"));
         }
@@ -284,7 +285,7 @@ impl QemuMachine {
 
     /// Keeps what a machine that has ended wrote.
     async fn keep_ended(self: Box<Self>) -> Result<Snapshot, ActionError> {
-        let Self { builder, wanted, mut live, end, .. } = *self;
+        let Self { wanted, mut live, end, .. } = *self;
         match end {
             End::Sealed => live.stop_sealed().await?,
             End::PoweredOff | End::No => {
@@ -294,7 +295,7 @@ impl QemuMachine {
         }
         live.copy_variables(live.staged.upper())?;
         let Live { layers, staged, .. } = live;
-        let layers = tokio::task::block_in_place(|| disks::commit(&builder.0.cache, &layers, staged))?;
+        let layers = tokio::task::block_in_place(|| disks::commit(&wanted.run, &layers, staged))?;
         Ok(Snapshot::of(layers))
     }
 }

@@ -136,8 +136,7 @@ impl QemuSource {
         for (place, size) in source.further_disks()?.into_iter().enumerate() {
             disks::create(&images, &at(place + 1), size).await?;
         }
-        let cache = &self.builder.0.cache;
-        tokio::task::block_in_place(|| disks::commit(cache, &[], staged))
+        tokio::task::block_in_place(|| disks::commit(&source.wanted.run, &[], staged))
     }
 }
 
