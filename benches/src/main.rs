@@ -4,6 +4,7 @@
 //!
 //! Nothing is asserted: machines differ and are busy. A peer that is not installed is said to be missing.
 
+mod chunks;
 mod compare;
 mod machines;
 mod measure;
@@ -27,6 +28,7 @@ const BENCHES: &[(&str, Bench)] = &[
     ("debian-base", debian_base),
     ("last-step", last_step),
     ("hashing", hashing),
+    ("chunks", chunks::chunks),
     ("diff", compare::diff),
     ("templates", templates::templates),
     ("machines", machines::machines),

@@ -1,8 +1,8 @@
 //! The store of chunks: zstd frames by the BLAKE3 of what is in them, each held by layers.
 //!
 //! A chunk comes in with the first layer that holds it, in that layer's transaction, and is collected with the last one: it has no
-//! age of its own. One that is damaged takes the layers that hold it out of the index: they
-//! are made again, and it with them. What is not here: how files are cut (`cut`), and when layers go (`gc`).
+//! age of its own. One that is damaged takes the layers that hold it out of the index: they are made again, and it with them. What is
+//! not here: how files are cut (`cut`), and when layers go (`gc`).
 
 use std::io::{self, Read as _};
 

@@ -391,37 +391,6 @@ fn a_cache_of_before_is_brought_to_this_version() {
     assert_eq!(verify(&cache).damage, []);
 }
 
-/// How long it takes to cut a large file, and to put it together; told, not judged.
-#[test]
-#[ignore = "a measurement"]
-fn a_large_file_is_measured() {
-    const LINES: &[u8] =
-        b"/usr/share/doc/package/changelog.Debian.gz: a line as many files have them, 0123456789\n";
-    let (_folder, cache) = open();
-    let run = Run::begin(&cache).unwrap();
-    let mut contents = noise(15, 100 * MIB);
-    for number in contents.clone().chunks(16) {
-        contents.extend_from_slice(&number[..8]);
-        contents.extend_from_slice(&LINES[usize::from(number[0] % 50)..][..24]);
-    }
-    let measured = |what: &str, began: std::time::Instant| {
-        eprintln!("{what} {} MiB: {} ms", contents.len() >> 20, began.elapsed().as_millis());
-    };
-    let began = std::time::Instant::now();
-    let delta = chunked(&cache, &run, &contents, &[]);
-    measured("writing, cutting and committing", began);
-    let began = std::time::Instant::now();
-    let moved = [&[1; 70_000], &contents[..]].concat();
-    chunked(&cache, &run, &moved, &[]);
-    measured("the same again at another place,", began);
-    let stats = cache.stats().unwrap();
-    eprintln!("{} chunks, {} MiB", stats.chunks, stats.chunk_bytes >> 20);
-    fs_err::remove_file(place(&cache, &delta)).unwrap();
-    let began = std::time::Instant::now();
-    whole(&run, &delta).unwrap();
-    measured("putting together", began);
-}
-
 #[test]
 fn a_list_that_is_damaged_is_an_error() {
     let (_folder, cache) = open();

@@ -77,10 +77,11 @@ pub(crate) struct Kept {
     pub(crate) resumes: bool,
 }
 
+/// As a plan has it behind a step.
 impl std::fmt::Display for Kept {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let from = if self.memory { "memory" } else { "disk" };
-        if self.resumes { write!(f, "goes on here, from {from}") } else { f.write_str(from) }
+        if self.resumes { write!(f, "  <- goes on here, from {from}") } else { write!(f, "  ({from})") }
     }
 }
 

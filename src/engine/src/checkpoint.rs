@@ -16,6 +16,7 @@ use imgbuild_digest::Hash;
 use imgbuild_plan::{ActionGraph, ActionNode, FUSED, Reason, Status};
 
 use crate::contract::PassedOn;
+use crate::lock;
 use crate::run::{Checkpoints, Results, RunRequest};
 
 /// How many bytes of disk cost as much as a second.
@@ -90,7 +91,7 @@ impl Continuity {
 
     /// Whether a machine was passed on and the step has not gone on in it.
     pub(crate) fn is_ignored(&self) -> bool {
-        self.below.is_some() && self.working_since.lock().is_ok_and(|since| since.is_none())
+        self.below.is_some() && lock(&self.working_since).is_none()
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use imgbuild_cache::{ActionResult, Cache, Run};
@@ -14,6 +14,7 @@ use imgbuild_plan::{ActionGraph, ActionNode, LockFile};
 use imgbuild_tree::DeltaId;
 
 use crate::checkpoint::{Choice, Continuity, believed, price_key, price_of_space};
+use crate::lock;
 use crate::secrets::{Fillings, NamedSecret, SHORTEST, SecretStore};
 use crate::{
     ActionError, Builder, Cancel, LayerMetadata, Machine, MachineSpec, Outcome, PassedOn, Prompt, Results,
@@ -489,10 +490,6 @@ fn keep(log: &Mutex<Vec<u8>>, line: &str) {
         log.extend_from_slice(line.as_bytes());
         log.push(b'\n');
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn base_name(path: &str) -> &str {

@@ -8,7 +8,7 @@ mod results;
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::panic::AssertUnwindSafe;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use futures::FutureExt as _;
@@ -22,11 +22,11 @@ use imgbuild_plan::{
 use petgraph::graph::NodeIndex;
 
 use crate::checkpoint::{self, Choice, Continuity};
-use crate::outputs;
 use crate::resources::{Demand, Limits, Pool};
 use crate::run::{Failure, Results, RunReport, RunRequest};
 use crate::scheduler::{self, Task, TaskGraph, TaskResult};
 use crate::{ActionContext, ActionError, Builder, Outcome, PassedOn};
+use crate::{lock, outputs};
 
 struct Shared {
     request: RunRequest,
@@ -131,10 +131,6 @@ pub async fn execute(request: RunRequest) -> Result<RunReport, ActionError> {
         tracing::debug!(%error, "the cache was left as it is");
     }
     Ok(summary)
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Holds what the plan found until the run ends, so that the garbage collector leaves it alone.

@@ -19,6 +19,11 @@ pub mod secrets;
 /// Set for the program executed again to become root in a user namespace of its own. It is for this program alone.
 pub const ENTER_MARKER: &str = "IMGBUILD_ENTER_NAMESPACE";
 
+/// What is in a mutex, also where somebody has panicked who held it.
+pub(crate) fn lock<T>(mutex: &std::sync::Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+}
+
 /// What a panic said.
 pub(crate) fn panic_message(panic: &(dyn std::any::Any + Send)) -> &str {
     let text = panic.downcast_ref::<&str>().copied();

@@ -284,6 +284,7 @@ fn show_plan(
         ));
         let mut ancestry = Ancestry::new(planned.keys.context(), cache, Generation::BeforeLastChange);
         let kept = kept(&planned.keys.graph, &planned.plan, cache);
+        let mark = |place: usize| kept.get(&place).map(Kept::to_string).unwrap_or_default();
         for (place, (node, action)) in planned.keys.graph.nodes.iter().zip(actions).enumerate() {
             let what = node.describe();
             match &action.status {
@@ -294,7 +295,7 @@ fn show_plan(
                 Status::Run(reason) => printer.say(&format!("  run     {what}: {reason}")),
                 _ if purpose == Purpose::Explain => {
                     let key = action.key.map(|key| key.0.short()).unwrap_or_default();
-                    printer.say(&format!("  cached  {what} ({key}){}", mark(kept.get(&place))));
+                    printer.say(&format!("  cached  {what} ({key}){}", mark(place)));
                     let keys = |needed: usize| actions[needed].key;
                     let moved = ancestry.moved(place, &keys).map_err(|error| cache_error(&error))?;
                     if let Moved::Own(changes) = moved {
@@ -303,20 +304,11 @@ fn show_plan(
                             .for_each(|change| printer.say(&format!("            last ran: {change}")));
                     }
                 }
-                _ => printer.say(&format!("  cached  {what}{}", mark(kept.get(&place)))),
+                _ => printer.say(&format!("  cached  {what}{}", mark(place))),
             }
         }
     }
     Ok(exit::SUCCESS)
-}
-
-/// What is said of a machine that is kept.
-fn mark(kept: Option<&Kept>) -> String {
-    match kept {
-        None => String::new(),
-        Some(kept) if kept.resumes => format!("  <- {kept}"),
-        Some(kept) => format!("  ({kept})"),
-    }
 }
 
 /// How a build ended.

@@ -284,7 +284,6 @@ fn key_inputs(
     })
 }
 
-/// The actions of a build as a graph.
 /// What a build is for: what nothing else needs, and files that are brought out of its machine.
 fn ends(graph: &ActionGraph) -> Vec<usize> {
     let dependents = graph.dependents();
@@ -292,6 +291,7 @@ fn ends(graph: &ActionGraph) -> Vec<usize> {
     places.filter(|place| dependents[*place].is_empty() || graph.nodes[*place].brings_files()).collect()
 }
 
+/// The actions of a build as a graph.
 fn graph_of(lowered: &Lowered) -> Result<ActionGraph, Diagnostics> {
     let reference = |index: usize| {
         Arc::new(ActionRef {

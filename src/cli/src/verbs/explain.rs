@@ -57,8 +57,8 @@ pub(super) fn plan(plan: &Plan, session: &mut Session) -> Result<ExitCode, Diagn
         };
         let mark = match kept.get(&place) {
             None => String::new(),
-            Some(kept) if kept.resumes => paint.warn(format!("  <- {kept}")),
-            Some(kept) => paint.faint(format!("  ({kept})")),
+            Some(kept) if kept.resumes => paint.warn(kept.to_string()),
+            Some(kept) => paint.faint(kept.to_string()),
         };
         session.shell.line(&format!("{line}{mark}"));
     }

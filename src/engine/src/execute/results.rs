@@ -7,7 +7,8 @@ use imgbuild_digest::{ContentHash as _, ContentHasher, Hash};
 use imgbuild_model::KindClass;
 use imgbuild_plan::{Reference, fingerprint, slot};
 
-use super::{Shared, lock};
+use super::Shared;
+use crate::lock;
 use crate::run::{FAILED_MEMO, FailedState, LOG_MEMO, failed_memo_key};
 use crate::{ActionContext, ActionError, Outcome, Snapshot, files_output, layer_output};
 
