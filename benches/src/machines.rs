@@ -114,9 +114,16 @@ pub fn machines(setup: &Setup) -> Result<(), String> {
     let bench = Bench { setup, cache: setup.folder.path().join("machines-cache"), folder };
     bench.base()?;
     let again = bench.again()?;
-    bench.packer(again)?;
+    bench.packer(again.took)?;
     let runtime = tokio::runtime::Runtime::new().map_err(said)?;
-    runtime.block_on(bench.qemu())
+    runtime.block_on(bench.qemu(again.first_command))
+}
+
+/// A build of which only the last step was another.
+struct Again {
+    took: Duration,
+    /// From the program's start to the first command of that step.
+    first_command: Duration,
 }
 
 struct Bench<'s> {
@@ -144,8 +151,8 @@ impl Bench<'_> {
         self.imgbuild(&["-q", "build", "//:base"]).map(drop)
     }
 
-    /// Builds, and twice again after a change of the last step. Gives how long the quicker of those took.
-    fn again(&self) -> Result<Duration, String> {
+    /// Builds, and twice again after a change of the last step. Gives the quicker of those.
+    fn again(&self) -> Result<Again, String> {
         let ours = |last: &str| {
             self.write("ours.pkr.hcl", &template(&self.folder, "out-ours", last)?)?;
             self.imgbuild(&["build", "ours.pkr.hcl"])
@@ -169,16 +176,19 @@ impl Bench<'_> {
             self.kept("warm")? / (1 << 20) / self.snapshots()?.max(1)
         );
         let third = ours("still other work")?;
+        let begins = |said: &Said| said.at(&format!("begins {STEPS}"));
+        let (one, other) = (begins(&again)?, begins(&third)?);
         println!(
-            "  the last one changed   {:.1} s, {:.1} s; from the start to its first command {:.2} s",
+            "  the last one changed   {:.1} s, {:.1} s; from the start to its first command {:.2} s, {:.2} s",
             again.took.as_secs_f32(),
             third.took.as_secs_f32(),
-            third.at(&format!("begins {STEPS}"))?.as_secs_f32()
+            one.as_secs_f32(),
+            other.as_secs_f32()
         );
         for line in third.lines.iter().filter(|(_, line)| line.contains("from memory")) {
             println!("  {}", line.1.trim_start_matches("==> qemu.web: "));
         }
-        Ok(again.took.min(third.took))
+        Ok(Again { took: again.took.min(third.took), first_command: one.min(other) })
     }
 
     /// How many bytes a folder of the cache has on the disk.
@@ -215,7 +225,7 @@ impl Bench<'_> {
     }
 
     /// What QEMU and OpenSSH take alone: from a snapshot with memory, and to log in.
-    async fn qemu(&self) -> Result<(), String> {
+    async fn qemu(&self, ours: Duration) -> Result<(), String> {
         let folders = [PathBuf::from("/usr/bin"), PathBuf::from("/usr/local/bin")];
         let emulator = Emulator::find("qemu-system-x86_64", &folders).await.map_err(said)?;
         let images = ImageTool::find("qemu-img", &folders).await.map_err(said)?;
@@ -241,13 +251,15 @@ impl Bench<'_> {
         println!("  QEMU's own `savevm`   {:.2} s", began.elapsed().as_secs_f32());
         machine.kill().await;
         drop(machine);
-        for _ in 0..2 {
+        let mut theirs = Duration::MAX;
+        for _ in 0..3 {
             let began = Instant::now();
             let again = launch(true).start(MINUTES).await.map_err(said)?;
             again.qmp().loadvm("bench", MINUTES).await.map_err(said)?;
             again.qmp().resume().await.map_err(said)?;
             let loaded = began.elapsed();
             timed(self.ssh(port_of(&again).await?, "echo"))?;
+            theirs = theirs.min(began.elapsed());
             println!(
                 "  QEMU's own start with `loadvm`   {:.2} s; to the first command by `ssh`   {:.2} s",
                 loaded.as_secs_f32(),
@@ -255,6 +267,12 @@ impl Bench<'_> {
             );
             drop(again);
         }
+        println!(
+            "  from memory to the first command, all of the program, against that   {:.2} s : {:.2} s = {:.2}",
+            ours.as_secs_f32(),
+            theirs.as_secs_f32(),
+            ours.as_secs_f32() / theirs.as_secs_f32()
+        );
         Ok(())
     }
 

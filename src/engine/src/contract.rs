@@ -593,9 +593,12 @@ pub trait Session: Send + Sync {
     /// If there is no such user or group.
     async fn identity(&mut self, owner: &str) -> Result<(u32, u32), ActionError>;
 
-    /// How a program of the host reaches the machine itself; `None` where there is nothing to connect to.
-    fn connection(&self) -> Option<ConnectionFacts> {
-        None
+    /// How a program of the host reaches the machine itself, which then is ready for it; `None` where there is nothing to connect to.
+    ///
+    /// # Errors
+    /// If the machine cannot be made ready.
+    async fn connection(&mut self) -> Result<Option<ConnectionFacts>, ActionError> {
+        Ok(None)
     }
 
     /// Starts the machine anew and waits until it is back: until the kernel says that it was started another time.

@@ -48,7 +48,7 @@ pub(crate) const COLLECTIONS: &str = "~/.ansible/collections:/usr/share/ansible/
 #[async_trait]
 impl Provisioner for Ansible {
     async fn provision(&self, context: &ActionContext, session: &mut dyn Session) -> Result<(), ActionError> {
-        let facts = session.connection().ok_or_else(|| {
+        let facts = session.connection().await?.ok_or_else(|| {
             ActionError::input("`ansible` needs a machine that is reached over SSH")
                 .hint("`ansible_local` runs a playbook in the machine itself")
         })?;

@@ -28,7 +28,7 @@ pub(crate) async fn check(
     session: &mut dyn Session,
     reports: &Path,
 ) -> Result<Found, ActionError> {
-    let facts = session.connection().ok_or_else(|| {
+    let facts = session.connection().await?.ok_or_else(|| {
         ActionError::input("`testinfra` needs a machine that is reached over SSH")
             .hint("test the image by an `image_test` with `boot = True`")
     })?;

@@ -47,6 +47,7 @@ pub mod builder;
 pub mod http;
 pub mod image;
 pub mod media;
+pub mod memory;
 pub mod probe;
 pub mod process;
 pub mod qmp;

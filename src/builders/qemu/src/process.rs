@@ -14,8 +14,10 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
+use std::sync::Arc;
 use std::time::Duration;
 
+use imgbuild_digest::Digest;
 use tempfile::TempDir;
 use tokio::net::UnixStream;
 use tokio::process::{Child, ChildStdin};
@@ -26,7 +28,8 @@ pub use failure::Cause;
 use output::Tail;
 pub use ports::free_port;
 
-use crate::qmp::{EventKind, Forward, Qmp, QmpError};
+use crate::memory::GuestMemory;
+use crate::qmp::{EventKind, Forward, MemoryLies, Qmp, QmpError};
 use crate::spec::{HostPort, MachineSpec, Serial, SpecError, Wiring};
 
 /// How often the power button is pressed again: a guest that still boots does not notice the first time.
@@ -66,8 +69,10 @@ pub struct Launch {
     pub environment: Vec<(OsString, OsString)>,
     /// Whether the processors stand still until they are told to run, as is right before a snapshot is loaded.
     pub paused: bool,
-    /// Whether its memory comes from a stream ([`crate::qmp::Qmp::load_memory`]), before which nothing runs.
+    /// Whether what it is comes from a stream ([`Machine::load_state`]), before which nothing runs.
     pub incoming: bool,
+    /// What its memory holds as it is started, where that lies beside QEMU; nothing if absent.
+    pub memory: Option<Arc<GuestMemory>>,
 }
 
 impl Launch {
@@ -82,6 +87,7 @@ impl Launch {
             environment: Vec::new(),
             paused: false,
             incoming: false,
+            memory: None,
         }
     }
 }
@@ -98,6 +104,7 @@ impl std::fmt::Debug for Launch {
             .field("environment", &variables)
             .field("paused", &self.paused)
             .field("incoming", &self.incoming)
+            .field("memory", &self.memory)
             .finish()
     }
 }
@@ -115,6 +122,17 @@ pub enum StartError {
         folder: PathBuf,
         /// Why.
         source: io::Error,
+    },
+    /// There is no memory for it.
+    #[error("this host gives no memory for the machine: {0}")]
+    Memory(io::Error),
+    /// What it is to be started with is the memory of another.
+    #[error("the memory has {given} bytes, and the machine {size}")]
+    OtherMemory {
+        /// How much was given.
+        given: u64,
+        /// How much the machine has.
+        size: u64,
     },
     /// The process was not made.
     #[error("cannot start `{}`: {source}", .program.display())]
@@ -209,6 +227,7 @@ struct Running {
     stderr: Tail,
     wiring: Wiring,
     serial: Serial,
+    memory: Option<Arc<GuestMemory>>,
     folder: TempDir,
 }
 
@@ -222,7 +241,11 @@ impl Launch {
             .prefix("qemu-")
             .tempdir_in(&self.folder)
             .map_err(|source| StartError::Folder { folder: self.folder.clone(), source })?;
-        let wiring = Wiring::in_folder(folder.path());
+        let mut wiring = Wiring::in_folder(folder.path());
+        let memory = self.memory()?;
+        if let Some(memory) = &memory {
+            wiring.memory = memory.path();
+        }
         let arguments = self.spec.arguments(&wiring)?;
         let failed = |source| StartError::Spawn { program: self.program.clone(), source };
         // The shell that holds the leash would only say that there is no such file.
@@ -251,8 +274,20 @@ impl Launch {
         let pid = child.id().ok_or_else(|| failed(io::Error::other("it has no pid")))?;
         let leash = child.stdin.take();
         let stderr = Tail::of(child.stderr.take());
-        let running = Running { child, pid, _leash: leash, stderr, wiring, serial: self.spec.serial, folder };
+        let running =
+            Running { child, pid, _leash: leash, stderr, wiring, serial: self.spec.serial, memory, folder };
         Ok(Starting { running, monitor, ranges: self.ranges() })
+    }
+
+    /// Its memory, where that lies beside QEMU.
+    fn memory(&self) -> Result<Option<Arc<GuestMemory>>, StartError> {
+        let size = self.spec.memory << 20;
+        match &self.memory {
+            _ if !self.spec.has_memory_beside() => Ok(None),
+            None => GuestMemory::new(size).map(|memory| Some(Arc::new(memory))).map_err(StartError::Memory),
+            Some(memory) if memory.size() == size => Ok(Some(memory.clone())),
+            Some(memory) => Err(StartError::OtherMemory { given: memory.size(), size }),
+        }
     }
 
     /// The process, and then the machine that answers, within `limit`.
@@ -354,6 +389,33 @@ impl Machine {
     /// The machine's own folder; it goes with the machine.
     pub fn folder(&self) -> &Path {
         self.running.folder.path()
+    }
+
+    /// Its memory, where that lies beside QEMU.
+    pub fn memory(&self) -> Option<&Arc<GuestMemory>> {
+        self.running.memory.as_ref()
+    }
+
+    /// Where its memory is, as streams have to know it.
+    fn memory_lies(&self) -> MemoryLies {
+        if self.running.memory.is_some() { MemoryLies::Beside } else { MemoryLies::Within }
+    }
+
+    /// Writes what it is, but for its disks and the memory beside QEMU, into a file, which is made. It must stand still.
+    ///
+    /// # Errors
+    /// If QEMU refuses, ends or is silent for `limit`, or the file cannot be written.
+    pub async fn save_state(&self, file: &Path, limit: Duration) -> Result<Digest, QmpError> {
+        self.qmp.save_state(file, &self.folder().join("state"), self.memory_lies(), limit).await
+    }
+
+    /// Reads what [`Machine::save_state`] wrote, if it was started for that. It still runs nothing then: the file may be another than the one
+    /// that was written, which the caller tells by what is given.
+    ///
+    /// # Errors
+    /// If QEMU refuses, as it does where the machine is another, ends or is silent for `limit`; if the file cannot be read.
+    pub async fn load_state(&self, file: &Path, limit: Duration) -> Result<Digest, QmpError> {
+        self.qmp.load_state(file, &self.folder().join("state"), self.memory_lies(), limit).await
     }
 
     /// Where its sockets and its console are.

@@ -60,6 +60,8 @@ pub struct MachineSpec {
     pub boot: Option<String>,
     /// Whether QEMU ends where the guest would be reset.
     pub no_reboot: bool,
+    /// Whether its memory is to lie beside QEMU ([`crate::memory::GuestMemory`]); see [`MachineSpec::has_memory_beside`].
+    pub memory_beside: bool,
     /// A template's own switches, which take the place of ours.
     pub overrides: Vec<Override>,
 }
@@ -89,6 +91,7 @@ impl Default for MachineSpec {
             kernel: None,
             boot: None,
             no_reboot: false,
+            memory_beside: false,
             overrides: Vec::new(),
         }
     }

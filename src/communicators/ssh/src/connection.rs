@@ -34,7 +34,11 @@ pub struct Connection {
 pub(crate) struct Core {
     pub(crate) prepared: Prepared,
     live: Mutex<Option<Arc<Live>>>,
+    owed: std::sync::Mutex<Option<Owed>>,
 }
+
+/// Gives the line that is owed, as it is at that moment.
+pub(crate) type Owed = Arc<dyn Fn() -> String + Send + Sync>;
 
 /// One link and what hangs on it.
 pub(crate) struct Live {
@@ -51,7 +55,11 @@ pub(crate) struct Live {
 /// Why not: what is wrong with the settings at once, what a starting machine shows as well ([`Error::TimedOut`]) when the time
 /// is up, a refused log-in after as many attempts as [`crate::Patience`] allows.
 pub async fn connect(settings: Settings) -> Result<Connection, Error> {
-    let core = Arc::new(Core { prepared: Prepared::load(settings)?, live: Mutex::new(None) });
+    let core = Arc::new(Core {
+        prepared: Prepared::load(settings)?,
+        live: Mutex::new(None),
+        owed: std::sync::Mutex::default(),
+    });
     core.renew(None).await?;
     let tunnels = LocalTunnels::open(&core).await?;
     Ok(Connection { core, tunnels })
@@ -102,9 +110,44 @@ impl Core {
         self.renew(None).await
     }
 
+    /// What the machine is to do before anything else, which whoever takes it carries out.
+    pub(crate) fn take_owed(&self) -> Option<Owed> {
+        self.owed().take()
+    }
+
+    /// The machine has not done it: it is to be done before anything else still.
+    pub(crate) fn owe(&self, owed: Owed) {
+        *self.owed() = Some(owed);
+    }
+
+    fn owed(&self) -> std::sync::MutexGuard<'_, Option<Owed>> {
+        self.owed.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    /// Has the machine do what it owes.
+    async fn settle(&self) -> Result<(), Error> {
+        let Some(owed) = self.take_owed() else { return Ok(()) };
+        let line = owed();
+        // Boxed, as it comes back here.
+        match Box::pin(self.output(line.as_bytes(), Stdin::Empty)).await {
+            // A server that gives files only, and does without.
+            Ok(_) | Err(Error::ChannelRefused { .. } | Error::NoExit(_)) => Ok(()),
+            Err(error) => {
+                self.owe(owed);
+                Err(error)
+            }
+        }
+    }
+
+    /// A channel for a session, once the machine has done what it owes.
+    pub(crate) async fn session(&self) -> Result<Session, Error> {
+        self.settle().await?;
+        self.next_session().await
+    }
+
     /// A channel for a session, over a new connection if the present one gives none (as Packer does), unless something else is
     /// under way in it.
-    pub(crate) async fn session(&self) -> Result<Session, Error> {
+    async fn next_session(&self) -> Result<Session, Error> {
         let live = self.live().await?;
         let busy = Busy::new(&live);
         let error = match live.link.handle.channel_open_session().await {
@@ -281,6 +324,20 @@ impl Connection {
             .await;
         lines.end(on_line);
         ended
+    }
+
+    /// Has the machine's shell run a line before whatever comes next, together with that where it can be: on a machine that is emulated
+    /// each command takes long to begin. `line` gives it at that moment. What it says and how it ends is not told.
+    pub fn owe(&self, line: impl Fn() -> String + Send + Sync + 'static) {
+        self.core.owe(Arc::new(line));
+    }
+
+    /// Has it run now, where others than this connection are about to use the machine.
+    ///
+    /// # Errors
+    /// If the machine gives no session, or is gone.
+    pub async fn settle(&self) -> Result<(), Error> {
+        self.core.settle().await
     }
 
     /// Whether the connection is known to be gone. One that was cut without a word is seen by the next sign of life only.

@@ -414,8 +414,9 @@ impl Session for SshSession {
         }
     }
 
-    fn connection(&self) -> Option<ConnectionFacts> {
-        Some(self.connection.facts())
+    async fn connection(&mut self) -> Result<Option<ConnectionFacts>, ActionError> {
+        self.connection.settle().await?;
+        Ok(Some(self.connection.facts()))
     }
 
     async fn reboot(&mut self, reboot: &Reboot) -> Result<(), ActionError> {

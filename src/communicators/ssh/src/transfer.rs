@@ -129,13 +129,19 @@ impl Connection {
     /// [`Error::Lost`] if the connection ends.
     pub async fn upload_small(&self, local: &Path, path: &str) -> Result<bool, Error> {
         let Some((content, path, mode)) = small(local, path) else { return Ok(false) };
-        let command = put_command(&path, content.len(), mode);
-        match self.core.output(command.as_bytes(), Stdin::Bytes(&content)).await {
+        let owed = self.core.take_owed();
+        let before = owed.as_ref().map(|line| format!("{{ {}; }} </dev/null\n", line())).unwrap_or_default();
+        let command = before + &put_command(&path, content.len(), mode);
+        let put = match self.core.output(command.as_bytes(), Stdin::Bytes(&content)).await {
             Ok(said) => Ok(said.exit.is_success()),
             // A server that gives files only.
             Err(Error::ChannelRefused { .. } | Error::NoExit(_)) => Ok(false),
             Err(error) => Err(error),
+        };
+        if let (Some(owed), Ok(false) | Err(_)) = (owed, &put) {
+            self.core.owe(owed);
         }
+        put
     }
 
     /// Reads a file of the machine into one of this host, with its permission bits less the mask of this process.

@@ -32,7 +32,7 @@ pub use boot::{BootPlan, Bootloader, RootReference};
 pub use disk::{DiskOptions, FileSystem, Table, UnfinishedDisk, WrittenDisk, begin_disk, write_disk};
 pub use error::DiskError;
 pub use format::{
-    ClusterCompression, Conversion, DiskFormat, Found, OverlayWriter, Qcow2Overlay, Said, convert,
+    ClusterCompression, Conversion, DiskFormat, Found, OverlayWriter, Qcow2Overlay, Said, Units, convert,
     unpack_disk, unpack_qcow2,
 };
 pub use identity::Identity;

@@ -3,7 +3,7 @@
 //! Each is a script for `/bin/sh` as root, given on standard input, so that no secret is on a command line; only a clock is set by a
 //! line. What the script needs and the machine lacks is left out where the next boot can do without it.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use imgbuild_engine::ActionError;
 use imgbuild_ssh::{SshSession, Stdin, quote};
@@ -158,12 +158,13 @@ pub(crate) async fn started(session: &SshSession, access: &Access) -> Result<(),
     run(session, "go on", &script).await
 }
 
-/// What is done when a machine goes on from memory: its clock stood still.
-///
-/// # Errors
-/// If the machine is gone. A clock that cannot be set stays as it is.
-pub(crate) async fn woken(session: &SshSession, seconds: u64) -> Result<(), ActionError> {
-    within("go on", session.ssh().output(&clock_line(seconds), Stdin::Empty)).await.map(drop)
+/// What is done when a machine goes on from memory, before anything else in it: its clock stood still. One that cannot be set stays as
+/// it is.
+pub(crate) fn woken(session: &SshSession) {
+    session.ssh().owe(|| {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        clock_line(now.as_secs())
+    });
 }
 
 /// Makes an image of the machine.

@@ -20,7 +20,7 @@ use super::attributes::Source;
 use super::disks::{self, TPM_STATE, VARIABLES, file_name};
 use super::host::Host;
 use super::start::{CONSOLE_LINES, MEMORY_LIMIT, fingerprint_of, halted, with_console};
-use super::warm::{About, MEMORY, Measured};
+use super::warm::{About, MEMORY, Measured, STATE};
 use super::{QemuBuilder, Waiting, guest, lock};
 use crate::process::{Ended, Machine};
 use crate::qmp::NewOverlay;
@@ -110,12 +110,15 @@ impl Live {
     ) -> Result<(WarmStaged, About), ActionError> {
         let began = Instant::now();
         let mut staged = builder.0.cache.stage_warm(&wanted.run)?;
-        let socket = self.machine.folder().join("memory");
         self.machine.qmp().stop().await?;
         let kept = async {
-            let memory = self.machine.qmp().save_memory(&staged.file(MEMORY), &socket, MEMORY_LIMIT).await?;
-            staged.add(MEMORY, memory);
+            let state = self.machine.save_state(&staged.file(STATE), MEMORY_LIMIT).await?;
+            staged.add(STATE, state);
             tokio::task::block_in_place(|| {
+                if let Some(memory) = self.machine.memory() {
+                    let memory = memory.save(&staged.file(MEMORY))?;
+                    staged.add(MEMORY, memory);
+                }
                 for disk in (0..self.sizes.len()).map(file_name) {
                     staged.copy(&disk, &self.staged.upper().join(&disk))?;
                 }
@@ -389,10 +392,10 @@ impl Session for QemuMachine {
         self.live.session.identity(owner).await
     }
 
-    fn connection(&self) -> Option<ConnectionFacts> {
+    async fn connection(&mut self) -> Result<Option<ConnectionFacts>, ActionError> {
         // Whoever connects by itself may do anything.
         self.touched.store(true, Ordering::Relaxed);
-        Session::connection(&self.live.session)
+        self.live.session.connection().await
     }
 
     async fn reboot(&mut self, reboot: &Reboot) -> Result<(), ActionError> {

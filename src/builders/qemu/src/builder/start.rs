@@ -2,13 +2,14 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use imgbuild_cache::{Staged, WarmSnapshot};
+use imgbuild_digest::Digest;
 use imgbuild_engine::{ActionError, MachineSpec as Wanted, Results};
 use imgbuild_ssh::{SshSession, connect_after};
 use imgbuild_tree::DeltaId;
-use tokio::task::block_in_place;
+use tokio::task::{block_in_place, spawn_blocking};
 
 use super::access::Access;
 use super::attributes::{Source, flash};
@@ -16,9 +17,10 @@ use super::disks::{self, Chain, VARIABLES, failed, file_name};
 use super::host::Host;
 use super::machine::Live;
 use super::typing::Typing;
-use super::warm::{About, MEMORY, Measured, has_disks, is_whole_beside_memory};
+use super::warm::{About, MEMORY, Measured, STATE, has_disks, is_whole_beside_memory};
 use super::{QemuBuilder, console, guest};
 use crate::media::{FatSize, Files, MediaError, fat_image, iso_image};
+use crate::memory::GuestMemory;
 use crate::process::{Died, Halt, Launch, Machine, StartError};
 use crate::qmp::QmpError;
 use crate::seed::HostKeyError;
@@ -82,6 +84,11 @@ impl QemuBuilder {
         let About { fingerprint, access } = warm
             .about()
             .ok_or_else(|| NotWoken::lasting("what is known of it was written by another imgbuild"))?;
+        // Read while all else is made ready.
+        let memory = warm.files().contains_key(MEMORY).then(|| {
+            let file = warm.file(MEMORY);
+            spawn_blocking(move || GuestMemory::load(&file))
+        });
         let access = Access::again(source, access.as_ref()).map_err(NotWoken::now)?;
         if !has_disks(warm, Chain::new(&wanted.run, layers).disks()) {
             return Err(NotWoken::lasting("it is another machine: it has other disks"));
@@ -95,15 +102,24 @@ impl QemuBuilder {
         if !block_in_place(|| is_whole_beside_memory(warm)).map_err(NotWoken::now)? {
             return Err(NotWoken::lasting("what lies beside its memory is damaged"));
         }
-        let launch = Launch { paused: true, incoming: true, ..self.launch(&parts) };
+        let memory = match memory {
+            None => None,
+            Some(memory) => {
+                let read = memory.await.map_err(|error| NotWoken::now(std::io::Error::from(error)))?;
+                Some(Arc::new(taken(read, warm)?))
+            }
+        };
+        if memory.is_some() != parts.spec.has_memory_beside() {
+            return Err(NotWoken::lasting("it is another machine: its memory lies elsewhere"));
+        }
+        let launch = Launch { paused: true, incoming: true, memory, ..self.launch(&parts) };
         let mut machine = launch.start(ANSWER).await.map_err(NotWoken::now)?;
         load(&mut machine, warm).await?;
         machine.qmp().resume().await.map_err(NotWoken::now)?;
         // One that lets nobody in now is not waited for again.
         let seen = |why| NotWoken { why, lasting: true };
         let live = self.connected(machine, parts, layers, wanted, access).await.map_err(seen)?;
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        guest::woken(&live.session, now.as_secs()).await.map_err(seen)?;
+        guest::woken(&live.session);
         wanted
             .told
             .line(&format!("The machine goes on from memory ({:.1} s)", began.elapsed().as_secs_f32()));
@@ -209,6 +225,10 @@ impl QemuBuilder {
         let host = self.host(source, &wanted.told).await?;
         let accelerator = source.accelerator().unwrap_or_else(|| host.accelerator.clone());
         let mut spec = source.machine(&host.emulator, accelerator)?;
+        spec.memory_beside = match warm {
+            Some(warm) => warm.files().contains_key(MEMORY),
+            None => source.warm() && wanted.results == Results::Kept,
+        };
         let chain = Chain::new(&wanted.run, layers);
         let staged = self.0.cache.stage(&wanted.run)?;
         let media = tempfile::Builder::new().prefix("media-").tempdir_in(wanted.run.temporary())?;
@@ -273,14 +293,25 @@ impl NotWoken {
     }
 }
 
-/// Reads a machine's memory into one that was started for it.
+/// Memory that was read, if it is what was written.
+fn taken(read: std::io::Result<(GuestMemory, Digest)>, warm: &WarmSnapshot) -> Result<GuestMemory, NotWoken> {
+    match read {
+        Ok((memory, digest)) if warm.files().get(MEMORY) == Some(&digest) => Ok(memory),
+        // What makes no sense is damaged; that the host gives no memory is its own.
+        Err(error) if block_in_place(|| warm.is_whole(MEMORY)).map_err(NotWoken::now)? => {
+            Err(NotWoken::now(error))
+        }
+        _ => Err(NotWoken::lasting("its memory is damaged")),
+    }
+}
+
+/// Reads what a machine was into one that was started for it.
 async fn load(machine: &mut Machine, warm: &WarmSnapshot) -> Result<(), NotWoken> {
-    let socket = machine.folder().join("memory");
-    let loaded = machine.qmp().load_memory(&warm.file(MEMORY), &socket, MEMORY_LIMIT).await;
+    let loaded = machine.load_state(&warm.file(STATE), MEMORY_LIMIT).await;
     let is_whole = match &loaded {
-        Ok(digest) => warm.files().get(MEMORY) == Some(digest),
+        Ok(digest) => warm.files().get(STATE) == Some(digest),
         // QEMU may end over what makes no sense to it, and over much else.
-        Err(_) => block_in_place(|| warm.is_whole(MEMORY)).map_err(NotWoken::now)?,
+        Err(_) => block_in_place(|| warm.is_whole(STATE)).map_err(NotWoken::now)?,
     };
     match loaded {
         _ if !is_whole => Err(NotWoken::lasting("its memory is damaged")),
@@ -428,7 +459,6 @@ impl From<MediaError> for ActionError {
 #[cfg(test)]
 mod tests {
     use imgbuild_cache::{Cache, Run};
-    use imgbuild_digest::Digest;
 
     use super::*;
     use crate::probe::Emulator;
@@ -446,8 +476,8 @@ mod tests {
         // More than a socket holds, so that the end of who reads is seen by who writes.
         let memory = b"no memory of a machine".repeat(1 << 19);
         let mut staged = cache.stage_warm(&run).unwrap();
-        fs_err::write(staged.file(MEMORY), &memory).unwrap();
-        staged.add(MEMORY, Digest::of(&memory));
+        fs_err::write(staged.file(STATE), &memory).unwrap();
+        staged.add(STATE, Digest::of(&memory));
         staged.commit(&[], &()).unwrap();
         let warm = cache.warm_snapshot(&[]).unwrap();
 
@@ -459,7 +489,7 @@ mod tests {
         assert!(lasting && why.contains("Not a migration stream"), "{why}");
 
         // What is damaged is that, whatever QEMU says of it.
-        fs_err::write(warm.file(MEMORY), &memory[1..]).unwrap();
+        fs_err::write(warm.file(STATE), &memory[1..]).unwrap();
         let mut machine = launch.start(ANSWER).await.unwrap();
         let NotWoken { why, lasting } = load(&mut machine, &warm).await.unwrap_err();
         assert!(lasting && why.to_string() == "its memory is damaged", "{why}");

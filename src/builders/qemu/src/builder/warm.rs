@@ -15,8 +15,11 @@ use super::access::Kept;
 use super::disks::file_name;
 use crate::spec::MemoryFingerprint;
 
-/// The file of the memory. Beside it lie the uppermost images of the disks, and the firmware's variables.
+/// The file of the memory, where that lies beside QEMU ([`crate::memory::GuestMemory`]). Beside it lie the uppermost images of the disks, and the
+/// firmware's variables.
 pub(crate) const MEMORY: &str = "memory";
+/// The file of all else that a machine is, and of its memory where that is nowhere else.
+pub(crate) const STATE: &str = "state";
 
 /// Under what it is remembered how long machines take to come up.
 const BOOT: &str = "boot";
@@ -36,12 +39,12 @@ pub(crate) fn has_disks(warm: &WarmSnapshot, count: usize) -> bool {
     (0..count).all(has) && !has(count)
 }
 
-/// Whether the files beside the memory are as they were written.
+/// Whether the files that QEMU opens are as they were written: those that are read for it are looked at as they are read.
 ///
 /// # Errors
 /// If one cannot be read.
 pub(crate) fn is_whole_beside_memory(warm: &WarmSnapshot) -> std::io::Result<bool> {
-    for name in warm.files().keys().filter(|name| *name != MEMORY) {
+    for name in warm.files().keys().filter(|name| ![MEMORY, STATE].contains(&name.as_str())) {
         if !warm.is_whole(name)? {
             return Ok(false);
         }

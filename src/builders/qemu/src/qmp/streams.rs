@@ -1,5 +1,5 @@
-//! Memory as a stream, and disks over which a new one is put while the machine is there (QEMU: `docs/devel/migration`,
-//! `qapi/transaction.json`). A stream goes through a socket, so that it can be hashed on its way and needs no QEMU newer than
+//! What a machine is as a stream, with its memory or without, and disks over which a new one is put while the machine is there (QEMU:
+//! `docs/devel/migration`, `qapi/transaction.json`). A stream goes through a socket, so that it can be hashed on its way and needs no QEMU newer than
 //! any other. Not for: what a stream fits ([`crate::spec::MemoryFingerprint`]).
 
 use std::io;
@@ -26,6 +26,15 @@ const BANDWIDTH: u64 = 64 << 30;
 
 /// How much is read at a time, in bytes.
 const PIECE: usize = 1 << 20;
+
+/// Where the memory of a machine is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MemoryLies {
+    /// In QEMU, so that it is part of the stream.
+    Within,
+    /// Beside it ([`crate::memory::GuestMemory`]).
+    Beside,
+}
 
 /// A new image over a disk.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -76,18 +85,25 @@ impl Qmp {
         put
     }
 
-    /// Writes the memory and the devices of a machine that stands still into a file, which is made. The socket for it is made at
-    /// `socket`. The machine can go on behind.
+    /// Writes what a machine that stands still is, its disks and what `memory` says apart, into a file, which is made. The socket for it is
+    /// made at `socket`. The machine can go on behind.
     ///
     /// # Errors
     /// If QEMU refuses, ends or is silent, or the file cannot be written.
-    pub async fn save_memory(&self, file: &Path, socket: &Path, limit: Duration) -> Result<Digest, QmpError> {
+    pub async fn save_state(
+        &self,
+        file: &Path,
+        socket: &Path,
+        memory: MemoryLies,
+        limit: Duration,
+    ) -> Result<Digest, QmpError> {
         let listener = UnixListener::bind(socket)?;
         let written = async {
             let (stream, _) = listener.accept().await?;
             keep(stream, file).await
         };
         let asked = async {
+            self.leave_out(memory).await?;
             self.execute("migrate-set-parameters", json!({"max-bandwidth": BANDWIDTH})).await?;
             let address = format!("unix:{}", text("migrate", socket)?);
             self.execute("migrate", json!({"uri": address})).await?;
@@ -101,12 +117,19 @@ impl Qmp {
         Ok(stream)
     }
 
-    /// Reads what [`Qmp::save_memory`] wrote into a machine that was started for it and runs nothing yet. It still runs nothing
+    /// Reads what [`Qmp::save_state`] wrote into a machine that was started for it and runs nothing yet. It still runs nothing
     /// then: the stream may be another than the one that was written, which the caller tells by what is given.
     ///
     /// # Errors
     /// If QEMU refuses, as it does where the machine is another, ends or is silent; if the file cannot be read.
-    pub async fn load_memory(&self, file: &Path, socket: &Path, limit: Duration) -> Result<Digest, QmpError> {
+    pub async fn load_state(
+        &self,
+        file: &Path,
+        socket: &Path,
+        memory: MemoryLies,
+        limit: Duration,
+    ) -> Result<Digest, QmpError> {
+        self.leave_out(memory).await?;
         let address = format!("unix:{}", text("migrate-incoming", socket)?);
         self.execute("migrate-incoming", json!({"uri": address})).await?;
         let given = async {
@@ -127,6 +150,15 @@ impl Qmp {
         let done = tokio::time::timeout(limit, loaded).await;
         let _ = fs_err::remove_file(socket);
         done.map_err(|_| QmpError::TimedOut { command: "migrate-incoming".to_owned(), limit })?
+    }
+
+    /// Has streams leave out memory that lies beside.
+    async fn leave_out(&self, memory: MemoryLies) -> Result<(), QmpError> {
+        if memory == MemoryLies::Within {
+            return Ok(());
+        }
+        let capability = json!({"capability": "x-ignore-shared", "state": true});
+        self.execute("migrate-set-capabilities", json!({"capabilities": [capability]})).await.map(drop)
     }
 
     /// Waits until a stream has ended.

@@ -9,7 +9,7 @@ use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use super::overrides::{self, Switch};
-use super::{Display, Firmware, FlashFile, HostPort, MachineSpec, Nic, Serial, Topology};
+use super::{Display, Firmware, FlashFile, HostPort, MachineSpec, Nic, Override, Serial, Topology};
 
 /// Where files of one run of a machine lie. All are absolute.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,6 +20,8 @@ pub struct Wiring {
     pub serial_socket: PathBuf,
     /// The socket of VNC, where it has one.
     pub vnc_socket: PathBuf,
+    /// The machine's memory, where that lies beside QEMU.
+    pub memory: PathBuf,
 }
 
 impl Wiring {
@@ -30,6 +32,7 @@ impl Wiring {
             serial_log: folder.join("serial.log"),
             serial_socket: folder.join("serial"),
             vnc_socket: folder.join("vnc"),
+            memory: folder.join("memory"),
         }
     }
 }
@@ -72,6 +75,9 @@ pub enum SpecError {
     Ports(u16, u16),
 }
 
+/// Switches by which a template says how much memory there is, where it lies, and on which board.
+const MEMORY_SWITCHES: [&str; 7] = ["-m", "-machine", "-M", "-numa", "-object", "-mem-path", "-mem-prealloc"];
+
 /// `sun_path` has 108 bytes, the last of which is 0.
 const LONGEST_SOCKET: usize = 107;
 
@@ -112,7 +118,7 @@ impl MachineSpec {
         let mut all = vec![Switch::with("-name", doubled_commas(&self.name))];
         all.push(Switch::alone("-no-user-config"));
         all.push(Switch::alone("-nodefaults"));
-        self.push_board(&mut all)?;
+        self.push_board(&mut all, wiring)?;
         push_firmware(&mut all, &self.firmware)?;
         let cards = self.push_networks(&mut all)?;
         drives::push(&mut all, self)?;
@@ -151,12 +157,33 @@ impl MachineSpec {
         Ok(Arguments { switches: overrides::apply(all, &self.overrides, &cards) })
     }
 
-    fn push_board(&self, all: &mut Vec<Switch>) -> Result<(), SpecError> {
+    /// Whether its memory lies beside QEMU: it is to, the board is one of which it is known that it can, and a template has no word on how
+    /// much there is and where.
+    #[must_use]
+    pub fn has_memory_beside(&self) -> bool {
+        let is_known = ["pc", "q35", "virt"].iter().any(|board| {
+            self.machine
+                .strip_prefix(board)
+                .is_some_and(|more| more.is_empty() || more.starts_with(['-', ',']))
+        });
+        let is_free = |one: &Override| !MEMORY_SWITCHES.contains(&&*one.switch().name);
+        self.memory_beside && is_known && self.overrides.iter().all(is_free)
+    }
+
+    fn push_board(&self, all: &mut Vec<Switch>, wiring: &Wiring) -> Result<(), SpecError> {
         // QEMU takes no accelerator twice.
         let own =
             self.overrides.iter().any(|one| matches!(one.switch().name.as_str(), "-accel" | "-enable-kvm"));
         let accelerator = if own { String::new() } else { format!(",accel={}", self.accelerator.name()) };
-        all.push(Switch::with("-machine", format!("type={}{accelerator}", self.machine)));
+        let mut board = format!("type={}{accelerator}", self.machine);
+        if self.has_memory_beside() {
+            board += ",memory-backend=memory";
+            let path = doubled_commas(absolute(&wiring.memory)?);
+            let memory =
+                format!("memory-backend-file,id=memory,share=on,size={}M,mem-path={path}", self.memory);
+            all.push(Switch::with("-object", memory));
+        }
+        all.push(Switch::with("-machine", board));
         if let Some(cpu) = &self.cpu {
             all.push(Switch::with("-cpu", cpu.as_str()));
         }

@@ -39,6 +39,30 @@ fn a_machine_without_anything() {
 }
 
 #[test]
+fn memory_beside_the_emulator() {
+    let beside = |change: &dyn Fn(&mut MachineSpec)| {
+        let mut spec = MachineSpec { memory_beside: true, ..bare() };
+        change(&mut spec);
+        (spec.has_memory_beside(), arguments(&spec).unwrap().contains("memory"))
+    };
+    assert_eq!(
+        arguments(&MachineSpec { memory_beside: true, ..bare() }).unwrap(),
+        "-name imgbuild -no-user-config -nodefaults -object memory-backend-file,id=memory,share=on,size=512M,mem-path=/run/m,,1/memory \
+         -machine type=pc,accel=tcg,memory-backend=memory -m 512M -smp cpus=1 -display none"
+    );
+    for board in ["pc-i440fx-7.2", "q35", "pc-q35-10.0", "virt", "virt-7.2", "q35,smm=on"] {
+        assert_eq!(beside(&|spec| spec.machine = board.to_owned()), (true, true), "{board}");
+    }
+    for board in ["isapc", "microvm", "pcx", "virtual"] {
+        assert_eq!(beside(&|spec| spec.machine = board.to_owned()), (false, false), "{board}");
+    }
+    for (switch, wanted) in [("-m", false), ("-machine", false), ("-object", false), ("-cpu", true)] {
+        let own = Override::from_row(&[switch.to_owned(), "1".to_owned()]).unwrap();
+        assert_eq!(beside(&|spec| spec.overrides.push(own.clone())).0, wanted, "{switch}");
+    }
+}
+
+#[test]
 fn processors() {
     for ((cpus, sockets, cores, threads), wanted) in [
         ((0, 0, 0, 0), "cpus=1"),

@@ -197,6 +197,7 @@ mod tests {
         assert_eq!(differs(|spec| spec.cpu = Some("max".into())), ["cpu"]);
         assert_eq!(differs(|spec| spec.topology.cpus = 2), ["devices"]);
         assert_eq!(differs(|spec| spec.accelerator = Accelerator::Kvm), ["accelerator", "processor"]);
+        assert_eq!(differs(|spec| spec.memory_beside = true), ["devices"]);
         assert_eq!(differs(|spec| spec.disks.clear()), ["devices"]);
         assert_eq!(differs(|spec| spec.nics[0].device = "e1000".into()), ["devices"]);
         assert_eq!(differs(|spec| spec.entropy = false), ["devices"]);

@@ -1,7 +1,9 @@
 //! Snapshots with memory: a guest goes on in another process where it was.
 
+use std::sync::Arc;
 use std::time::Instant;
 
+use imgbuild_qemu::memory::GuestMemory;
 use imgbuild_qemu::process::{Launch, Machine};
 use imgbuild_qemu::qmp::SnapshotSet;
 use imgbuild_qemu::spec::{Disk, DiskFormat, Host, HostForward, HostPort, MachineSpec, Nic};
@@ -89,6 +91,39 @@ async fn a_guest_goes_on_in_another_process() {
     let Some(guest) = Guest::new().await else { return };
     goes_on(&guest, false).await;
     goes_on(&guest, true).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn memory_beside_the_emulator_is_taken_again() {
+    let Some(guest) = Guest::new().await else { return };
+    let spec = || MachineSpec { memory_beside: true, ..guest.spec("count") };
+    let mut first = guest.launch(spec()).start(LONG).await.unwrap();
+    assert!(first.wait_for_console("count 3", LONG).await.unwrap());
+    first.qmp().stop().await.unwrap();
+    let at = last_count(&first);
+    let (memory, state) = (guest.path("memory"), guest.path("state"));
+    let wrote = first.save_state(&state, LONG).await.unwrap();
+    let saved = first.memory().unwrap().save(&memory).unwrap();
+    assert!(wrote.size * 4 < saved.size, "memory is not in the stream: {wrote:?}, {saved:?}");
+    first.qmp().resume().await.unwrap();
+    assert!(first.wait_for_console(&format!("count {}", at + 2), LONG).await.unwrap(), "it goes on itself");
+    first.kill().await;
+
+    let (taken, read) = GuestMemory::load(&memory).unwrap();
+    assert_eq!(read, saved);
+    let launch =
+        Launch { paused: true, incoming: true, memory: Some(Arc::new(taken)), ..guest.launch(spec()) };
+    let mut second = launch.start(LONG).await.unwrap();
+    assert_eq!(second.load_state(&state, LONG).await.unwrap(), wrote);
+    let again = second.memory().unwrap().save(&guest.path("again")).unwrap();
+    assert_eq!(again, saved, "nothing has written to it yet");
+    second.qmp().resume().await.unwrap();
+    assert!(second.wait_for_console(&format!("count {}", at + 3), LONG).await.unwrap());
+    assert!(!second.console(100_000).contains("guest is up"), "it has not booted");
+
+    let small = Launch { memory: Some(Arc::new(GuestMemory::new(1 << 20).unwrap())), ..guest.launch(spec()) };
+    let error = small.start(LONG).await.unwrap_err().to_string();
+    assert_eq!(error, "the memory has 1048576 bytes, and the machine 201326592");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -22,8 +22,8 @@ async fn another_program_logs_in_with_the_facts_of_a_connection() {
         login: Login { keys: vec![file(&bastion.path("user"))], ..bastion.login() },
         host_keys: HostKeys::Pinned(vec![bastion.host_key()]),
     }));
-    let session = SshSession::new(connect(settings).await.unwrap());
-    let facts = session.connection().unwrap();
+    let mut session = SshSession::new(connect(settings).await.unwrap());
+    let facts = session.connection().await.unwrap().unwrap();
     assert_eq!((&*facts.host, facts.port, &*facts.user), ("127.0.0.1", server.port, "root"));
     let Some(Via::Bastion(way)) = &facts.via else { panic!("{facts:?}") };
     assert_eq!((way.port, way.keys.len(), way.host_keys.len()), (bastion.port, 1, 1));

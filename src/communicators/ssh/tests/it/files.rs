@@ -5,7 +5,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use imgbuild_ssh::{Connection, Error, TransferMethod, Uploaded, connect};
+use imgbuild_ssh::{Connection, Error, Stdin, TransferMethod, Uploaded, connect};
 
 use crate::server::{Server, says};
 
@@ -178,6 +178,58 @@ async fn a_small_file_goes_by_one_command() {
     let connection = server.connect().await;
     assert!(!connection.upload_small(&one.join("empty"), &path("other")).await.unwrap());
     assert_eq!(tree(remote.path()).len(), before + 1);
+}
+
+#[tokio::test]
+async fn what_is_owed_is_done_before_anything_else_and_once() {
+    let Some(server) = Server::start() else { return };
+    let connection = server.connect().await;
+    let (local, remote) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let (small, there) = (local.path().join("small"), remote.path().join("there"));
+    write(&small, b"small", 0o644);
+    let there_text = there.to_str().unwrap().to_owned();
+    let log = remote.path().join("log");
+    // It says whether the file is there already, and reads nothing of what is for others.
+    let owe = || {
+        let line =
+            format!("cat; [ -e '{there_text}' ] && echo late >>'{0}' || echo early >>'{0}'", log.display());
+        connection.owe(move || line.clone());
+    };
+    let said = || {
+        let said = fs_err::read_to_string(&log).unwrap();
+        fs_err::remove_file(&log).unwrap();
+        let _ = fs_err::remove_file(&there);
+        said
+    };
+
+    owe();
+    assert!(connection.upload_small(&small, &there_text).await.unwrap());
+    assert_eq!(fs_err::read(&there).unwrap(), b"small");
+    assert_eq!(said(), "early\n");
+
+    owe();
+    connection.upload_file(&small, &there_text, None).await.unwrap();
+    assert_eq!(said(), "early\n");
+
+    owe();
+    let done = connection.output(&format!("cat '{}'", log.display()), Stdin::Empty).await.unwrap();
+    assert_eq!(
+        (&*done.stdout, said().as_str()),
+        (b"early\n".as_slice(), "early\n"),
+        "it is not part of another's output"
+    );
+
+    owe();
+    connection.settle().await.unwrap();
+    assert_eq!(said(), "early\n");
+    connection.output("true", Stdin::Empty).await.unwrap();
+    assert!(!log.exists());
+
+    // Where a small file does not go, it is owed still, or done.
+    owe();
+    assert!(!connection.upload_small(&small, remote.path().to_str().unwrap()).await.unwrap());
+    connection.settle().await.unwrap();
+    assert!(said().starts_with("early\n"));
 }
 
 #[tokio::test]

@@ -25,6 +25,7 @@ use crate::{DiskError, Identity};
 
 pub use overlay::{OverlayWriter, Qcow2Overlay, Said};
 pub use read::{Found, unpack_disk};
+pub use units::Units;
 
 /// The format of a disk's file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

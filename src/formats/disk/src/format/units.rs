@@ -10,7 +10,7 @@ use rustix::io::Errno;
 use crate::sparse::is_zero;
 
 /// Goes through an image and passes over units that are zero.
-pub(super) struct Units<'f> {
+pub struct Units<'f> {
     image: &'f File,
     size: u64,
     unit: usize,
@@ -21,12 +21,12 @@ pub(super) struct Units<'f> {
 
 impl<'f> Units<'f> {
     /// The units of `unit` bytes of an image of `size`.
-    pub(super) fn new(image: &'f File, size: u64, unit: usize) -> Self {
+    pub fn new(image: &'f File, size: u64, unit: usize) -> Self {
         Self { image, size, unit, next: 0, data_until: 0 }
     }
 
     /// The number and bytes of the next unit that is not all zero. The last is filled up with zeros.
-    pub(super) fn next(&mut self) -> io::Result<Option<(u64, Vec<u8>)>> {
+    pub fn next(&mut self) -> io::Result<Option<(u64, Vec<u8>)>> {
         let mut buffer = vec![0; self.unit];
         loop {
             let unit = self.unit as u64;
