@@ -31,7 +31,7 @@ image(
             content = "[Service]\nExecStartPre=\nExecStartPre=/usr/bin/ssh-keygen -A\nExecStartPre=/usr/sbin/sshd -t\n",
             dest = "/etc/systemd/system/ssh.service.d/keys.conf",
         ),
-        shell(["echo root:bench | chpasswd", "install -d -m 700 /root/.ssh"]),
+        shell("install -d -m 700 /root/.ssh"),
         file("key.pub", "/root/.ssh/authorized_keys", mode = "0600"),
     ],
     exports = [disk("qcow2", size = "3G", table = "none", bootloader = "none", hostname = "bench"), directory()],
@@ -76,7 +76,7 @@ fn template(folder: &Path, output: &str, last: &str) -> Result<String, String> {
   cpus             = 2
   boot_wait        = "0s"
   ssh_username     = "root"
-  ssh_password     = "bench"
+  ssh_private_key_file = "key"
   ssh_timeout      = "15m"
   shutdown_command = "poweroff"
   output_directory = "{output}"

@@ -4,6 +4,7 @@
 //! Nothing that is cut off is left under its own name, on neither side. What stands at a path is replaced by another file, and
 //! not written into: a link there is replaced as well.
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -18,7 +19,7 @@ use tokio_util::io::StreamReader;
 
 use crate::connection::{Core, Live};
 use crate::files::{PREFIX, local_error, remote_error, short_hash, temporary};
-use crate::quote::path_word;
+use crate::quote::{path_word, quote};
 use crate::scp;
 use crate::sftp::{Sftp, join};
 use crate::tree::{self, Entry};
@@ -32,6 +33,12 @@ const ARCHIVE_FROM: usize = 4;
 
 /// The largest file that one command is given, in bytes: beyond, what moves it counts more than what is started for it.
 const SMALL: u64 = 64 * 1024;
+
+/// The largest text that is part of a script, in bytes: some shells read what they are to do byte by byte.
+const LITTLE: usize = 4 * 1024;
+
+/// How a script ends that has done its work.
+const DONE: u8 = 33;
 
 /// How many blocks of an archive are ready ahead.
 const BLOCKS_AHEAD: usize = 8;
@@ -131,8 +138,8 @@ impl Connection {
         let Some((content, path, mode)) = small(local, path) else { return Ok(false) };
         let owed = self.core.take_owed();
         let before = owed.as_ref().map(|line| format!("{{ {}; }} </dev/null\n", line())).unwrap_or_default();
-        let command = before + &put_command(&path, content.len(), mode);
-        let put = match self.core.output(command.as_bytes(), Stdin::Bytes(&content)).await {
+        let (command, stdin) = put_command(&before, &path, &content, mode);
+        let put = match self.core.output(command.as_bytes(), Stdin::Bytes(&stdin)).await {
             Ok(said) => Ok(said.exit.is_success()),
             // A server that gives files only.
             Err(Error::ChannelRefused { .. } | Error::NoExit(_)) => Ok(false),
@@ -259,14 +266,33 @@ fn small(local: &Path, path: &str) -> Option<(Vec<u8>, String, u32)> {
     (content.len() as u64 <= SMALL).then_some((content, path, mode))
 }
 
-/// The command that writes what it reads to a file, which has its own name only once it is whole; but at once in a folder that is made
-/// for it, where nobody looks for it yet, as each program that is started counts.
-fn put_command(path: &str, length: usize, mode: u32) -> String {
+/// A command and what it reads, by which a file is written, with lines before that. The file has its own name only once it is whole; but at
+/// once in a folder that is made for it, where nobody looks for it yet. Each program that is started counts.
+fn put_command<'c>(before: &str, path: &str, content: &'c [u8], mode: u32) -> (String, Cow<'c, [u8]>) {
+    match std::str::from_utf8(content) {
+        // A shell's own words, read by it and on no command line. It does nothing if the end is missing.
+        Ok(text) if text.len() <= LITTLE && !text.contains('\0') => {
+            let write = format!("printf %s {}", quote(text));
+            let put = put_script(path, &write, None, mode);
+            // As a program of its own it would have the text on its command line.
+            let is_own = "[ \"$(command -v printf)\" = printf ] || exit 1";
+            let script = format!("{before}{{ {is_own}; {put}; exit {DONE}; }}\n");
+            // Of a script that is not there as a whole another code comes out, none at all among them.
+            (format!("sh; [ $? -eq {DONE} ]"), script.into_bytes().into())
+        }
+        _ => (format!("{before}{}", put_script(path, "cat", Some(content.len()), mode)), content.into()),
+    }
+}
+
+/// The script that writes what `write` says to a file, of which it is seen that it has `length` bytes where that is given.
+fn put_script(path: &str, write: &str, length: Option<usize>, mode: u32) -> String {
     let (part, whole) = (path_word(&temporary(path)), path_word(path));
+    let is_whole =
+        length.map(|length| format!(" && [ \"$(wc -c <{part})\" -eq {length} ]")).unwrap_or_default();
     // `mv` would put the file into a folder of that name.
     let beside = format!(
-        "[ ! -d {whole} ] && (umask 077 && rm -f {part} && set -C && cat >{part}) && [ \"$(wc -c <{part})\" -eq {length} ] && \
-         chmod {mode:o} {part} && mv -f {part} {whole} || {{ rm -f {part}; exit 1; }}"
+        "[ ! -d {whole} ] && (umask 077 && set -C && {write} >{part}){is_whole} && chmod {mode:o} {part} && \
+         mv -f {part} {whole} || {{ rm -f {part}; exit 1; }}"
     );
     match path.rsplit_once('/') {
         None | Some(("", _)) => beside,
@@ -274,7 +300,7 @@ fn put_command(path: &str, length: usize, mode: u32) -> String {
             let folder = path_word(folder);
             format!(
                 "if [ ! -d {folder} ] && mkdir {folder} 2>/dev/null; then \
-                 (umask 077 && set -C && cat >{whole}) && chmod {mode:o} {whole} || {{ rm -f {whole}; exit 1; }}; \
+                 (umask 077 && set -C && {write} >{whole}) && chmod {mode:o} {whole} || {{ rm -f {whole}; exit 1; }}; \
                  else {{ [ -d {folder} ] || mkdir -p {folder}; }} && {beside}; fi"
             )
         }
@@ -443,7 +469,9 @@ mod tests {
 
     /// Whether the command did it, given so much.
     fn run(command: &str, content: &[u8]) -> bool {
-        let mut shell = Command::new("/bin/sh").args(["-c", command]).stdin(Stdio::piped()).spawn().unwrap();
+        let mut shell = Command::new("/bin/sh");
+        let mut shell =
+            shell.args(["-c", command]).stdin(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
         // One that refuses before it reads is gone already.
         let _ = shell.stdin.take().unwrap().write_all(content);
         shell.wait().unwrap().success()
@@ -453,11 +481,39 @@ mod tests {
     fn what_is_cut_off_changes_nothing() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("it's/here");
-        let command = put_command(path.to_str().unwrap(), 8, 0o750);
+        let command = put_script(path.to_str().unwrap(), "cat", Some(8), 0o750);
         assert!(run(&command, b"12345678"));
         assert_eq!(fs_err::metadata(&path).unwrap().permissions().mode() & 0o7777, 0o750);
         assert!(!run(&command, b"cut"));
         assert_eq!(fs_err::read(&path).unwrap(), b"12345678");
         assert_eq!(fs_err::read_dir(path.parent().unwrap()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_little_text_is_written_as_a_whole_or_not_at_all() {
+        let folder = tempfile::tempdir().unwrap();
+        let text = "echo 'it''s'\n\tcafé %s \\n $(touch pwned)\r\n\n";
+        for (name, count) in [("beside", 1), ("new/folder", 2)] {
+            let path = folder.path().join(name);
+            let before = "true\n";
+            let (command, script) = put_command(before, path.to_str().unwrap(), text.as_bytes(), 0o640);
+            for end in (0..script.len() - 1).step_by(3) {
+                assert!(!run(&command, &script[..end]), "{end}");
+                let there = fs_err::read_dir(folder.path()).unwrap().count();
+                assert_eq!(there, count - 1, "{}", String::from_utf8_lossy(&script[..end]));
+            }
+            assert!(run(&command, &script), "{name}");
+            assert_eq!(fs_err::read(&path).unwrap(), text.as_bytes());
+            assert_eq!(fs_err::metadata(&path).unwrap().permissions().mode() & 0o7777, 0o640);
+            assert!(run(&command, &script), "{name} is replaced");
+        }
+        // What is no text, and what is long, is read by a program.
+        for content in [b"a\0b".to_vec(), vec![b'a'; LITTLE + 1], vec![0xff]] {
+            let path = folder.path().join("other");
+            let (command, read) = put_command("", path.to_str().unwrap(), &content, 0o600);
+            assert_eq!(read, content);
+            assert!(run(&command, &read));
+            assert_eq!(fs_err::read(&path).unwrap(), content);
+        }
     }
 }

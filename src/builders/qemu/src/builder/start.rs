@@ -115,10 +115,12 @@ impl QemuBuilder {
         let launch = Launch { paused: true, incoming: true, memory, ..self.launch(&parts) };
         let mut machine = launch.start(ANSWER).await.map_err(NotWoken::now)?;
         load(&mut machine, warm).await?;
+        // Asked now, since QEMU is slow to answer while the processors begin.
+        let port = ssh_port(&machine, source).await.map_err(NotWoken::now)?;
         machine.qmp().resume().await.map_err(NotWoken::now)?;
         // One that lets nobody in now is not waited for again.
         let seen = |why| NotWoken { why, lasting: true };
-        let live = self.connected(machine, parts, layers, wanted, access).await.map_err(seen)?;
+        let live = self.connected(machine, port, parts, layers, wanted, access).await.map_err(seen)?;
         guest::woken(&live.session);
         wanted
             .told
@@ -151,7 +153,8 @@ impl QemuBuilder {
             console::shown(&mut machine, source).await?;
         }
         wanted.told.line("Waiting for SSH to become available...");
-        let live = self.connected(machine, parts, layers, wanted, access).await?;
+        let port = ssh_port(&machine, source).await?;
+        let live = self.connected(machine, port, parts, layers, wanted, access).await?;
         wanted.told.line("Connected to SSH!");
         guest::started(&live.session, &live.access).await?;
         // One that is installed is no boot.
@@ -166,23 +169,18 @@ impl QemuBuilder {
         Launch::new(&parts.host.emulator.program, parts.spec.clone())
     }
 
-    /// Logs in, while it is watched whether the machine lives.
+    /// Logs in by a port of this host, while it is watched whether the machine lives.
     async fn connected(
         &self,
         mut machine: Machine,
+        port: u16,
         parts: Parts,
         layers: &[DeltaId],
         wanted: &Wanted,
         access: Access,
     ) -> Result<Live, ActionError> {
         let source = Source { wanted };
-        let forwards = machine.forwards().await?;
-        let forward =
-            forwards.iter().find(|forward| forward.guest == source.ssh_port()).ok_or_else(|| {
-                ActionError::input("no port of this host leads to the machine's SSH")
-                    .hint("is there a `-netdev` among the `qemuargs`? It must be named `user.0`")
-            })?;
-        let settings = access.settings(source, &self.0.surroundings, forward.host)?;
+        let settings = access.settings(source, &self.0.surroundings, port)?;
         let connecting = connect_after(settings, source.duration("pause_before_connecting"));
         let connection = tokio::select! {
             connected = connecting => connected.map_err(|error| with_console(error.into(), &machine.console(CONSOLE_LINES)))?,
@@ -274,6 +272,16 @@ fn boot_from_disk(spec: &mut MachineSpec) {
     if let Some(disk) = spec.disks.first_mut().filter(|_| !has_devices) {
         disk.boot_index = Some(0);
     }
+}
+
+/// The port of this host that leads to the machine's SSH.
+async fn ssh_port(machine: &Machine, source: Source<'_>) -> Result<u16, ActionError> {
+    let forwards = machine.forwards().await?;
+    let forward = forwards.iter().find(|forward| forward.guest == source.ssh_port()).ok_or_else(|| {
+        ActionError::input("no port of this host leads to the machine's SSH")
+            .hint("is there a `-netdev` among the `qemuargs`? It must be named `user.0`")
+    })?;
+    Ok(forward.host)
 }
 
 /// Why a machine does not go on from memory.
