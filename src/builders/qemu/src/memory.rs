@@ -82,9 +82,8 @@ impl GuestMemory {
             let mut units = Units::new(&self.file, self.size, UNIT);
             loop {
                 let mut batch = Vec::with_capacity(BATCH * (UNIT + 8));
-                while batch.len() < BATCH * (UNIT + 8)
-                    && let Some((number, bytes)) = units.next()?
-                {
+                for unit in units.by_ref().take(BATCH) {
+                    let (number, bytes) = unit?;
                     batch.extend_from_slice(&number.to_le_bytes());
                     batch.extend_from_slice(&bytes);
                 }
@@ -169,6 +168,8 @@ mod tests {
 
     const SIZE: u64 = (4 << 20) + 4096;
 
+    type Change = dyn Fn(&mut Vec<u8>);
+
     fn written(folder: &Path, places: &[(u64, &[u8])]) -> (PathBuf, Digest) {
         let memory = GuestMemory::new(SIZE).unwrap();
         for (at, bytes) in places {
@@ -206,13 +207,13 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let (path, digest) = written(folder.path(), &[(0, b"some")]);
         let good = fs_err::read(&path).unwrap();
-        let other = |change: &dyn Fn(&mut Vec<u8>)| {
+        let other = |change: &Change| {
             let mut bytes = good.clone();
             change(&mut bytes);
             fs_err::write(&path, bytes).unwrap();
             GuestMemory::load(&path)
         };
-        let changes: [&dyn Fn(&mut Vec<u8>); 6] = [
+        let changes: [&Change; 6] = [
             &|bytes| bytes.clear(),
             &|bytes| bytes[0] = 0,
             &|bytes| bytes.truncate(20),

@@ -1,5 +1,6 @@
 //! How a machine comes to be: from memory, from the disks of layers, or for the first time.
 
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -285,6 +286,7 @@ async fn ssh_port(machine: &Machine, source: Source<'_>) -> Result<u16, ActionEr
 }
 
 /// Why a machine does not go on from memory.
+#[derive(Debug)]
 struct NotWoken {
     why: ActionError,
     /// Whether what is kept is to blame, which then is of no use another time either; else it is this host as it is now.
@@ -305,9 +307,9 @@ impl NotWoken {
 fn taken(read: std::io::Result<(GuestMemory, Digest)>, warm: &WarmSnapshot) -> Result<GuestMemory, NotWoken> {
     match read {
         Ok((memory, digest)) if warm.files().get(MEMORY) == Some(&digest) => Ok(memory),
-        // What makes no sense is damaged; that the host gives no memory is its own.
         Err(error) if block_in_place(|| warm.is_whole(MEMORY)).map_err(NotWoken::now)? => {
-            Err(NotWoken::now(error))
+            // That the host gives no memory is its own.
+            Err(NotWoken { lasting: error.kind() == ErrorKind::InvalidData, why: error.into() })
         }
         _ => Err(NotWoken::lasting("its memory is damaged")),
     }
@@ -470,6 +472,41 @@ mod tests {
 
     use super::*;
     use crate::probe::Emulator;
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn memory_beside_qemu_that_is_not_what_was_written_is_of_no_use_any_more() {
+        let folder = tempfile::tempdir().unwrap();
+        let cache = Cache::open(folder.path()).unwrap();
+        let run = Run::begin(&cache).unwrap();
+        let kept = |memory: &dyn Fn(&Path) -> Digest| {
+            let mut staged = cache.stage_warm(&run).unwrap();
+            let digest = memory(&staged.file(MEMORY));
+            staged.add(MEMORY, digest);
+            staged.commit(&[], &()).unwrap();
+            cache.warm_snapshot(&[]).unwrap()
+        };
+        let why = |warm: &WarmSnapshot| {
+            let NotWoken { why, lasting } = taken(GuestMemory::load(&warm.file(MEMORY)), warm).unwrap_err();
+            (why.to_string(), lasting)
+        };
+        let warm = kept(&|file| GuestMemory::new(1 << 20).unwrap().save(file).unwrap());
+        assert_eq!(taken(GuestMemory::load(&warm.file(MEMORY)), &warm).unwrap().size(), 1 << 20);
+        // A size that no host has, and another one.
+        for byte in [23, 18] {
+            let mut bytes = fs_err::read(warm.file(MEMORY)).unwrap();
+            bytes[byte] ^= 1;
+            fs_err::write(warm.file(MEMORY), bytes).unwrap();
+            assert_eq!(why(&warm), ("its memory is damaged".to_owned(), true));
+        }
+        // It is whole, and was not written so.
+        let other = kept(&|file| {
+            fs_err::write(file, "QEVM").unwrap();
+            Digest::of(b"QEVM")
+        });
+        assert_eq!(why(&other), ("this is not the memory of a guest".to_owned(), true));
+        fs_err::remove_file(other.file(MEMORY)).unwrap();
+        assert!(!why(&other).1, "another program may be about to put it there");
+    }
 
     #[tokio::test(flavor = "multi_thread")]
     async fn memory_that_qemu_does_not_take_is_told_in_its_words_and_of_no_use_any_more() {

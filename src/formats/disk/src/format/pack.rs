@@ -22,13 +22,7 @@ pub(super) fn for_each(
     let workers = workers.get();
     let mut units = Units::new(image, size, unit);
     loop {
-        let mut batch = Vec::new();
-        while batch.len() < BATCH * workers {
-            match units.next()? {
-                Some(unit) => batch.push(unit),
-                None => break,
-            }
-        }
+        let batch = units.by_ref().take(BATCH * workers).collect::<io::Result<Vec<_>>>()?;
         if batch.is_empty() {
             return Ok(());
         }

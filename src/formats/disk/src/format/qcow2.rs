@@ -49,8 +49,8 @@ pub(super) fn write(
     let mut writer = Writer::begin(sink, size)?;
     match compression {
         None => {
-            let mut units = Units::new(image, size, CLUSTER as usize);
-            while let Some((index, bytes)) = units.next()? {
+            for unit in Units::new(image, size, CLUSTER as usize) {
+                let (index, bytes) = unit?;
                 writer.whole(index, &bytes)?;
             }
         }

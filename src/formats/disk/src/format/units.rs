@@ -9,7 +9,7 @@ use rustix::io::Errno;
 
 use crate::sparse::is_zero;
 
-/// Goes through an image and passes over units that are zero.
+/// The units of an image that are not all zero, each with its number and its bytes. The last is filled up with zeros.
 pub struct Units<'f> {
     image: &'f File,
     size: u64,
@@ -25,8 +25,7 @@ impl<'f> Units<'f> {
         Self { image, size, unit, next: 0, data_until: 0 }
     }
 
-    /// The number and bytes of the next unit that is not all zero. The last is filled up with zeros.
-    pub fn next(&mut self) -> io::Result<Option<(u64, Vec<u8>)>> {
+    fn find(&mut self) -> io::Result<Option<(u64, Vec<u8>)>> {
         let mut buffer = vec![0; self.unit];
         loop {
             let unit = self.unit as u64;
@@ -68,11 +67,19 @@ impl<'f> Units<'f> {
     }
 }
 
+impl Iterator for Units<'_> {
+    type Item = io::Result<(u64, Vec<u8>)>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        self.find().transpose()
+    }
+}
+
 /// Copies what has data into an empty file of the same size.
 pub(super) fn copy(image: &File, sink: &File, size: u64) -> io::Result<()> {
     sink.set_len(size)?;
-    let mut units = Units::new(image, size, 64 << 10);
-    while let Some((index, bytes)) = units.next()? {
+    for unit in Units::new(image, size, 64 << 10) {
+        let (index, bytes) = unit?;
         let start = index * (64 << 10);
         let length = (size - start).min(bytes.len() as u64) as usize;
         sink.write_all_at(&bytes[..length], start)?;

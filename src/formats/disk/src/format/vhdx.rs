@@ -58,8 +58,8 @@ pub(super) fn write(image: &File, size: u64, conversion: &Conversion<'_>, sink: 
         enter(block, ZERO);
     }
     let mut at = TABLE_AT + table_size;
-    let mut units = Units::new(image, size, BLOCK as usize);
-    while let Some((block, bytes)) = units.next()? {
+    for unit in Units::new(image, size, BLOCK as usize) {
+        let (block, bytes) = unit?;
         sink.write_all_at(&bytes, at)?;
         enter(block, at | PRESENT);
         at += BLOCK;

@@ -67,8 +67,8 @@ pub(super) fn write(
     sink.set_len(at * SECTOR)?;
     io::Seek::seek(&mut &*sink, io::SeekFrom::Start(at * SECTOR))?;
     let mut grains = BufWriter::with_capacity(1 << 20, sink);
-    let mut units = Units::new(image, size, (GRAIN * SECTOR) as usize);
-    while let Some((index, bytes)) = units.next()? {
+    for unit in Units::new(image, size, (GRAIN * SECTOR) as usize) {
+        let (index, bytes) = unit?;
         grains.write_all(&bytes)?;
         let entry = index as usize * 4;
         let place = u32::try_from(at).map_err(io::Error::other)?;
