@@ -252,7 +252,7 @@ impl Bench<'_> {
         machine.kill().await;
         drop(machine);
         let mut theirs = Duration::MAX;
-        for _ in 0..3 {
+        for _ in 0..2 {
             let began = Instant::now();
             let again = launch(true).start(MINUTES).await.map_err(said)?;
             again.qmp().loadvm("bench", MINUTES).await.map_err(said)?;

@@ -83,6 +83,7 @@ fn a_template_goes_on_from_memory_and_from_disks() {
         let middle = memory.len() / 2;
         memory[middle] ^= 1;
         fs_err::write(&path, memory).unwrap();
+        assert!(path.with_file_name("state").exists());
     }
     // The images over the disk's are put together again from what is kept of them.
     let images = whole_images(&examples);
@@ -92,7 +93,10 @@ fn a_template_goes_on_from_memory_and_from_disks() {
     }
     change(&examples, TEMPLATE, "/etc/built-again\"", "/etc/built-cold\"");
     let said = examples.ok("", &["build", TEMPLATE]).stdout;
-    assert!(said.contains("The machine cannot go on from memory, and is started: "), "{said}");
+    assert!(
+        said.contains("The machine cannot go on from memory, and is started: its memory is damaged"),
+        "{said}"
+    );
     assert!(said.contains("3 steps cached") && said.contains("Waiting for SSH"), "{said}");
     assert!(whole_images(&examples).len() >= 4);
     // The snapshots that were not asked for are damaged still.

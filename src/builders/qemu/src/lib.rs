@@ -9,6 +9,7 @@
 //! | [`probe`] | which QEMU is there, and which accelerator really runs guests |
 //! | [`spec`] | a machine in types, QEMU's arguments for it, what a snapshot with memory depends on |
 //! | [`process`] | a machine that runs: start, console, why it died, end; it never outlives the program |
+//! | [`memory`] | the memory of a guest beside QEMU: how it is written down and read again |
 //! | [`qmp`] | what is asked of a machine that runs: state, power, snapshots, disks, ports |
 //! | [`image`] | disk images, by `qemu-img` |
 //! | [`media`] | floppy disks, FAT volumes and CDs, made here, equal for equal files |

@@ -8,10 +8,11 @@
 
 use std::fs::File;
 use std::io::{self, ErrorKind, Read as _, Write as _};
-use std::os::fd::AsRawFd as _;
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::fs::FileExt as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{SyncSender, sync_channel};
 
 use blake3::Hasher;
@@ -60,10 +61,12 @@ impl GuestMemory {
         self.size
     }
 
-    /// Where a program of the same user finds it, while this one holds it.
-    #[must_use]
-    pub fn path(&self) -> PathBuf {
-        PathBuf::from(format!("/proc/{}/fd/{}", std::process::id(), self.file.as_raw_fd()))
+    /// A descriptor of it for another process.
+    ///
+    /// # Errors
+    /// If this one has too many.
+    pub fn share(&self) -> io::Result<OwnedFd> {
+        self.file.as_fd().try_clone_to_owned()
     }
 
     /// Writes it into a new file that is the user's alone. Nobody may write to the memory meanwhile.
@@ -96,12 +99,13 @@ impl GuestMemory {
         hashed(written).map(|((), digest)| digest)
     }
 
-    /// Memory that [`GuestMemory::save`] wrote down, with the digest of what was read: whether that is what was written is for the caller to
+    /// Memory that [`GuestMemory::save`] wrote down, unless it is told to `stop` before; with the digest of what was read: whether that is what was written is for the caller to
     /// see before anything uses it.
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidData`] if the file was not written so or is cut short; if it cannot be read; if the kernel gives no memory.
-    pub fn load(from: &Path) -> io::Result<(Self, Digest)> {
+    /// [`ErrorKind::InvalidData`] if the file was not written so or is cut short, [`ErrorKind::Interrupted`] if it was to stop; if it cannot
+    /// be read; if the kernel gives no memory.
+    pub fn load(from: &Path, stop: &AtomicBool) -> io::Result<(Self, Digest)> {
         let file = fs_err::File::open(from)?;
         let wrong = || io::Error::new(ErrorKind::InvalidData, "this is not the memory of a guest");
         let read = |hash: &Hashing| {
@@ -115,6 +119,9 @@ impl GuestMemory {
             let size = start.strip_prefix(MAGIC).and_then(number).ok_or_else(wrong)?;
             let memory = Self::new(size)?;
             loop {
+                if stop.load(Ordering::Relaxed) {
+                    return Err(ErrorKind::Interrupted.into());
+                }
                 let batch = take(BATCH * (UNIT + 8))?;
                 for unit in batch.chunks(UNIT + 8) {
                     let (at, bytes) = unit.split_at_checked(8).ok_or_else(wrong)?;
@@ -164,11 +171,17 @@ fn hashed<T>(work: impl FnOnce(&Hashing) -> io::Result<T>) -> io::Result<(T, Dig
 
 #[cfg(test)]
 mod tests {
+    use std::path::PathBuf;
+
     use super::*;
 
     const SIZE: u64 = (4 << 20) + 4096;
 
     type Change = dyn Fn(&mut Vec<u8>);
+
+    fn load(path: &Path) -> io::Result<(GuestMemory, Digest)> {
+        GuestMemory::load(path, &AtomicBool::new(false))
+    }
 
     fn written(folder: &Path, places: &[(u64, &[u8])]) -> (PathBuf, Digest) {
         let memory = GuestMemory::new(SIZE).unwrap();
@@ -187,16 +200,18 @@ mod tests {
         let (path, digest) = written(folder.path(), &places);
         assert_eq!(digest, Digest::of(&fs_err::read(&path).unwrap()));
         assert_eq!(digest.size, 24 + 2 * (UNIT as u64 + 8), "zeros are left out, written or not");
-        let (memory, read) = GuestMemory::load(&path).unwrap();
+        let (memory, read) = load(&path).unwrap();
         assert_eq!((read, memory.size()), (digest, SIZE));
         let mut all = vec![0; SIZE as usize];
-        // As another process would.
-        File::open(memory.path()).unwrap().read_exact(&mut all).unwrap();
+        File::from(memory.share().unwrap()).read_exact_at(&mut all, 0).unwrap();
         assert!(all.starts_with(b"first\0") && all.ends_with(b"\0last"));
         assert_eq!(all.iter().filter(|byte| **byte != 0).count(), 9);
         assert_eq!(memory.save(&path).unwrap_err().kind(), ErrorKind::AlreadyExists);
         let again = folder.path().join("again");
         assert_eq!(memory.save(&again).unwrap(), digest);
+
+        let stopped = GuestMemory::load(&path, &AtomicBool::new(true)).unwrap_err();
+        assert_eq!(stopped.kind(), ErrorKind::Interrupted);
 
         let (_, nothing) = written(folder.path(), &[]);
         assert_eq!(nothing.size, 24);
@@ -211,15 +226,17 @@ mod tests {
             let mut bytes = good.clone();
             change(&mut bytes);
             fs_err::write(&path, bytes).unwrap();
-            GuestMemory::load(&path)
+            load(&path)
         };
-        let changes: [&Change; 6] = [
+        let changes: [&Change; 8] = [
             &|bytes| bytes.clear(),
             &|bytes| bytes[0] = 0,
             &|bytes| bytes.truncate(20),
             &|bytes| bytes.truncate(bytes.len() - 1),
             &|bytes| bytes.push(0),
-            // A unit behind the end.
+            // Units behind the end: the next one, one far behind it, one that is nowhere.
+            &|bytes| bytes[24..26].copy_from_slice(&257_u16.to_le_bytes()),
+            &|bytes| bytes[27] = 1,
             &|bytes| bytes[31] = 1,
         ];
         for (number, change) in changes.into_iter().enumerate() {

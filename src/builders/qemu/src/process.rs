@@ -17,6 +17,7 @@ use std::process::{ExitStatus, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
+use command_fds::{CommandFdExt as _, FdMapping};
 use imgbuild_digest::Digest;
 use tempfile::TempDir;
 use tokio::net::UnixStream;
@@ -134,6 +135,9 @@ pub enum StartError {
         /// How much the machine has.
         size: u64,
     },
+    /// A machine that goes on is given no memory, or another where none lies beside QEMU.
+    #[error("a machine is given memory to go on with where that lies beside QEMU, and only there")]
+    MisplacedMemory,
     /// The process was not made.
     #[error("cannot start `{}`: {source}", .program.display())]
     Spawn {
@@ -241,11 +245,8 @@ impl Launch {
             .prefix("qemu-")
             .tempdir_in(&self.folder)
             .map_err(|source| StartError::Folder { folder: self.folder.clone(), source })?;
-        let mut wiring = Wiring::in_folder(folder.path());
+        let wiring = Wiring::in_folder(folder.path());
         let memory = self.memory()?;
-        if let Some(memory) = &memory {
-            wiring.memory = memory.path();
-        }
         let arguments = self.spec.arguments(&wiring)?;
         let failed = |source| StartError::Spawn { program: self.program.clone(), source };
         // The shell that holds the leash would only say that there is no such file.
@@ -268,6 +269,11 @@ impl Launch {
         if let Some(folder) = &self.working_folder {
             command.current_dir(folder);
         }
+        if let Some(memory) = &memory {
+            let parent_fd = memory.share().map_err(failed)?;
+            let mapping = FdMapping { parent_fd, child_fd: leash::MEMORY };
+            command.fd_mappings(vec![mapping]).map_err(|error| failed(io::Error::other(error)))?;
+        }
         command.stdout(Stdio::from(OwnedFd::from(theirs))).stderr(Stdio::piped());
         let mut child = command.spawn().map_err(failed)?;
         drop(command);
@@ -282,11 +288,14 @@ impl Launch {
     /// Its memory, where that lies beside QEMU.
     fn memory(&self) -> Result<Option<Arc<GuestMemory>>, StartError> {
         let size = self.spec.memory << 20;
-        match &self.memory {
-            _ if !self.spec.has_memory_beside() => Ok(None),
-            None => GuestMemory::new(size).map(|memory| Some(Arc::new(memory))).map_err(StartError::Memory),
-            Some(memory) if memory.size() == size => Ok(Some(memory.clone())),
-            Some(memory) => Err(StartError::OtherMemory { given: memory.size(), size }),
+        match (&self.memory, self.spec.has_memory_beside()) {
+            (None, false) => Ok(None),
+            (None, true) if !self.incoming => {
+                GuestMemory::new(size).map(|memory| Some(Arc::new(memory))).map_err(StartError::Memory)
+            }
+            (Some(memory), true) if memory.size() == size => Ok(Some(memory.clone())),
+            (Some(memory), true) => Err(StartError::OtherMemory { given: memory.size(), size }),
+            (None, true) | (Some(_), false) => Err(StartError::MisplacedMemory),
         }
     }
 

@@ -20,6 +20,9 @@ use crate::{Error, Exit, OnLine, Settings, Stdin};
 /// Where Linux says which start of the machine this is.
 const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
 
+/// How long a machine may take to do what it owes.
+const SETTLED: Duration = Duration::from_secs(60);
+
 /// How long a farewell may take.
 const FAREWELL: Duration = Duration::from_secs(2);
 
@@ -34,11 +37,12 @@ pub struct Connection {
 pub(crate) struct Core {
     pub(crate) prepared: Prepared,
     live: Mutex<Option<Arc<Live>>>,
-    owed: std::sync::Mutex<Option<Owed>>,
+    /// What the machine is to do before anything else; locked while it does.
+    pub(crate) owed: Mutex<Option<Owed>>,
 }
 
 /// Gives the line that is owed, as it is at that moment.
-pub(crate) type Owed = Arc<dyn Fn() -> String + Send + Sync>;
+pub(crate) type Owed = Box<dyn Fn() -> String + Send + Sync>;
 
 /// One link and what hangs on it.
 pub(crate) struct Live {
@@ -58,7 +62,7 @@ pub async fn connect(settings: Settings) -> Result<Connection, Error> {
     let core = Arc::new(Core {
         prepared: Prepared::load(settings)?,
         live: Mutex::new(None),
-        owed: std::sync::Mutex::default(),
+        owed: Mutex::default(),
     });
     core.renew(None).await?;
     let tunnels = LocalTunnels::open(&core).await?;
@@ -110,31 +114,24 @@ impl Core {
         self.renew(None).await
     }
 
-    /// What the machine is to do before anything else, which whoever takes it carries out.
-    pub(crate) fn take_owed(&self) -> Option<Owed> {
-        self.owed().take()
-    }
-
-    /// The machine has not done it: it is to be done before anything else still.
-    pub(crate) fn owe(&self, owed: Owed) {
-        *self.owed() = Some(owed);
-    }
-
-    fn owed(&self) -> std::sync::MutexGuard<'_, Option<Owed>> {
-        self.owed.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
-    }
-
-    /// Has the machine do what it owes.
-    async fn settle(&self) -> Result<(), Error> {
-        let Some(owed) = self.take_owed() else { return Ok(()) };
-        let line = owed();
-        // Boxed, as it comes back here.
-        match Box::pin(self.output(line.as_bytes(), Stdin::Empty)).await {
-            // A server that gives files only, and does without.
-            Ok(_) | Err(Error::ChannelRefused { .. } | Error::NoExit(_)) => Ok(()),
-            Err(error) => {
-                self.owe(owed);
-                Err(error)
+    /// Has the machine do what it owes, which whoever else comes meanwhile waits for.
+    pub(crate) async fn settle(&self) -> Result<(), Error> {
+        let mut owed = self.owed.lock().await;
+        let Some(line) = &*owed else { return Ok(()) };
+        let session = self.next_session().await?;
+        let line = line();
+        let mut unheard = |_, _: &[u8]| {};
+        let done = self.run_in(session, b"exec sh", Stdin::Bytes(line.as_bytes()), false, &mut unheard);
+        match tokio::time::timeout(SETTLED, done).await {
+            // A server that gives files only does without.
+            Ok(Ok(_) | Err(Error::ChannelRefused { .. } | Error::NoExit(_))) => {
+                *owed = None;
+                Ok(())
+            }
+            Ok(Err(error)) => Err(error),
+            Err(_) => {
+                let reason = format!("nothing came of a command in {} s", SETTLED.as_secs());
+                Err(Error::Lost { address: self.settings().address(), reason })
             }
         }
     }
@@ -147,7 +144,7 @@ impl Core {
 
     /// A channel for a session, over a new connection if the present one gives none (as Packer does), unless something else is
     /// under way in it.
-    async fn next_session(&self) -> Result<Session, Error> {
+    pub(crate) async fn next_session(&self) -> Result<Session, Error> {
         let live = self.live().await?;
         let busy = Busy::new(&live);
         let error = match live.link.handle.channel_open_session().await {
@@ -168,6 +165,7 @@ impl Core {
 
     /// The SFTP session of a link, started if it is not yet; `None` if the server has no SFTP.
     pub(crate) async fn sftp(&self) -> Result<(Arc<Live>, Option<Arc<Sftp>>), Error> {
+        self.settle().await?;
         let live = self.live().await?;
         if let Some(sftp) = live.sftp.get() {
             return Ok((live.clone(), sftp.clone()));
@@ -209,8 +207,21 @@ impl Core {
         pty: bool,
         on_output: &mut (dyn FnMut(Stream, &[u8]) + Send),
     ) -> Result<Exit, Error> {
+        let session = self.session().await?;
+        self.run_in(session, command, stdin, pty, on_output).await
+    }
+
+    /// The same, over a channel that is there.
+    pub(crate) async fn run_in(
+        &self,
+        session: Session,
+        command: &[u8],
+        stdin: Stdin<'_>,
+        pty: bool,
+        on_output: &mut (dyn FnMut(Stream, &[u8]) + Send),
+    ) -> Result<Exit, Error> {
         let address = self.settings().address();
-        let Session { channel, live, _busy } = self.session().await?;
+        let Session { channel, live, _busy } = session;
         let forward = self.settings().forward_agent.is_some();
         let running =
             Running::start(channel, command, pty, forward, live.link.state.clone(), &address).await?;
@@ -326,16 +337,17 @@ impl Connection {
         ended
     }
 
-    /// Has the machine's shell run a line before whatever comes next, together with that where it can be: on a machine that is emulated
-    /// each command takes long to begin. `line` gives it at that moment. What it says and how it ends is not told.
-    pub fn owe(&self, line: impl Fn() -> String + Send + Sync + 'static) {
-        self.core.owe(Arc::new(line));
+    /// Has the machine run a line for `sh` before whatever comes next over this connection, together with that where it can be: on a machine
+    /// that is emulated each command takes long to begin. `line` gives it at that moment, perhaps more than once. What it says and how it
+    /// ends is not told. It takes the place of what was owed before.
+    pub async fn owe(&self, line: impl Fn() -> String + Send + Sync + 'static) {
+        *self.core.owed.lock().await = Some(Box::new(line));
     }
 
     /// Has it run now, where others than this connection are about to use the machine.
     ///
     /// # Errors
-    /// If the machine gives no session, or is gone.
+    /// If the machine gives no session; [`Error::Lost`] if it is gone, or nothing comes of the line in a minute.
     pub async fn settle(&self) -> Result<(), Error> {
         self.core.settle().await
     }

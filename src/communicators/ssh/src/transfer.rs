@@ -23,7 +23,7 @@ use crate::quote::{path_word, quote};
 use crate::scp;
 use crate::sftp::{Sftp, join};
 use crate::tree::{self, Entry};
-use crate::{Connection, Error, Stdin, TransferMethod};
+use crate::{Connection, Error, Exit, Stdin, TransferMethod};
 
 /// How many files are under way at once over SFTP.
 const FILES_AT_ONCE: usize = 64;
@@ -37,8 +37,11 @@ const SMALL: u64 = 64 * 1024;
 /// The largest text that is part of a script, in bytes: some shells read what they are to do byte by byte.
 const LITTLE: usize = 4 * 1024;
 
-/// How a script ends that has done its work.
-const DONE: u8 = 33;
+/// How a command ends that has written a file: not as one that was never there as a whole.
+const WRITTEN: u32 = 33;
+
+/// How it ends where the shell has no `printf` of its own.
+const NO_PRINTF: u32 = 34;
 
 /// How many blocks of an archive are ready ahead.
 const BLOCKS_AHEAD: usize = 8;
@@ -136,19 +139,36 @@ impl Connection {
     /// [`Error::Lost`] if the connection ends.
     pub async fn upload_small(&self, local: &Path, path: &str) -> Result<bool, Error> {
         let Some((content, path, mode)) = small(local, path) else { return Ok(false) };
-        let owed = self.core.take_owed();
-        let before = owed.as_ref().map(|line| format!("{{ {}; }} </dev/null\n", line())).unwrap_or_default();
-        let (command, stdin) = put_command(&before, &path, &content, mode);
-        let put = match self.core.output(command.as_bytes(), Stdin::Bytes(&stdin)).await {
-            Ok(said) => Ok(said.exit.is_success()),
-            // A server that gives files only.
-            Err(Error::ChannelRefused { .. } | Error::NoExit(_)) => Ok(false),
-            Err(error) => Err(error),
-        };
-        if let (Some(owed), Ok(false) | Err(_)) = (owed, &put) {
-            self.core.owe(owed);
+        let mut how = if is_little_text(&content) { Put::Text } else { Put::Read };
+        loop {
+            match self.put(how, &content, &path, mode).await {
+                Ok(Exit::Code(code)) if code == WRITTEN => return Ok(true),
+                // It has no `printf` of its own.
+                Ok(Exit::Code(code)) if code == NO_PRINTF && how == Put::Text => how = Put::Read,
+                Ok(_) => return Ok(false),
+                // A server that gives files only.
+                Err(Error::ChannelRefused { .. } | Error::NoExit(_)) => return Ok(false),
+                Err(error) => return Err(error),
+            }
         }
-        put
+    }
+
+    /// Writes a file by one command, together with what the machine owes.
+    async fn put(&self, how: Put, content: &[u8], path: &str, mode: u32) -> Result<Exit, Error> {
+        // Who owes nothing makes nobody wait.
+        let mut owed = Some(self.core.owed.lock().await).filter(|owed| owed.is_some());
+        let session = self.core.next_session().await?;
+        let line = owed.as_ref().and_then(|owed| owed.as_ref().map(|line| line()));
+        let before = line.map(|line| format!("(\n{line}\n) </dev/null >/dev/null 2>&1\n"));
+        let (command, stdin) = put_command(how, before.as_deref().unwrap_or_default(), path, content, mode);
+        let exit = self
+            .core
+            .run_in(session, command.as_bytes(), Stdin::Bytes(&stdin), false, &mut |_, _| {})
+            .await?;
+        if let (Some(owed), Exit::Code(WRITTEN)) = (&mut owed, &exit) {
+            **owed = None;
+        }
+        Ok(exit)
     }
 
     /// Reads a file of the machine into one of this host, with its permission bits less the mask of this process.
@@ -266,21 +286,43 @@ fn small(local: &Path, path: &str) -> Option<(Vec<u8>, String, u32)> {
     (content.len() as u64 <= SMALL).then_some((content, path, mode))
 }
 
-/// A command and what it reads, by which a file is written, with lines before that. The file has its own name only once it is whole; but at
-/// once in a folder that is made for it, where nobody looks for it yet. Each program that is started counts.
-fn put_command<'c>(before: &str, path: &str, content: &'c [u8], mode: u32) -> (String, Cow<'c, [u8]>) {
-    match std::str::from_utf8(content) {
-        // A shell's own words, read by it and on no command line. It does nothing if the end is missing.
-        Ok(text) if text.len() <= LITTLE && !text.contains('\0') => {
-            let write = format!("printf %s {}", quote(text));
+/// How a command is given what a file is to hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Put {
+    /// As a word of a script, which a shell reads: on no command line, and with no program but the shell.
+    Text,
+    /// A program reads it.
+    Read,
+}
+
+/// Whether a script can hold it as a word.
+fn is_little_text(content: &[u8]) -> bool {
+    content.len() <= LITTLE && !content.contains(&0) && std::str::from_utf8(content).is_ok()
+}
+
+/// A command and what it reads, by which a file is written, with lines before that; it ends with [`WRITTEN`]. The file has its own name only
+/// once it is whole; but at once in a folder that is made for it, where nobody looks for it yet. Each program that is started counts.
+fn put_command<'c>(
+    how: Put,
+    before: &str,
+    path: &str,
+    content: &'c [u8],
+    mode: u32,
+) -> (String, Cow<'c, [u8]>) {
+    match how {
+        Put::Text => {
+            let write = format!("printf %s {}", quote(&String::from_utf8_lossy(content)));
             let put = put_script(path, &write, None, mode);
             // As a program of its own it would have the text on its command line.
-            let is_own = "[ \"$(command -v printf)\" = printf ] || exit 1";
-            let script = format!("{before}{{ {is_own}; {put}; exit {DONE}; }}\n");
-            // Of a script that is not there as a whole another code comes out, none at all among them.
-            (format!("sh; [ $? -eq {DONE} ]"), script.into_bytes().into())
+            let is_own = format!("[ \"$(command -v printf)\" = printf ] || exit {NO_PRINTF}");
+            // Of a script that is not there as a whole nothing is done, and another code comes out.
+            let script = format!("{is_own}\n{before}{{ {put}; exit {WRITTEN}; }}\n");
+            ("exec sh".to_owned(), script.into_bytes().into())
         }
-        _ => (format!("{before}{}", put_script(path, "cat", Some(content.len()), mode)), content.into()),
+        Put::Read => {
+            let put = put_script(path, "cat", Some(content.len()), mode);
+            (format!("{before}{{ {put}; }} && exit {WRITTEN}"), content.into())
+        }
     }
 }
 
@@ -290,9 +332,11 @@ fn put_script(path: &str, write: &str, length: Option<usize>, mode: u32) -> Stri
     let is_whole =
         length.map(|length| format!(" && [ \"$(wc -c <{part})\" -eq {length} ]")).unwrap_or_default();
     // `mv` would put the file into a folder of that name.
+    // What was left there by another time may be what `set -C` would write to: a pipe, a link to a device.
+    let is_free = format!("{{ {{ [ ! -e {part} ] && [ ! -L {part} ]; }} || rm -f {part}; }}");
     let beside = format!(
-        "[ ! -d {whole} ] && (umask 077 && set -C && {write} >{part}){is_whole} && chmod {mode:o} {part} && \
-         mv -f {part} {whole} || {{ rm -f {part}; exit 1; }}"
+        "[ ! -d {whole} ] && {is_free} && (umask 077 && set -C && {write} >{part}){is_whole} && \
+         chmod {mode:o} {part} && mv -f {part} {whole} || {{ rm -f {part}; exit 1; }}"
     );
     match path.rsplit_once('/') {
         None | Some(("", _)) => beside,
@@ -467,24 +511,30 @@ mod tests {
 
     use super::*;
 
-    /// Whether the command did it, given so much.
-    fn run(command: &str, content: &[u8]) -> bool {
-        let mut shell = Command::new("/bin/sh");
-        let mut shell =
-            shell.args(["-c", command]).stdin(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+    /// Whether a command wrote its file, given so much to read.
+    fn run(shell: &str, command: &str, content: &[u8]) -> bool {
+        let mut words = shell.split(' ');
+        let mut shell = Command::new(words.next().unwrap());
+        let mut shell = shell
+            .args(words)
+            .args(["-c", command])
+            .stdin(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
         // One that refuses before it reads is gone already.
         let _ = shell.stdin.take().unwrap().write_all(content);
-        shell.wait().unwrap().success()
+        shell.wait().unwrap().code() == Some(WRITTEN as i32)
     }
 
     #[test]
     fn what_is_cut_off_changes_nothing() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("it's/here");
-        let command = put_script(path.to_str().unwrap(), "cat", Some(8), 0o750);
-        assert!(run(&command, b"12345678"));
+        let (command, _) = put_command(Put::Read, "", path.to_str().unwrap(), b"12345678", 0o750);
+        assert!(run("sh", &command, b"12345678"));
         assert_eq!(fs_err::metadata(&path).unwrap().permissions().mode() & 0o7777, 0o750);
-        assert!(!run(&command, b"cut"));
+        assert!(!run("sh", &command, b"cut"));
         assert_eq!(fs_err::read(&path).unwrap(), b"12345678");
         assert_eq!(fs_err::read_dir(path.parent().unwrap()).unwrap().count(), 1);
     }
@@ -493,27 +543,55 @@ mod tests {
     fn a_little_text_is_written_as_a_whole_or_not_at_all() {
         let folder = tempfile::tempdir().unwrap();
         let text = "echo 'it''s'\n\tcafé %s \\n $(touch pwned)\r\n\n";
-        for (name, count) in [("beside", 1), ("new/folder", 2)] {
-            let path = folder.path().join(name);
-            let before = "true\n";
-            let (command, script) = put_command(before, path.to_str().unwrap(), text.as_bytes(), 0o640);
-            for end in (0..script.len() - 1).step_by(3) {
-                assert!(!run(&command, &script[..end]), "{end}");
-                let there = fs_err::read_dir(folder.path()).unwrap().count();
-                assert_eq!(there, count - 1, "{}", String::from_utf8_lossy(&script[..end]));
+        for shell in ["sh", "bash", "busybox sh"] {
+            if Command::new(shell.split(' ').next().unwrap()).arg("--help").output().is_err() {
+                eprintln!("SKIPPED: there is no {shell}");
+                continue;
             }
-            assert!(run(&command, &script), "{name}");
-            assert_eq!(fs_err::read(&path).unwrap(), text.as_bytes());
-            assert_eq!(fs_err::metadata(&path).unwrap().permissions().mode() & 0o7777, 0o640);
-            assert!(run(&command, &script), "{name} is replaced");
+            for (name, count) in [("beside", 0), ("new/folder", 1)] {
+                let path = folder.path().join(name);
+                let put = put_command(Put::Text, "true\n", path.to_str().unwrap(), text.as_bytes(), 0o640);
+                let (command, script) = (put.0.replace("sh", shell), put.1);
+                let step = if shell == "sh" { 3 } else { 29 };
+                for end in (0..script.len() - 1).step_by(step) {
+                    assert!(!run(shell, &command, &script[..end]), "{end}");
+                    let there = fs_err::read_dir(folder.path()).unwrap().count();
+                    assert_eq!(there, count, "{}", String::from_utf8_lossy(&script[..end]));
+                }
+                assert!(run(shell, &command, &script), "{name}");
+                assert_eq!(fs_err::read(&path).unwrap(), text.as_bytes());
+                assert_eq!(fs_err::metadata(&path).unwrap().permissions().mode() & 0o7777, 0o640);
+                assert!(run(shell, &command, &script), "{name} is replaced");
+            }
+            fs_err::remove_file(folder.path().join("beside")).unwrap();
+            fs_err::remove_dir_all(folder.path().join("new")).unwrap();
         }
-        // What is no text, and what is long, is read by a program.
-        for content in [b"a\0b".to_vec(), vec![b'a'; LITTLE + 1], vec![0xff]] {
-            let path = folder.path().join("other");
-            let (command, read) = put_command("", path.to_str().unwrap(), &content, 0o600);
-            assert_eq!(read, content);
-            assert!(run(&command, &read));
-            assert_eq!(fs_err::read(&path).unwrap(), content);
+        for other in [b"a\0b".to_vec(), vec![b'a'; LITTLE + 1], vec![0xff]] {
+            assert!(!is_little_text(&other));
+        }
+    }
+
+    #[test]
+    fn what_was_left_at_the_temporary_name_is_not_written_to() {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, other) = (folder.path().join("file"), folder.path().join("other"));
+        let part = PathBuf::from(temporary(path.to_str().unwrap()));
+        fs_err::write(&other, "other").unwrap();
+        let leave: [&dyn Fn(); 4] = [
+            &|| fs_err::write(&part, "left").unwrap(),
+            &|| fs_err::os::unix::fs::symlink(&other, &part).unwrap(),
+            &|| fs_err::os::unix::fs::symlink("nowhere", &part).unwrap(),
+            &|| assert!(Command::new("mkfifo").arg(&part).status().unwrap().success()),
+        ];
+        for (how, leave) in [Put::Text, Put::Read].into_iter().flat_map(|how| leave.map(|leave| (how, leave)))
+        {
+            leave();
+            let (command, read) = put_command(how, "", path.to_str().unwrap(), b"new", 0o600);
+            assert!(run("sh", &command, &read));
+            assert!(fs_err::symlink_metadata(&path).unwrap().is_file());
+            assert_eq!(fs_err::read(&path).unwrap(), b"new");
+            assert_eq!(fs_err::read(&other).unwrap(), b"other");
+            assert_eq!(fs_err::read_dir(folder.path()).unwrap().count(), 2);
         }
     }
 }

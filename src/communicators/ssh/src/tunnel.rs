@@ -59,6 +59,7 @@ async fn listen(listener: TcpListener, core: Arc<Core>, tunnel: Tunnel) {
 
 async fn lead(mut stream: TcpStream, from: SocketAddr, core: Arc<Core>, tunnel: Tunnel) {
     let opened = async {
+        core.settle().await?;
         let live = core.live().await?;
         let from = (from.ip().to_string(), u32::from(from.port()));
         let opened = live

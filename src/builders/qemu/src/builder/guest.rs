@@ -160,11 +160,12 @@ pub(crate) async fn started(session: &SshSession, access: &Access) -> Result<(),
 
 /// What is done when a machine goes on from memory, before anything else in it: its clock stood still. One that cannot be set stays as
 /// it is.
-pub(crate) fn woken(session: &SshSession) {
-    session.ssh().owe(|| {
+pub(crate) async fn woken(session: &SshSession) {
+    let line = || {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         clock_line(now.as_secs())
-    });
+    };
+    session.ssh().owe(line).await;
 }
 
 /// Makes an image of the machine.

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
-use imgbuild_cache::{Staged, WarmStaged};
+use imgbuild_cache::{Staged, WarmSnapshot, WarmStaged};
 use imgbuild_engine::{
     ActionError, Command, ConnectionFacts, Exit, FileOperation, Machine as EngineMachine, MachineId,
     MachineSpec as Wanted, OnLine, Reboot, Results, Session, Snapshot, Stat, price_of_space,
@@ -58,6 +58,8 @@ pub(crate) struct Live {
     pub(crate) sensitive: bool,
     /// Whether its memory can be of use to another machine.
     pub(crate) keeps_memory: bool,
+    /// What it was woken from, until something was done in it.
+    pub(crate) woken: Option<WarmSnapshot>,
 }
 
 impl Live {
@@ -112,6 +114,7 @@ impl Live {
         let mut staged = builder.0.cache.stage_warm(&wanted.run)?;
         self.machine.qmp().stop().await?;
         let kept = async {
+            // Before the memory: devices may write to that as they are saved.
             let state = self.machine.save_state(&staged.file(STATE), MEMORY_LIMIT).await?;
             staged.add(STATE, state);
             tokio::task::block_in_place(|| {
@@ -243,6 +246,20 @@ impl QemuMachine {
         }
     }
 
+    /// What came of something that was done in it; an error is [`Self::explained`]. Memory of which nothing came is not taken again.
+    async fn done_first<T>(&mut self, done: Result<T, ActionError>) -> Result<T, ActionError> {
+        let woken = self.live.woken.take();
+        match done {
+            Ok(done) => Ok(done),
+            Err(error) => {
+                if let Some(woken) = woken {
+                    self.builder.0.cache.remove_warm_snapshot(woken);
+                }
+                Err(self.explained(error).await)
+            }
+        }
+    }
+
     /// Keeps what a machine that goes on has written so far, and lets it wait for the next step.
     async fn keep(mut self: Box<Self>) -> Result<Snapshot, ActionError> {
         let Self { builder, wanted, live, .. } = &mut *self;
@@ -346,10 +363,8 @@ impl Session for QemuMachine {
         self.touched.store(true, Ordering::Relaxed);
         self.live.sensitive |= !command.secrets.is_empty() || !command.secret_env.is_empty();
         let Live { session, machine, .. } = &mut self.live;
-        match unless_halted(machine, session.exec(command, on_line)).await {
-            Err(error) => Err(self.explained(error).await),
-            exit => exit,
-        }
+        let done = unless_halted(machine, session.exec(command, on_line)).await;
+        self.done_first(done).await
     }
 
     async fn apply(&mut self, operations: Vec<FileOperation>) -> Result<(), ActionError> {
@@ -395,7 +410,9 @@ impl Session for QemuMachine {
     async fn connection(&mut self) -> Result<Option<ConnectionFacts>, ActionError> {
         // Whoever connects by itself may do anything.
         self.touched.store(true, Ordering::Relaxed);
-        self.live.session.connection().await
+        let Live { session, machine, .. } = &mut self.live;
+        let ready = unless_halted(machine, session.connection()).await;
+        self.done_first(ready).await
     }
 
     async fn reboot(&mut self, reboot: &Reboot) -> Result<(), ActionError> {

@@ -3,6 +3,7 @@
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use imgbuild_cache::{Staged, WarmSnapshot};
@@ -10,7 +11,7 @@ use imgbuild_digest::Digest;
 use imgbuild_engine::{ActionError, MachineSpec as Wanted, Results};
 use imgbuild_ssh::{SshSession, connect_after};
 use imgbuild_tree::DeltaId;
-use tokio::task::{block_in_place, spawn_blocking};
+use tokio::task::{JoinHandle, block_in_place, spawn_blocking};
 
 use super::access::Access;
 use super::attributes::{Source, flash};
@@ -60,8 +61,9 @@ impl QemuBuilder {
             && let Some(warm) = self.0.cache.warm_snapshot(layers)
         {
             match self.wake(layers, wanted, &warm).await {
-                Ok(live) => {
+                Ok(mut live) => {
                     warm.touch();
+                    live.woken = Some(warm);
                     return Ok(live);
                 }
                 Err(NotWoken { why, lasting }) => {
@@ -85,15 +87,12 @@ impl QemuBuilder {
         let About { fingerprint, access } = warm
             .about()
             .ok_or_else(|| NotWoken::lasting("what is known of it was written by another imgbuild"))?;
-        // Read while all else is made ready.
-        let memory = warm.files().contains_key(MEMORY).then(|| {
-            let file = warm.file(MEMORY);
-            spawn_blocking(move || GuestMemory::load(&file))
-        });
         let access = Access::again(source, access.as_ref()).map_err(NotWoken::now)?;
         if !has_disks(warm, Chain::new(&wanted.run, layers).disks()) {
             return Err(NotWoken::lasting("it is another machine: it has other disks"));
         }
+        // While all else is made ready.
+        let memory = warm.files().contains_key(MEMORY).then(|| MemoryRead::begin(warm.file(MEMORY)));
         let parts = self.parts(layers, wanted, Some(&access), Some(warm)).await.map_err(NotWoken::now)?;
         let fits = block_in_place(|| fingerprint_of(&parts.spec, &parts.host)).map_err(NotWoken::now)?;
         let differences = fingerprint.differences(&fits);
@@ -105,10 +104,7 @@ impl QemuBuilder {
         }
         let memory = match memory {
             None => None,
-            Some(memory) => {
-                let read = memory.await.map_err(|error| NotWoken::now(std::io::Error::from(error)))?;
-                Some(Arc::new(taken(read, warm)?))
-            }
+            Some(memory) => Some(Arc::new(taken(memory.done().await, warm)?)),
         };
         if memory.is_some() != parts.spec.has_memory_beside() {
             return Err(NotWoken::lasting("it is another machine: its memory lies elsewhere"));
@@ -122,7 +118,7 @@ impl QemuBuilder {
         // One that lets nobody in now is not waited for again.
         let seen = |why| NotWoken { why, lasting: true };
         let live = self.connected(machine, port, parts, layers, wanted, access).await.map_err(seen)?;
-        guest::woken(&live.session);
+        guest::woken(&live.session).await;
         wanted
             .told
             .line(&format!("The machine goes on from memory ({:.1} s)", began.elapsed().as_secs_f32()));
@@ -209,6 +205,7 @@ impl QemuBuilder {
             generation: 0,
             sensitive: false,
             keeps_memory: true,
+            woken: None,
         })
     }
 
@@ -226,7 +223,11 @@ impl QemuBuilder {
         let mut spec = source.machine(&host.emulator, accelerator)?;
         spec.memory_beside = match warm {
             Some(warm) => warm.files().contains_key(MEMORY),
-            None => source.warm() && wanted.results == Results::Kept,
+            // Where it will not be kept, it lies where the host has large pages for it.
+            None => {
+                let is_kept = source.warm() && !source.flag("installer") && !wanted.sensitive;
+                is_kept && wanted.results == Results::Kept
+            }
         };
         let chain = Chain::new(&wanted.run, layers);
         let staged = self.0.cache.stage(&wanted.run)?;
@@ -300,6 +301,33 @@ impl NotWoken {
 
     fn lasting(why: impl Into<String>) -> Self {
         Self { why: ActionError::environment(why), lasting: true }
+    }
+}
+
+/// Memory that is being read, for as long as it is wanted.
+struct MemoryRead {
+    reading: JoinHandle<std::io::Result<(GuestMemory, Digest)>>,
+    stop: Arc<AtomicBool>,
+}
+
+impl MemoryRead {
+    fn begin(file: PathBuf) -> Self {
+        let stop = Arc::new(AtomicBool::new(false));
+        let reading = spawn_blocking({
+            let stop = stop.clone();
+            move || GuestMemory::load(&file, &stop)
+        });
+        Self { reading, stop }
+    }
+
+    async fn done(mut self) -> std::io::Result<(GuestMemory, Digest)> {
+        (&mut self.reading).await?
+    }
+}
+
+impl Drop for MemoryRead {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
     }
 }
 
@@ -485,12 +513,13 @@ mod tests {
             staged.commit(&[], &()).unwrap();
             cache.warm_snapshot(&[]).unwrap()
         };
+        let load = |warm: &WarmSnapshot| GuestMemory::load(&warm.file(MEMORY), &AtomicBool::new(false));
         let why = |warm: &WarmSnapshot| {
-            let NotWoken { why, lasting } = taken(GuestMemory::load(&warm.file(MEMORY)), warm).unwrap_err();
+            let NotWoken { why, lasting } = taken(load(warm), warm).unwrap_err();
             (why.to_string(), lasting)
         };
         let warm = kept(&|file| GuestMemory::new(1 << 20).unwrap().save(file).unwrap());
-        assert_eq!(taken(GuestMemory::load(&warm.file(MEMORY)), &warm).unwrap().size(), 1 << 20);
+        assert_eq!(taken(load(&warm), &warm).unwrap().size(), 1 << 20);
         // A size that no host has, and another one.
         for byte in [23, 18] {
             let mut bytes = fs_err::read(warm.file(MEMORY)).unwrap();

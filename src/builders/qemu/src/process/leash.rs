@@ -12,13 +12,16 @@ use tokio::process::Command;
 /// Which descriptor what the child has as standard output becomes in the program.
 pub(crate) const DESCRIPTOR: u32 = 4;
 
+/// Which descriptor a child is given as its memory, if it is given one.
+pub(crate) const MEMORY: i32 = 5;
+
 /// Becomes its arguments from the second on. Standard input is the leash, held by a process in the background: when the other
 /// end closes, the folder that is the first argument goes and all of the process group is killed.
 ///
 /// The process in the background lets go of all other descriptors, so that what they lead to ends with the program.
 const HOLDER: &str = r#"
 exec 3<&0 4>&1 </dev/null >&2
-{ exec 4>&-; read -r _ <&3; rm -rf -- "$1"; kill -KILL 0; } >/dev/null 2>&1 &
+{ exec 4>&- 5>&-; read -r _ <&3; rm -rf -- "$1"; kill -KILL 0; } >/dev/null 2>&1 &
 shift
 exec "$@" 3<&-
 "#;

@@ -152,12 +152,10 @@ impl Qmp {
         done.map_err(|_| QmpError::TimedOut { command: "migrate-incoming".to_owned(), limit })?
     }
 
-    /// Has streams leave out memory that lies beside.
-    async fn leave_out(&self, memory: MemoryLies) -> Result<(), QmpError> {
-        if memory == MemoryLies::Within {
-            return Ok(());
-        }
-        let capability = json!({"capability": "x-ignore-shared", "state": true});
+    /// Has streams, and snapshots too, leave out memory that lies beside, or not.
+    pub(super) async fn leave_out(&self, memory: MemoryLies) -> Result<(), QmpError> {
+        let is_beside = memory == MemoryLies::Beside;
+        let capability = json!({"capability": "x-ignore-shared", "state": is_beside});
         self.execute("migrate-set-capabilities", json!({"capabilities": [capability]})).await.map(drop)
     }
 

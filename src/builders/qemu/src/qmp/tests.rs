@@ -100,6 +100,9 @@ async fn a_command_for_humans_that_prints_has_failed() {
     let (qmp, mut fake) = pair().await;
     let server = async {
         let heard = fake.hear().await;
+        assert_eq!(heard["execute"], "migrate-set-capabilities");
+        fake.say(&json!({"return": {}, "id": heard["id"]}).to_string()).await;
+        let heard = fake.hear().await;
         assert_eq!(heard["arguments"]["command-line"], "savevm warm");
         let said = "Error: Device 'pflash1' is writable but does not support snapshots\r\n";
         fake.say(&json!({"return": said, "id": heard["id"]}).to_string()).await;

@@ -10,7 +10,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use super::{Qmp, QmpError};
+use super::{MemoryLies, Qmp, QmpError};
 
 /// How often a job is asked whether it has ended.
 const JOB_INTERVAL: Duration = Duration::from_millis(20);
@@ -141,6 +141,7 @@ impl Qmp {
     /// Keeps memory, devices and all disks that can be written in the snapshot `tag`, of the first qcow2 file that can
     /// hold it. The guest stands still meanwhile and then goes on as before. An older snapshot of that name is replaced.
     pub async fn savevm(&self, tag: &str, limit: Duration) -> Result<(), QmpError> {
+        self.leave_out(MemoryLies::Within).await?;
         self.human_silent(&format!("savevm {}", word(tag)?), limit).await
     }
 
@@ -158,6 +159,7 @@ impl Qmp {
     /// without snapshots, such as firmware variables in a raw file, is no hindrance. A snapshot of that name must not
     /// be there.
     pub async fn save_snapshot(&self, set: &SnapshotSet, limit: Duration) -> Result<(), QmpError> {
+        self.leave_out(MemoryLies::Within).await?;
         let arguments = json!({"tag": set.tag, "vmstate": set.memory, "devices": set.disks});
         self.job("snapshot-save", arguments, limit).await
     }

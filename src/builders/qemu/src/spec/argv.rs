@@ -8,6 +8,8 @@ mod drives;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
+use crate::process::leash;
+
 use super::overrides::{self, Switch};
 use super::{Display, Firmware, FlashFile, HostPort, MachineSpec, Nic, Override, Serial, Topology};
 
@@ -20,8 +22,6 @@ pub struct Wiring {
     pub serial_socket: PathBuf,
     /// The socket of VNC, where it has one.
     pub vnc_socket: PathBuf,
-    /// The machine's memory, where that lies beside QEMU.
-    pub memory: PathBuf,
 }
 
 impl Wiring {
@@ -32,7 +32,6 @@ impl Wiring {
             serial_log: folder.join("serial.log"),
             serial_socket: folder.join("serial"),
             vnc_socket: folder.join("vnc"),
-            memory: folder.join("memory"),
         }
     }
 }
@@ -76,7 +75,8 @@ pub enum SpecError {
 }
 
 /// Switches by which a template says how much memory there is, where it lies, and on which board.
-const MEMORY_SWITCHES: [&str; 7] = ["-m", "-machine", "-M", "-numa", "-object", "-mem-path", "-mem-prealloc"];
+const MEMORY_SWITCHES: [&str; 9] =
+    ["-m", "-machine", "-M", "-numa", "-object", "-mem-path", "-mem-prealloc", "-readconfig", "-set"];
 
 /// `sun_path` has 108 bytes, the last of which is 0.
 const LONGEST_SOCKET: usize = 107;
@@ -118,7 +118,7 @@ impl MachineSpec {
         let mut all = vec![Switch::with("-name", doubled_commas(&self.name))];
         all.push(Switch::alone("-no-user-config"));
         all.push(Switch::alone("-nodefaults"));
-        self.push_board(&mut all, wiring)?;
+        self.push_board(&mut all);
         push_firmware(&mut all, &self.firmware)?;
         let cards = self.push_networks(&mut all)?;
         drives::push(&mut all, self)?;
@@ -170,7 +170,7 @@ impl MachineSpec {
         self.memory_beside && is_known && self.overrides.iter().all(is_free)
     }
 
-    fn push_board(&self, all: &mut Vec<Switch>, wiring: &Wiring) -> Result<(), SpecError> {
+    fn push_board(&self, all: &mut Vec<Switch>) {
         // QEMU takes no accelerator twice.
         let own =
             self.overrides.iter().any(|one| matches!(one.switch().name.as_str(), "-accel" | "-enable-kvm"));
@@ -178,9 +178,9 @@ impl MachineSpec {
         let mut board = format!("type={}{accelerator}", self.machine);
         if self.has_memory_beside() {
             board += ",memory-backend=memory";
-            let path = doubled_commas(absolute(&wiring.memory)?);
-            let memory =
-                format!("memory-backend-file,id=memory,share=on,size={}M,mem-path={path}", self.memory);
+            let size = self.memory;
+            let path = format!("/proc/self/fd/{}", leash::MEMORY);
+            let memory = format!("memory-backend-file,id=memory,share=on,size={size}M,mem-path={path}");
             all.push(Switch::with("-object", memory));
         }
         all.push(Switch::with("-machine", board));
@@ -189,7 +189,6 @@ impl MachineSpec {
         }
         all.push(Switch::with("-m", format!("{}M", self.memory)));
         all.push(Switch::with("-smp", smp(self.topology)));
-        Ok(())
     }
 
     /// Gives for each card its model, and the switch that makes it.

@@ -47,7 +47,7 @@ fn memory_beside_the_emulator() {
     };
     assert_eq!(
         arguments(&MachineSpec { memory_beside: true, ..bare() }).unwrap(),
-        "-name imgbuild -no-user-config -nodefaults -object memory-backend-file,id=memory,share=on,size=512M,mem-path=/run/m,,1/memory \
+        "-name imgbuild -no-user-config -nodefaults -object memory-backend-file,id=memory,share=on,size=512M,mem-path=/proc/self/fd/5 \
          -machine type=pc,accel=tcg,memory-backend=memory -m 512M -smp cpus=1 -display none"
     );
     for board in ["pc-i440fx-7.2", "q35", "pc-q35-10.0", "virt", "virt-7.2", "q35,smm=on"] {
@@ -56,7 +56,9 @@ fn memory_beside_the_emulator() {
     for board in ["isapc", "microvm", "pcx", "virtual"] {
         assert_eq!(beside(&|spec| spec.machine = board.to_owned()), (false, false), "{board}");
     }
-    for (switch, wanted) in [("-m", false), ("-machine", false), ("-object", false), ("-cpu", true)] {
+    for (switch, wanted) in
+        [("-M", false), ("-object", false), ("-set", false), ("-cpu", true), ("-accel", true)]
+    {
         let own = Override::from_row(&[switch.to_owned(), "1".to_owned()]).unwrap();
         assert_eq!(beside(&|spec| spec.overrides.push(own.clone())).0, wanted, "{switch}");
     }

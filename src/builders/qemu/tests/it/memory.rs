@@ -1,6 +1,7 @@
 //! Snapshots with memory: a guest goes on in another process where it was.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
 use imgbuild_qemu::memory::GuestMemory;
@@ -96,12 +97,24 @@ async fn a_guest_goes_on_in_another_process() {
 #[tokio::test(flavor = "multi_thread")]
 async fn memory_beside_the_emulator_is_taken_again() {
     let Some(guest) = Guest::new().await else { return };
-    let spec = || MachineSpec { memory_beside: true, ..guest.spec("count") };
+    memory_is_taken_again(&guest, "pc", 192).await;
+    // Some of it lies above 4 GiB.
+    memory_is_taken_again(&guest, "q35", 5120).await;
+}
+
+async fn memory_is_taken_again(guest: &Guest, board: &str, mebibytes: u64) {
+    let spec = || MachineSpec {
+        machine: guest.emulator.versioned_machine(board).to_owned(),
+        memory: mebibytes,
+        memory_beside: true,
+        ..guest.spec("count")
+    };
     let mut first = guest.launch(spec()).start(LONG).await.unwrap();
     assert!(first.wait_for_console("count 3", LONG).await.unwrap());
     first.qmp().stop().await.unwrap();
     let at = last_count(&first);
-    let (memory, state) = (guest.path("memory"), guest.path("state"));
+    let path = |name: &str| guest.path(&format!("{board}-{name}"));
+    let (memory, state) = (path("memory"), path("state"));
     let wrote = first.save_state(&state, LONG).await.unwrap();
     let saved = first.memory().unwrap().save(&memory).unwrap();
     assert!(wrote.size * 4 < saved.size, "memory is not in the stream: {wrote:?}, {saved:?}");
@@ -109,21 +122,44 @@ async fn memory_beside_the_emulator_is_taken_again() {
     assert!(first.wait_for_console(&format!("count {}", at + 2), LONG).await.unwrap(), "it goes on itself");
     first.kill().await;
 
-    let (taken, read) = GuestMemory::load(&memory).unwrap();
+    let (taken, read) = GuestMemory::load(&memory, &AtomicBool::new(false)).unwrap();
     assert_eq!(read, saved);
     let launch =
         Launch { paused: true, incoming: true, memory: Some(Arc::new(taken)), ..guest.launch(spec()) };
     let mut second = launch.start(LONG).await.unwrap();
     assert_eq!(second.load_state(&state, LONG).await.unwrap(), wrote);
-    let again = second.memory().unwrap().save(&guest.path("again")).unwrap();
+    let again = second.memory().unwrap().save(&path("again")).unwrap();
     assert_eq!(again, saved, "nothing has written to it yet");
     second.qmp().resume().await.unwrap();
     assert!(second.wait_for_console(&format!("count {}", at + 3), LONG).await.unwrap());
     assert!(!second.console(100_000).contains("guest is up"), "it has not booted");
 
-    let small = Launch { memory: Some(Arc::new(GuestMemory::new(1 << 20).unwrap())), ..guest.launch(spec()) };
-    let error = small.start(LONG).await.unwrap_err().to_string();
-    assert_eq!(error, "the memory has 1048576 bytes, and the machine 201326592");
+    // What went on is kept and taken again.
+    second.qmp().stop().await.unwrap();
+    let (memory, state) = (path("memory-2"), path("state-2"));
+    let at = last_count(&second);
+    second.save_state(&state, LONG).await.unwrap();
+    second.memory().unwrap().save(&memory).unwrap();
+    second.kill().await;
+    let (taken, _) = GuestMemory::load(&memory, &AtomicBool::new(false)).unwrap();
+    let launch = Launch { memory: Some(Arc::new(taken)), ..launch };
+    let mut third = launch.start(LONG).await.unwrap();
+    third.load_state(&state, LONG).await.unwrap();
+    third.qmp().resume().await.unwrap();
+    assert!(third.wait_for_console(&format!("count {}", at + 3), LONG).await.unwrap());
+    assert!(!third.console(100_000).contains("guest is up"), "it has not booted");
+
+    let error = |launch: Launch| launch.spawn().unwrap_err().to_string();
+    let small = || Some(Arc::new(GuestMemory::new(1 << 20).unwrap()));
+    let size = mebibytes << 20;
+    assert_eq!(
+        error(Launch { memory: small(), ..guest.launch(spec()) }),
+        format!("the memory has 1048576 bytes, and the machine {size}")
+    );
+    let misplaced = "a machine is given memory to go on with where that lies beside QEMU, and only there";
+    assert_eq!(error(Launch { memory: None, ..launch.clone() }), misplaced);
+    let within = MachineSpec { memory_beside: false, ..spec() };
+    assert_eq!(error(Launch { memory: small(), ..guest.launch(within) }), misplaced);
 }
 
 #[tokio::test(flavor = "multi_thread")]

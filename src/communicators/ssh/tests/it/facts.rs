@@ -1,5 +1,6 @@
 //! What a connection tells other programs, and machines that are started anew by a session.
 
+use std::path::Path;
 use std::time::Duration;
 
 use imgbuild_engine::{Reboot, Session, Via};
@@ -23,7 +24,11 @@ async fn another_program_logs_in_with_the_facts_of_a_connection() {
         host_keys: HostKeys::Pinned(vec![bastion.host_key()]),
     }));
     let mut session = SshSession::new(connect(settings).await.unwrap());
+    let early = server.path("early");
+    let line = format!("echo early >'{early}'");
+    session.ssh().owe(move || line.clone()).await;
     let facts = session.connection().await.unwrap().unwrap();
+    assert!(Path::new(&early).exists(), "others come to a machine that is ready");
     assert_eq!((&*facts.host, facts.port, &*facts.user), ("127.0.0.1", server.port, "root"));
     let Some(Via::Bastion(way)) = &facts.via else { panic!("{facts:?}") };
     assert_eq!((way.port, way.keys.len(), way.host_keys.len()), (bastion.port, 1, 1));

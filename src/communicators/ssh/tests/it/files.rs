@@ -193,7 +193,7 @@ async fn what_is_owed_is_done_before_anything_else_and_once() {
     let owe = || {
         let line =
             format!("cat; [ -e '{there_text}' ] && echo late >>'{0}' || echo early >>'{0}'", log.display());
-        connection.owe(move || line.clone());
+        connection.owe(move || line.clone())
     };
     let said = || {
         let said = fs_err::read_to_string(&log).unwrap();
@@ -202,16 +202,20 @@ async fn what_is_owed_is_done_before_anything_else_and_once() {
         said
     };
 
-    owe();
+    owe().await;
     assert!(connection.upload_small(&small, &there_text).await.unwrap());
     assert_eq!(fs_err::read(&there).unwrap(), b"small");
     assert_eq!(said(), "early\n");
 
-    owe();
+    owe().await;
+    connection.upload_file(&small, &there_text, None).await.unwrap();
+    assert_eq!(said(), "early\n");
+    // The server has a session for files already.
+    owe().await;
     connection.upload_file(&small, &there_text, None).await.unwrap();
     assert_eq!(said(), "early\n");
 
-    owe();
+    owe().await;
     let done = connection.output(&format!("cat '{}'", log.display()), Stdin::Empty).await.unwrap();
     assert_eq!(
         (&*done.stdout, said().as_str()),
@@ -219,17 +223,28 @@ async fn what_is_owed_is_done_before_anything_else_and_once() {
         "it is not part of another's output"
     );
 
-    owe();
+    owe().await;
     connection.settle().await.unwrap();
     assert_eq!(said(), "early\n");
     connection.output("true", Stdin::Empty).await.unwrap();
     assert!(!log.exists());
 
-    // Where a small file does not go, it is owed still, or done.
-    owe();
+    // A small file that does not go leaves it owed.
+    owe().await;
     assert!(!connection.upload_small(&small, remote.path().to_str().unwrap()).await.unwrap());
     connection.settle().await.unwrap();
-    assert!(said().starts_with("early\n"));
+    assert_eq!(said(), "early\nearly\n");
+
+    // Whoever comes meanwhile waits, and one that was dropped is begun again.
+    let slow = format!("sleep 1; echo slow >>'{}'", log.display());
+    connection.owe(move || slow.clone()).await;
+    assert!(tokio::time::timeout(Duration::from_millis(300), connection.settle()).await.is_err());
+    let show = format!("cat '{}'", log.display());
+    let (one, other) =
+        tokio::join!(connection.output(&show, Stdin::Empty), connection.output(&show, Stdin::Empty));
+    for done in [one.unwrap(), other.unwrap()] {
+        assert!(done.stdout.starts_with(b"slow\n"), "{done:?}");
+    }
 }
 
 #[tokio::test]
