@@ -2,9 +2,9 @@
 //! fills while nothing runs in the guest (`memfd_create(2)`; QEMU: `memory-backend-file`, and the capability `x-ignore-shared` of
 //! migrations).
 //!
-//! For: memory that is kept, and taken again while QEMU is not there yet, by copying it, which is several times as fast as QEMU's stream. What is
-//! written down is the parts that are not zero; it follows from what is in the memory alone. Not for: devices, which only QEMU can write
-//! down ([`crate::process::Machine::save_state`]).
+//! For: memory that is kept, and taken again while QEMU is not there yet, by copying it, which is several times as fast as QEMU's
+//! stream. What is written down is the parts that are not zero; it follows from what is in the memory alone. Not for: devices, which
+//! only QEMU can write down ([`crate::process::Machine::save_state`]).
 
 use std::fs::File;
 use std::io::{self, ErrorKind, Read as _, Write as _};
@@ -99,8 +99,8 @@ impl GuestMemory {
         hashed(written).map(|((), digest)| digest)
     }
 
-    /// Memory that [`GuestMemory::save`] wrote down, unless it is told to `stop` before; with the digest of what was read: whether that is what was written is for the caller to
-    /// see before anything uses it.
+    /// Memory that [`GuestMemory::save`] wrote down, unless it is told to `stop` before; with the digest of what was read. Whether that
+    /// is what was written is for the caller to see before anything uses it.
     ///
     /// # Errors
     /// [`ErrorKind::InvalidData`] if the file was not written so or is cut short, [`ErrorKind::Interrupted`] if it was to stop; if it cannot

@@ -418,8 +418,8 @@ impl Machine {
         self.qmp.save_state(file, &self.folder().join("state"), self.memory_lies(), limit).await
     }
 
-    /// Reads what [`Machine::save_state`] wrote, if it was started for that. It still runs nothing then: the file may be another than the one
-    /// that was written, which the caller tells by what is given.
+    /// Reads what [`Machine::save_state`] wrote, if it was started for that. It still runs nothing then: the file may be another than
+    /// the one that was written, which the caller tells by what is given.
     ///
     /// # Errors
     /// If QEMU refuses, as it does where the machine is another, ends or is silent for `limit`; if the file cannot be read.

@@ -380,7 +380,8 @@ impl Session for QemuMachine {
                 FileOperation::PowerOff => {}
                 other => {
                     let Live { session, machine, .. } = &mut self.live;
-                    unless_halted(machine, session.apply(vec![other])).await?;
+                    let done = unless_halted(machine, session.apply(vec![other])).await;
+                    self.done_first(done).await?;
                 }
             }
         }

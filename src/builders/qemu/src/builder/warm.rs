@@ -15,8 +15,8 @@ use super::access::Kept;
 use super::disks::file_name;
 use crate::spec::MemoryFingerprint;
 
-/// The file of the memory, where that lies beside QEMU ([`crate::memory::GuestMemory`]). Beside it lie the uppermost images of the disks, and the
-/// firmware's variables.
+/// The file of the memory, where that lies beside QEMU ([`crate::memory::GuestMemory`]). Beside it lie the uppermost images of the
+/// disks, and the firmware's variables.
 pub(crate) const MEMORY: &str = "memory";
 /// The file of all else that a machine is, and of its memory where that is nowhere else.
 pub(crate) const STATE: &str = "state";

@@ -1,6 +1,6 @@
 //! What a machine is as a stream, with its memory or without, and disks over which a new one is put while the machine is there (QEMU:
-//! `docs/devel/migration`, `qapi/transaction.json`). A stream goes through a socket, so that it can be hashed on its way and needs no QEMU newer than
-//! any other. Not for: what a stream fits ([`crate::spec::MemoryFingerprint`]).
+//! `docs/devel/migration`, `qapi/transaction.json`). A stream goes through a socket, so that it can be hashed on its way and needs no
+//! QEMU newer than any other. Not for: what a stream fits ([`crate::spec::MemoryFingerprint`]).
 
 use std::io;
 use std::path::Path;
@@ -85,8 +85,8 @@ impl Qmp {
         put
     }
 
-    /// Writes what a machine that stands still is, its disks and what `memory` says apart, into a file, which is made. The socket for it is
-    /// made at `socket`. The machine can go on behind.
+    /// Writes what a machine that stands still is, its disks and what `memory` says apart, into a file, which is made. The socket for
+    /// it is made at `socket`. The machine can go on behind.
     ///
     /// # Errors
     /// If QEMU refuses, ends or is silent, or the file cannot be written.
