@@ -33,8 +33,8 @@ pub enum Cause {
     },
     /// There is no such machine.
     Machine {
-        /// Its name.
-        name: String,
+        /// Its name, which older QEMUs do not say.
+        name: Option<String>,
     },
     /// There is no such processor.
     Processor {
@@ -109,8 +109,8 @@ impl Cause {
         if said.contains("is not a valid device model name") {
             return Self::Device { name: quoted(": ").unwrap_or_default() };
         }
-        if let Some(name) = quoted("unsupported machine type") {
-            return Self::Machine { name };
+        if said.contains("unsupported machine type") {
+            return Self::Machine { name: quoted("unsupported machine type") };
         }
         if let Some(name) = quoted("unable to find CPU model") {
             return Self::Processor { name };
@@ -155,7 +155,8 @@ impl fmt::Display for Cause {
                 write!(f, "this QEMU has no device `{name}`; `-device help` lists those that it has")
             }
             Self::Machine { name } => {
-                write!(f, "this QEMU has no machine `{name}`; `-machine help` lists those that it has")
+                let name = name.as_ref().map_or("of this type".to_owned(), |name| format!("`{name}`"));
+                write!(f, "this QEMU has no machine {name}; `-machine help` lists those that it has")
             }
             Self::Processor { name } => {
                 write!(f, "this QEMU has no processor `{name}`; `-cpu help` lists those that it has")
@@ -200,7 +201,11 @@ mod tests {
                 "qemu-system-x86_64: -device foo: 'foo' is not a valid device model name",
                 Cause::Device { name: text("foo") },
             ),
-            ("qemu-system-x86_64: unsupported machine type: \"z\"", Cause::Machine { name: text("z") }),
+            ("qemu-system-x86_64: unsupported machine type: \"z\"", Cause::Machine { name: Some(text("z")) }),
+            (
+                "qemu-system-x86_64: unsupported machine type\nUse -machine help to list supported machines",
+                Cause::Machine { name: None },
+            ),
             ("qemu-system-x86_64: unable to find CPU model 'z80'", Cause::Processor { name: text("z80") }),
             (
                 "qemu-system-x86_64: cannot set up guest memory 'pc.ram': Cannot allocate memory",

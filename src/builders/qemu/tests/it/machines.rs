@@ -168,7 +168,11 @@ async fn what_keeps_a_machine_from_starting_is_named() {
     assert_eq!(cause, Cause::MissingFile { path: "/nowhere/initrd".into() }, "{text}");
 
     let (cause, text) = refused(guest.launch(MachineSpec { machine: "z80".into(), ..empty() })).await;
-    assert_eq!(cause, Cause::Machine { name: "z80".into() }, "{text}");
+    // QEMU before 8 does not say which.
+    assert!(
+        matches!(&cause, Cause::Machine { name } if name.as_deref().is_none_or(|name| name == "z80")),
+        "{text}"
+    );
     let (cause, text) = refused(guest.launch(MachineSpec { cpu: Some("z80".into()), ..empty() })).await;
     assert_eq!(cause, Cause::Processor { name: "z80".into() }, "{text}");
     let row =
