@@ -30,7 +30,7 @@ use output::Tail;
 pub use ports::free_port;
 
 use crate::memory::GuestMemory;
-use crate::qmp::{EventKind, Forward, MemoryLies, Qmp, QmpError};
+use crate::qmp::{EventKind, Forward, MemoryLies, Qmp, QmpError, StateFile};
 use crate::spec::{HostPort, MachineSpec, Serial, SpecError, Wiring};
 
 /// How often the power button is pressed again: a guest that still boots does not notice the first time.
@@ -405,17 +405,13 @@ impl Machine {
         self.running.memory.as_ref()
     }
 
-    /// Where its memory is, as streams have to know it.
-    fn memory_lies(&self) -> MemoryLies {
-        if self.running.memory.is_some() { MemoryLies::Beside } else { MemoryLies::Within }
-    }
-
     /// Writes what it is, but for its disks and the memory beside QEMU, into a file, which is made. It must stand still.
     ///
     /// # Errors
     /// If QEMU refuses, ends or is silent for `limit`, or the file cannot be written.
     pub async fn save_state(&self, file: &Path, limit: Duration) -> Result<Digest, QmpError> {
-        self.qmp.save_state(file, &self.folder().join("state"), self.memory_lies(), limit).await
+        let socket = self.folder().join("state");
+        self.qmp.save_state(self.state(file, &socket), limit).await
     }
 
     /// Reads what [`Machine::save_state`] wrote, if it was started for that. It still runs nothing then: the file may be another than
@@ -424,7 +420,13 @@ impl Machine {
     /// # Errors
     /// If QEMU refuses, as it does where the machine is another, ends or is silent for `limit`; if the file cannot be read.
     pub async fn load_state(&self, file: &Path, limit: Duration) -> Result<Digest, QmpError> {
-        self.qmp.load_state(file, &self.folder().join("state"), self.memory_lies(), limit).await
+        let socket = self.folder().join("state");
+        self.qmp.load_state(self.state(file, &socket), limit).await
+    }
+
+    fn state<'a>(&self, file: &'a Path, socket: &'a Path) -> StateFile<'a> {
+        let memory = if self.running.memory.is_some() { MemoryLies::Beside } else { MemoryLies::Within };
+        StateFile { file, socket, memory }
     }
 
     /// Where its sockets and its console are.

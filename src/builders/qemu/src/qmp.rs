@@ -22,7 +22,7 @@ use tokio::net::UnixStream;
 use tokio::sync::{broadcast, mpsc, oneshot};
 
 pub use event::{Event, EventKind};
-pub use streams::{MemoryLies, NewOverlay};
+pub use streams::{MemoryLies, NewOverlay, StateFile};
 pub use verbs::{BlockDevice, Forward, RunStatus, SnapshotSet};
 
 /// The longest line that is read, in bytes. The longest answers, those about all devices, have some hundred thousand.

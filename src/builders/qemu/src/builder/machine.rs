@@ -12,6 +12,7 @@ use imgbuild_engine::{
     ActionError, Command, ConnectionFacts, Exit, FileOperation, Machine as EngineMachine, MachineId,
     MachineSpec as Wanted, OnLine, Reboot, Results, Session, Snapshot, Stat, price_of_space,
 };
+use imgbuild_model::Class;
 use imgbuild_ssh::{SshSession, Stdin};
 use imgbuild_tree::DeltaId;
 
@@ -246,13 +247,15 @@ impl QemuMachine {
         }
     }
 
-    /// What came of something that was done in it; an error is [`Self::explained`]. Memory of which nothing came is not taken again.
-    async fn done_first<T>(&mut self, done: Result<T, ActionError>) -> Result<T, ActionError> {
+    /// What came of something that was done in it; an error is [`Self::explained`]. Memory in which the first thing fails, and not by
+    /// what the user asked for, is not taken again.
+    async fn outcome<T>(&mut self, done: Result<T, ActionError>) -> Result<T, ActionError> {
         let woken = self.live.woken.take();
         match done {
             Ok(done) => Ok(done),
             Err(error) => {
-                if let Some(woken) = woken {
+                let is_input = matches!(&error, ActionError::Other(why) if why.class == Class::Input);
+                if let Some(woken) = woken.filter(|_| !is_input) {
                     self.builder.0.cache.remove_warm_snapshot(woken);
                 }
                 Err(self.explained(error).await)
@@ -364,7 +367,7 @@ impl Session for QemuMachine {
         self.live.sensitive |= !command.secrets.is_empty() || !command.secret_env.is_empty();
         let Live { session, machine, .. } = &mut self.live;
         let done = unless_halted(machine, session.exec(command, on_line)).await;
-        self.done_first(done).await
+        self.outcome(done).await
     }
 
     async fn apply(&mut self, operations: Vec<FileOperation>) -> Result<(), ActionError> {
@@ -381,7 +384,7 @@ impl Session for QemuMachine {
                 other => {
                     let Live { session, machine, .. } = &mut self.live;
                     let done = unless_halted(machine, session.apply(vec![other])).await;
-                    self.done_first(done).await?;
+                    self.outcome(done).await?;
                 }
             }
         }
@@ -413,7 +416,7 @@ impl Session for QemuMachine {
         self.touched.store(true, Ordering::Relaxed);
         let Live { session, machine, .. } = &mut self.live;
         let ready = unless_halted(machine, session.connection()).await;
-        self.done_first(ready).await
+        self.outcome(ready).await
     }
 
     async fn reboot(&mut self, reboot: &Reboot) -> Result<(), ActionError> {

@@ -36,6 +36,17 @@ pub enum MemoryLies {
     Beside,
 }
 
+/// Where a machine is written down.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StateFile<'a> {
+    /// The file.
+    pub file: &'a Path,
+    /// Where the socket is made through which it goes.
+    pub socket: &'a Path,
+    /// Whether the machine's memory is part of it.
+    pub memory: MemoryLies,
+}
+
 /// A new image over a disk.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NewOverlay<'a> {
@@ -85,18 +96,12 @@ impl Qmp {
         put
     }
 
-    /// Writes what a machine that stands still is, its disks and what `memory` says apart, into a file, which is made. The socket for
-    /// it is made at `socket`. The machine can go on behind.
+    /// Writes what a machine that stands still is, its disks apart, into a file, which is made. The machine can go on behind.
     ///
     /// # Errors
     /// If QEMU refuses, ends or is silent, or the file cannot be written.
-    pub async fn save_state(
-        &self,
-        file: &Path,
-        socket: &Path,
-        memory: MemoryLies,
-        limit: Duration,
-    ) -> Result<Digest, QmpError> {
+    pub async fn save_state(&self, state: StateFile<'_>, limit: Duration) -> Result<Digest, QmpError> {
+        let StateFile { file, socket, memory } = state;
         let listener = UnixListener::bind(socket)?;
         let written = async {
             let (stream, _) = listener.accept().await?;
@@ -122,13 +127,8 @@ impl Qmp {
     ///
     /// # Errors
     /// If QEMU refuses, as it does where the machine is another, ends or is silent; if the file cannot be read.
-    pub async fn load_state(
-        &self,
-        file: &Path,
-        socket: &Path,
-        memory: MemoryLies,
-        limit: Duration,
-    ) -> Result<Digest, QmpError> {
+    pub async fn load_state(&self, state: StateFile<'_>, limit: Duration) -> Result<Digest, QmpError> {
+        let StateFile { file, socket, memory } = state;
         self.leave_out(memory).await?;
         let address = format!("unix:{}", text("migrate-incoming", socket)?);
         self.execute("migrate-incoming", json!({"uri": address})).await?;
